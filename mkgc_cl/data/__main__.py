@@ -1,0 +1,93 @@
+"""``python -m mkgc_cl.data check ROOT``: is this data folder ready, and for what?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from mkgc_cl.data.check import check_data
+from mkgc_cl.data.findings import Findings
+from mkgc_cl.data.locate import ENVIRONMENT, data_root
+from mkgc_cl.errors import MissingDataError
+
+EPILOG = """exit codes: 0 ready to run; 1 some files are malformed; 2 nothing can be run"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m mkgc_cl.data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser(
+        "check",
+        help="list what is present, missing and malformed, and what can be run",
+        epilog=EPILOG,
+    )
+    check.add_argument(
+        "root",
+        nargs="?",
+        metavar="ROOT",
+        help=f"folder that holds MRE/ and MNER/ (default: ${ENVIRONMENT})",
+    )
+    check.add_argument(
+        "--crops", action="store_true", help="open the crop dictionaries too (needs torch: slower)"
+    )
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="list at most N problems (default: 20)"
+    )
+    options = parser.parse_args(arguments)
+    if options.limit < 0:
+        parser.error(f"--limit must be 0 or more, found {options.limit}")
+    try:
+        found = check_data(data_root(options.root), crops=options.crops)
+    except MissingDataError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    (_write_json if options.json else _write_text)(found, options.limit, sys.stdout)
+    return found.exit_code
+
+
+def _write_text(found: Findings, limit: int, out: TextIO) -> None:
+    def section(title: str, lines: Sequence[str]) -> None:
+        if lines:
+            out.write(f"{title}\n" + "".join(f"  {line}\n" for line in lines))
+
+    out.write(f"{found.root}\n")
+    section("present", found.present)
+    section("missing", [f"{path}: {remark}" for path, remark in found.missing])
+    shown = [str(problem) for problem in found.problems[:limit]]
+    if len(found.problems) > limit:
+        shown.append(f"... and {len(found.problems) - limit:,} more (--limit N shows more)")
+    section(f"malformed ({len(found.problems):,})", shown)
+    if found.run:
+        lines = [f"{code}  # {remark}" if remark else code for code, remark in found.run]
+        section("can be run", ["from mkgc_cl.scenarios import imner, imre", *lines])
+    else:
+        out.write("nothing can be run with this folder\n")
+
+
+def _write_json(found: Findings, limit: int, out: TextIO) -> None:
+    json.dump(
+        {
+            "root": str(found.root),
+            "present": found.present,
+            "missing": [{"path": path, "remark": remark} for path, remark in found.missing],
+            "problem_count": len(found.problems),
+            "problems": [
+                {"path": str(error.path), "line": error.line, "message": str(error)}
+                for error in found.problems[:limit]
+            ],
+            "run": [{"code": code, "remark": remark} for code, remark in found.run],
+            "exit_code": found.exit_code,
+        },
+        out,
+        indent=2,
+    )
+    out.write("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The mini-batch of posts that models and plugins read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class MultimodalBatch(dict[str, Tensor]):
+    """A dict of tensors that moves as one and knows which posts it holds.
+
+    Avalanche's own plugins call ``x.to(device)`` and ``x.size(0)`` on a batch; a dict subclass with
+    both lets them run unmodified.
+
+    Keys (B batch, T tokens, W words, U distinct visual inputs, V crop slots):
+        input_ids (B, T) long; attention_mask (B, T) bool;
+        word_starts (B, W) long, word_mask (B, W) bool (tagging);
+        marker_positions (B, 2) long, start markers of head and tail (relations);
+        visual_index (B,) long; images (U, 3, S, S) uint8; crop_0 ... crop_{V-1} (U, 3, s, s) uint8;
+        crops_present (U, V) bool; replayed (B,) bool, true on posts that come from a memory.
+
+    Args:
+        tensors: the tensors by key.
+        uids: identity of each post, in order.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], *, uids: tuple[str, ...]) -> None:
+        super().__init__(tensors)
+        self.uids = uids
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> MultimodalBatch:
+        """Return the batch on ``device``."""
+        moved = {name: value.to(device, non_blocking=non_blocking) for name, value in self.items()}
+        return MultimodalBatch(moved, uids=self.uids)
+
+    def select(self, rows: Tensor) -> MultimodalBatch:
+        """Return the posts ``rows`` (N,) of the batch; pictures stay as they are."""
+        pictures = {name for name in self if name.startswith(("images", "crop"))}
+        index = rows.tolist()
+        kept = {name: v if name in pictures else v[rows] for name, v in self.items()}
+        return MultimodalBatch(kept, uids=tuple(self.uids[row] for row in index))
+
+    def size(self, dim: int = 0) -> int:
+        """Number of posts (``dim`` 0) or tokens (``dim`` 1)."""
+        return int(self["input_ids"].shape[dim])
+
+    def pin_memory(self) -> MultimodalBatch:
+        """Return the batch in pinned memory, for copies that overlap with computation."""
+        pinned = {name: value.pin_memory() for name, value in self.items()}
+        return MultimodalBatch(pinned, uids=self.uids)

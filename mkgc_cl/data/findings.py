@@ -1,0 +1,123 @@
+"""What a data check notes down, and the questions it asks of every download alike."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from mkgc_cl.data.textfile import Report, read_bytes
+from mkgc_cl.data.visuals import Folders, Spot
+from mkgc_cl.errors import DataError, MissingDataError
+
+T = TypeVar("T")
+
+_OPTIONAL = 'needed for images="crops" and "image+crops" only'
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a check found.
+
+    Args:
+        root: the folder.
+        present: one line for each thing that is there and sound.
+        missing: ``(path below the root, what it is needed for)``.
+        problems: every malformed line or file.
+        run: ``(snippet, remark)``: what this folder can run.
+    """
+
+    root: Path
+    present: list[str] = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[DataError] = field(default_factory=list)
+    run: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0: something runs and nothing is malformed; 1: malformed files; 2: nothing runs."""
+        if not self.run:
+            return 2
+        return 1 if self.problems else 0
+
+    def short(self, path: Path) -> str:
+        """Return ``path`` below the root."""
+        return path.relative_to(self.root).as_posix()
+
+    def absent(self, path: Path, remark: str) -> None:
+        """Note something that is missing."""
+        self.missing.append((self.short(path), remark))
+
+    def attempt(self, read: Callable[[], T], remark: str) -> T | None:
+        """Return what ``read`` returns, or ``None`` if it raises or reports a problem."""
+        before = len(self.problems)
+        try:
+            value = read()
+        except MissingDataError as error:
+            self.absent(error.path or self.root, remark)
+            return None
+        except DataError as error:
+            self.problems.append(error)
+            return None
+        return value if len(self.problems) == before else None
+
+    def split_files(self, parts: Sequence[Path], read: Callable[[Report], T], remark: str) -> bool:
+        """Read the released split files ``parts``; return whether they are all there and sound."""
+        folder = parts[0].parent
+        gone = [path for path in parts if not path.is_file()]
+        if len(gone) == len(parts):
+            self.absent(folder, remark)
+        elif gone:
+            for path in gone:
+                self.absent(path, remark)
+        elif self.attempt(lambda: read(self.problems.append), remark) is not None:
+            self.present.append(f"{self.short(folder)}: {len(parts)} split files")
+            return True
+        return False
+
+    def pictures(self, wanted: Iterable[Spot], what: str) -> tuple[str, str]:
+        """Look for pictures.
+
+        Args:
+            wanted: the pictures.
+            what: what to call them.
+
+        Returns:
+            The argument a snippet needs and a remark on it; both empty if every picture is there.
+        """
+        folders = Folders()
+        every = dict.fromkeys(wanted)
+        gone = [spot for spot in every if folders.find(spot) is None]
+        if len(gone) < len(every):
+            self.present.append(f"{len(every) - len(gone):,} of {len(every):,} {what}")
+        if not gone:
+            return "", ""
+        count = f"{len(gone):,} of {len(every):,} {what}"
+        self.absent(gone[0].usual, f"the first of {count} that are missing")
+        return ', missing_images="blank"', f"{count} would be blank"
+
+    def crop_list(self, path: Path, wanted: Callable[[], Iterable[Spot]], *, opened: bool) -> None:
+        """Check a crop dictionary.
+
+        Args:
+            path: the file.
+            wanted: opens it and returns the crops it lists.
+            opened: whether to open it (imports torch) or only to see that it is a torch file.
+        """
+        if not path.is_file():
+            self.absent(path, _OPTIONAL)
+        elif opened:
+            every = self.attempt(lambda: dict.fromkeys(wanted()), _OPTIONAL)
+            if every is not None:
+                self.pictures(every, f"crops of {self.short(path)}")
+        elif self.attempt(lambda: _looks_like_torch(path), _OPTIONAL):
+            self.present.append(f"{self.short(path)} (not opened; --crops does)")
+
+
+def _looks_like_torch(path: Path) -> bool:
+    # Torch writes zip archives; before version 1.6 it wrote a bare stream that starts with 0x80.
+    if read_bytes(path)[:1] == b"\x80" or zipfile.is_zipfile(path):
+        return True
+    raise DataError("expected a torch file, found something else; fetch the file again", path=path)

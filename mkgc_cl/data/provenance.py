@@ -1,0 +1,59 @@
+"""What made a stream: files and their fingerprints, image policy, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mkgc_cl.data.images import fingerprint_bytes
+from mkgc_cl.data.splits import Splits
+from mkgc_cl.data.textfile import read_bytes
+from mkgc_cl.data.visuals import ImageCount, ImagePolicy
+
+
+def file_digests(
+    root: Path, files: Sequence[Path], *, parts: Sequence[Path] = ()
+) -> dict[str, str]:
+    """Return short sha256 sums by path below ``root``.
+
+    Args:
+        root: the data folder.
+        files: files that get an entry each.
+        parts: split files of one folder, which share one entry under the folder's name.
+    """
+    digests = {_name(root, path): fingerprint_bytes(read_bytes(path)) for path in files}
+    if parts:
+        sums = "".join(f"{p.name} {fingerprint_bytes(read_bytes(p))}\n" for p in sorted(parts))
+        digests[_name(root, parts[0].parent)] = fingerprint_bytes(sums.encode())
+    return digests
+
+
+def provenance(
+    made: dict[str, object],
+    splits: Splits,
+    policy: ImagePolicy,
+    count: ImageCount,
+    digests: dict[str, str],
+) -> dict[str, object]:
+    """Return the provenance of a stream, ready for JSON.
+
+    ``image_files`` counts different picture files, ``image_files_blank`` those of them that were
+    not there and are blank.
+    """
+    names = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
+    return {
+        **made,
+        "tasks": len(splits.groups),
+        "classes": [list(group) for group in splits.groups],
+        "images": policy.images,
+        "missing_images": policy.missing,
+        "crop_index": policy.crop_index,
+        "image_files": count.files,
+        "image_files_blank": count.blank,
+        "files": digests,
+        "fingerprint": fingerprint_bytes(names.encode()),
+    }
+
+
+def _name(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()

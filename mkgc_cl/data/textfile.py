@@ -1,0 +1,107 @@
+"""Text files of the downloads: decoded strictly, split into lines, fingerprinted."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mkgc_cl.data.images import fingerprint_bytes
+from mkgc_cl.errors import DataError, MissingDataError
+
+#: What a reader does with a problem: a stream raises it, the checker collects it and goes on.
+Report = Callable[[DataError], None]
+
+_MARKS = {
+    codecs.BOM_UTF8: "UTF-8",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def raise_first(error: DataError) -> None:
+    """Report a problem by raising it."""
+    raise error
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A text file in memory; two are equal when path and content are.
+
+    Args:
+        path: the file.
+        digest: short sha256 of its bytes.
+        lines: its lines without line ends (``LF`` or ``CRLF``).
+    """
+
+    path: Path
+    digest: str
+    lines: tuple[str, ...] = field(compare=False, repr=False)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file that must be there and must not be empty.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: it is empty or cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingDataError(
+            "expected a file of the public download, found none; put it there "
+            "(`python -m mkgc_cl.data check ROOT` lists everything that is missing)",
+            path=path,
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"cannot be read ({error.strerror}); make it a readable file", path=path
+        ) from error
+    if not data:
+        raise DataError("expected data, found an empty file; fetch the file again", path=path)
+    return data
+
+
+def read_text(path: Path) -> TextFile:
+    r"""Read a UTF-8 text file, strictly.
+
+    Lines end at ``\n`` only (``\r\n`` accepted): ``str.splitlines`` would also cut at the exotic
+    separators that posts contain.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: empty, a byte-order mark, or not UTF-8 (with the line).
+    """
+    data = read_bytes(path)
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            raise DataError(
+                f"expected UTF-8 without a byte-order mark (BOM), found one of {name}; "
+                "save the file as plain UTF-8",
+                path=path,
+                line=1,
+            )
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"expected UTF-8, found byte 0x{data[error.start]:02x}; save the file as UTF-8",
+            path=path,
+            line=data.count(b"\n", 0, error.start) + 1,
+        ) from error
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return TextFile(path, fingerprint_bytes(data), tuple(line.removesuffix("\r") for line in lines))
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """Return ``repr(value)`` cut to ``limit`` characters, for error messages.
+
+    >>> shown("a" * 100, 10)
+    "'aaaaaa..."
+    """
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

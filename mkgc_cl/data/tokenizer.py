@@ -1,0 +1,94 @@
+"""Words to token ids, word by word, so that every word keeps a token of its own."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+MARKERS = ("<s>", "</s>", "<o>", "</o>")
+"""Markers round the head and the tail entity, as in the released code."""
+
+
+class WordTokenizer(Protocol):
+    """What an encoder's tokenizer must offer.
+
+    Attributes:
+        cls_id: id that opens every sequence.
+        sep_id: id that closes every sequence.
+        pad_id: id of padding.
+        marker_ids: ids of :data:`MARKERS`.
+        vocabulary: number of ids, markers included.
+    """
+
+    cls_id: int
+    sep_id: int
+    pad_id: int
+    marker_ids: tuple[int, int, int, int]
+    vocabulary: int
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each word, at least one a word."""
+        ...
+
+
+class PretrainedTokenizer:
+    """A Hugging Face tokenizer, with four marker tokens added.
+
+    Args:
+        tokenizer: a ``PreTrainedTokenizerBase``.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        present = set(tokenizer.get_vocab())
+        # RoBERTa's own <s> and </s> open and close its sequences: markers need names of their own.
+        names = [name if name not in present else f"[{name}]" for name in MARKERS]
+        tokenizer.add_special_tokens({"additional_special_tokens": names})
+        first, second, third, fourth = tokenizer.convert_tokens_to_ids(names)
+        self.marker_ids = (first, second, third, fourth)
+        self.cls_id: int = tokenizer.cls_token_id
+        self.sep_id: int = tokenizer.sep_token_id
+        self.pad_id: int = tokenizer.pad_token_id
+        self._unknown: int = tokenizer.unk_token_id
+        self.vocabulary = len(tokenizer)
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Return the word-piece ids of each word.
+
+        RELEASED CODE drops words the tokenizer maps to nothing (variation selectors, zero-width
+        joiners), which shifts tags; here they become the unknown token and keep their place.
+
+        A word that spells a special token (``[SEP]``, ``<s>``) is text like any other: it must not
+        close the post or stand for an entity marker.
+        """
+        # The space matters to RoBERTa's tokenizer alone, which knows the start of a word by it.
+        encoded = self._tokenizer(
+            [f" {word}" for word in words],
+            add_special_tokens=False,
+            return_attention_mask=False,
+            split_special_tokens=True,
+        )["input_ids"]
+        return [list(ids) or [self._unknown] for ids in encoded]
+
+
+class HashTokenizer:
+    """One id a word, by a stable hash of its lower-cased form: no vocabulary to fit or to leak.
+
+    Args:
+        buckets: number of word ids; two words share an id with probability 1 / buckets.
+
+    >>> HashTokenizer(buckets=100).encode_words(["Jordan", "jordan"])
+    [[74], [74]]
+    """
+
+    def __init__(self, *, buckets: int) -> None:
+        self.pad_id, self.cls_id, self.sep_id = 0, 1, 2
+        self.marker_ids = (3, 4, 5, 6)
+        self._first = 7
+        self._buckets = buckets
+        self.vocabulary = self._first + buckets
+
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Return one id in a list for each word."""
+        return [[self._first + zlib.crc32(w.lower().encode()) % self._buckets] for w in words]

@@ -1,0 +1,28 @@
+"""Which pictures of a post a model looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPlan:
+    """Which pictures of a post become tokens, and at what size.
+
+    Args:
+        image: side of the whole image in pixels, 0 to leave it out.
+        grounding: side of the grounding crops in pixels, 0 for none.
+        detected: side of the detected crops in pixels, 0 for none.
+        crops: how many crops of each kind a post has at most (the released code uses three).
+    """
+
+    image: int
+    grounding: int = 0
+    detected: int = 0
+    crops: int = 3
+
+    @property
+    def crop_sides(self) -> tuple[int, ...]:
+        """Side of every crop slot in order: grounding crops first."""
+        sides = [side for side in (self.grounding, self.detected) if side > 0]
+        return tuple(side for side in sides for _ in range(self.crops))

@@ -1,0 +1,153 @@
+"""The data check: what it reports, what it returns, what it never imports."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mkgc_cl.data import TaskStream, imner_stream, imre_stream
+from mkgc_cl.data.__main__ import main
+from mkgc_cl.data.check import check_data
+
+Edit = Callable[[str, Callable[[str], str]], Path]
+
+
+def report(root: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, object]:
+    code = main(["check", str(root), "--json", *options])
+    found = json.loads(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    assert found["exit_code"] == code
+    return found
+
+
+def test_a_sound_download_without_pictures_is_usable(
+    download: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = report(download, capsys)
+    assert found["exit_code"] == 0
+    assert found["problems"] == []
+    remarks = {item["path"]: item["remark"] for item in found["missing"]}  # type: ignore[attr-defined]
+    assert remarks["MRE/data/txt/sep10"] == "needed for imre(..., tasks=10)"
+    first = "MRE/data/img_org/train/train_0.jpg"
+    assert remarks[first] == "the first of 160 of 160 MRE images that are missing"
+
+
+def test_every_snippet_it_prints_runs(download: Path) -> None:
+    names: dict[str, Callable[..., TaskStream]] = {"imre": imre_stream, "imner": imner_stream}
+    snippets = [code for code, _ in check_data(download).run]
+    assert len(snippets) == 5
+    for code in snippets:
+        call = ast.parse(code, mode="eval").body
+        assert isinstance(call, ast.Call)
+        assert isinstance(call.func, ast.Name)
+        settings = {str(item.arg): ast.literal_eval(item.value) for item in call.keywords}
+        (root,) = map(ast.literal_eval, call.args)
+        assert names[call.func.id](root, **settings).tasks
+
+
+def test_text_output_names_everything(
+    download: Path, edit: Edit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit("MRE/data/txt/ours_val.txt", lambda text: text.replace("'Rome'", "'Rome", 3))
+    assert main(["check", str(download), "--limit", "2"]) == 1
+    out = capsys.readouterr().out
+    assert "malformed (3)" in out
+    assert f"{download}/MRE/data/txt/ours_val.txt:2: expected one Python dict literal" in out
+    assert "... and 1 more" in out
+    assert "from mkgc_cl.scenarios import imner, imre" in out
+    assert "imre(" not in out.split("can be run")[1].replace("import imner, imre", "")
+
+
+def test_all_problems_are_listed_not_only_the_first(download: Path, edit: Edit) -> None:
+    mner = "MNER/data/twitter2017"
+    edit("MRE/data/txt/ours_train.txt", lambda text: text.replace("[3, 4]", "[4, 4]", 5))
+    edit(f"{mner}/train.txt", lambda text: text.replace("I-PER", "I-LOC").replace("hires\tO", "x"))
+    lost = download / mner / "sep-PLOM/valid_2.txt"
+    lost.unlink()
+    found = check_data(download)
+    lines = [(error.path.name, error.line) for error in found.problems if error.path]
+    assert lines == [
+        *(("ours_train.txt", i) for i in range(1, 6)),
+        ("train.txt", 3),
+        ("train.txt", 13),
+    ]
+
+
+def test_one_bad_split_leaves_the_others_usable(download: Path, edit: Edit) -> None:
+    edit("MNER/data/twitter2017/sep-PLOM/train_0.txt", lambda text: text.replace("B-PER", "O", 1))
+    edit("MNER/data/twitter2017/sep-PLOM/test_3.txt", lambda text: text.replace("Rome", "Oslo", 1))
+    found = check_data(download)
+    assert found.exit_code == 1
+    assert len(found.problems) == 3
+    runnable = "\n".join(code for code, _ in found.run)
+    assert "('PER', 'ORG', 'LOC', 'MISC')" in runnable
+    assert "('PER', 'LOC', 'ORG', 'MISC')" not in runnable
+
+
+def test_a_lost_split_file_is_missing_not_malformed(download: Path) -> None:
+    (download / "MRE/data/txt/sep5/ours_test_2.txt").unlink()
+    found = check_data(download)
+    assert ("MRE/data/txt/sep5/ours_test_2.txt", "needed for imre(..., tasks=5)") in found.missing
+    assert not found.problems
+    assert not any("tasks=5" in code for code, _ in found.run)
+    assert any("tasks=8, seed=0" in code for code, _ in found.run)
+
+
+def test_an_empty_folder_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(tmp_path, capsys)
+    assert found["exit_code"] == 2
+    assert found["run"] == []
+    assert [item["path"] for item in found["missing"]] == [  # type: ignore[attr-defined]
+        "MRE/data",
+        "MNER/data/twitter2017",
+    ]
+
+
+def test_no_folder_is_an_answer_not_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["check", str(tmp_path / "gone")]) == 2
+    assert "MKGC_DATA" in capsys.readouterr().err
+    monkeypatch.delenv("MKGC_DATA", raising=False)
+    assert main(["check"]) == 2
+    assert "pass the folder" in capsys.readouterr().err
+
+
+def test_root_defaults_to_the_environment(
+    download: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MKGC_DATA", str(download))
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out.startswith(str(download))
+
+
+@pytest.mark.data
+def test_the_public_files_are_sound_and_neither_torch_nor_avalanche_is_imported(
+    data_root: Path,
+) -> None:
+    code = (
+        "import sys; from mkgc_cl.data.__main__ import main; "
+        "code = main(['check', sys.argv[1]]); "
+        "heavy = {'torch', 'avalanche', 'numpy', 'PIL', 'transformers'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(data_root)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "MRE/data/txt/ours_train.txt: 12,247 samples",
+        "MRE/data/txt/sep10: 30 split files",
+        "MRE/data/txt/sep7: 21 split files",
+        "MRE/data/txt/sep5: 15 split files",
+        "MNER/data/twitter2017/sep-PLOM: 12 split files",
+        "MNER/data/twitter2017/sep-POLM-NEW: 12 split files",
+    ):
+        assert line in done.stdout
+    assert "malformed" not in done.stdout
