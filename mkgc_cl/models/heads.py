@@ -1,0 +1,85 @@
+"""Heads of the dual-stream model: relations (eq. 2), entity markers, tagging with a CRF (eq. 3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchcrf import CRF
+
+from mkgc_cl.seeds import generator
+
+# Finite, so that a CRF's log-sum-exp and a softmax both stay free of NaN.
+UNSEEN_LOGIT = -1e4
+
+
+class HeadOutput(NamedTuple):
+    """Logits of both streams together and of each alone, shape (..., C)."""
+
+    logits: Tensor
+    text: Tensor
+    vision: Tensor
+
+
+class FusionHead(nn.Module):
+    """One linear layer over the two streams' features: ``W [h^t ; h^v] + b``.
+
+    The logits are the sum of what each stream contributes with half of the bias (eq. 5), so the
+    contribution ratio of the modulation reads them off without a second product.
+
+    The row of output c depends on the seed and on c alone: adding classes that have not come yet
+    changes nothing for the ones that have.
+
+    Args:
+        text_width: width of the text features.
+        vision_width: width of the vision features.
+        outputs: number of outputs C.
+        seed: seed of the initial rows.
+    """
+
+    def __init__(self, *, text_width: int, vision_width: int, outputs: int, seed: int) -> None:
+        super().__init__()
+        width = text_width + vision_width
+        rows = []
+        for index in range(outputs):
+            row = torch.empty(width)
+            bound = width**-0.5  # the range nn.Linear uses
+            nn.init.uniform_(row, -bound, bound, generator=generator(seed, f"head/{index}"))
+            rows.append(row)
+        weight = torch.stack(rows)
+        self.text_weight = nn.Parameter(weight[:, :text_width].clone())
+        self.vision_weight = nn.Parameter(weight[:, text_width:].clone())
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, text: Tensor, vision: Tensor) -> HeadOutput:
+        """Score features (..., D_t) and (..., D_v): logits (..., C)."""
+        half = self.bias / 2
+        from_text = text @ self.text_weight.T + half
+        from_vision = vision @ self.vision_weight.T + half
+        return HeadOutput(from_text + from_vision, from_text, from_vision)
+
+
+class GrowableCRF(CRF):
+    """torchcrf's linear-chain CRF whose initial scores of a tag do not depend on later tags.
+
+    Args:
+        outputs: number of tags.
+        seed: seed of the initial transition scores, uniform in [-0.1, 0.1].
+    """
+
+    def __init__(self, *, outputs: int, seed: int) -> None:
+        self._seed = seed
+        super().__init__(outputs, batch_first=True)
+
+    def reset_parameters(self) -> None:
+        """Draw start, end and transition scores tag by tag."""
+        with torch.no_grad():
+            for tag in range(self.num_tags):
+                values = torch.empty(2 * tag + 3)
+                source = generator(self._seed, f"crf/{tag}")
+                nn.init.uniform_(values, -0.1, 0.1, generator=source)
+                self.start_transitions[tag] = values[0]
+                self.end_transitions[tag] = values[1]
+                self.transitions[tag, : tag + 1] = values[2 : tag + 3]
+                self.transitions[:tag, tag] = values[tag + 3 :]

@@ -1,0 +1,174 @@
+"""The text stream: any BERT-family encoder of ``transformers``, run layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.attention import (
+    SharedKeyAttention,
+    explicit_attention,
+    fused_attention,
+    split_heads,
+)
+
+# Families whose layers run as BERT's do. Others have the same parts in another order
+# (megatron-bert, roberta-prelayernorm, xlm-roberta-xl, esm) or other attention under the same names
+# (nystromformer, yoso, mra): run from their parts they give wrong states without any error.
+FAMILIES = frozenset(
+    ("bert", "camembert", "data2vec-text", "electra", "ernie", "roberta", "xlm-roberta")
+)
+
+
+class TextStream(nn.Module):
+    """Run a BERT-family encoder with shared-key attention in its top layers.
+
+    The layers are run from their parts (query, key, value, output, feed-forward), which the family
+    shares by name; so the lower layers use fused attention, the top ones return their maps, and
+    every pretrained tensor still in use stays where it was.
+
+    Args:
+        encoder: a model with ``embeddings`` and ``encoder.layer`` as BERT has them.
+        interaction_layers: how many top layers return their attention maps.
+        shared_key: replace the self-key of those layers by the shared key.
+        max_length: longest token sequence.
+        generator: source of the bias maps' initial values.
+
+    Raises:
+        ConfigError: the encoder is not of the BERT family, or is shorter than asked for.
+    """
+
+    embeddings: Any
+    layers: Any
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        interaction_layers: int,
+        shared_key: bool,
+        max_length: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        check_bert_family(encoder)
+        self.embeddings = encoder.embeddings
+        self.layers = encoder.encoder.layer  # type: ignore[union-attr]
+        self.width = int(self.embeddings.word_embeddings.weight.shape[1])
+        self.max_length = max_length
+        self.first_interaction = len(self.layers) - interaction_layers
+        if self.first_interaction < 0:
+            raise ConfigError(
+                [f"the text encoder has {len(self.layers)} layers, fewer than {interaction_layers}"]
+            )
+        positions = self.embeddings.position_embeddings.weight.shape[0] - self._position_offset
+        if max_length > positions:
+            raise ConfigError([f"max_text_length={max_length} but the encoder has {positions}"])
+        if shared_key:
+            for layer in self.layers[self.first_interaction :]:
+                attention = layer.attention.self
+                layer.attention.self = SharedKeyAttention(
+                    attention.query,
+                    attention.value,
+                    heads=attention.num_attention_heads,
+                    max_length=max_length,
+                    dropout=attention.dropout.p,
+                    generator=generator,
+                )
+
+    @property
+    def _position_offset(self) -> int:
+        # RoBERTa's table starts after the padding id; BERT's starts at 0.
+        return int(getattr(self.embeddings, "padding_idx", -1)) + 1
+
+    def positions(self, index: Tensor) -> Tensor:
+        """Raw position embeddings of token positions ``index`` (...,): (..., D) (eq. 3)."""
+        rows: Tensor = self.embeddings.position_embeddings(index + self._position_offset)
+        return rows
+
+    def forward(
+        self, input_ids: Tensor, mask: Tensor, keys: list[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Encode token ids.
+
+        Args:
+            input_ids: (B, T) token ids.
+            mask: (B, T) bool, true on real tokens.
+            keys: the shared key of each interaction layer, empty with self-keys.
+
+        Returns:
+            States (B, T, D) of the last layer and the interaction layers' maps, each (B, H, T, T).
+        """
+        states = self.embeddings(input_ids=input_ids)
+        maps = []
+        for index, layer in enumerate(self.layers):
+            attention = layer.attention.self
+            if isinstance(attention, SharedKeyAttention):
+                context, scores = attention(states, mask, keys[index - self.first_interaction])
+                maps.append(scores)
+            else:
+                explicit = index >= self.first_interaction
+                context, own_scores = _self_attention(attention, states, mask, explicit=explicit)
+                if own_scores is not None:
+                    maps.append(own_scores)
+            attended = layer.attention.output(context, states)
+            states = layer.output(layer.intermediate(attended), attended)
+        return states, tuple(maps)
+
+    def freeze_lower(self, layers: int) -> None:
+        """Stop training the embeddings and the lowest ``layers`` layers."""
+        if layers > 0:
+            self.embeddings.requires_grad_(False)
+            for layer in self.layers[:layers]:
+                layer.requires_grad_(False)
+
+
+def check_bert_family(encoder: nn.Module) -> None:
+    """Raise :class:`ConfigError` unless ``encoder`` has the parts :class:`TextStream` runs."""
+    try:
+        layer: Any = encoder.encoder.layer[0]  # type: ignore[index, union-attr]
+        parts = (
+            encoder.embeddings.word_embeddings,  # type: ignore[union-attr]
+            encoder.embeddings.position_embeddings,  # type: ignore[union-attr]
+            layer.attention.self.query,
+            layer.attention.self.key,
+            layer.attention.self.value,
+            layer.attention.output.dense,
+            layer.intermediate.dense,
+            layer.output.dense,
+        )
+    except AttributeError as error:
+        raise ConfigError(
+            [f"{type(encoder).__name__} is not a BERT-family encoder ({error}); use one"]
+        ) from error
+    del parts
+    family = getattr(getattr(encoder, "config", None), "model_type", None)
+    if family is not None and family not in FAMILIES:
+        raise ConfigError(
+            [f"{type(encoder).__name__} ({family}) is not run as BERT is; use {sorted(FAMILIES)}"]
+        )
+    if hasattr(encoder, "embeddings_project"):
+        raise ConfigError(
+            [
+                f"{type(encoder).__name__} has embeddings of another width than its layers, which "
+                "is not supported; use one with embedding_size equal to hidden_size (electra-base)"
+            ]
+        )
+
+
+def _self_attention(
+    attention: Any, states: Tensor, mask: Tensor, *, explicit: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Ordinary attention of a BERT layer: context (B, T, D) and, if explicit, its map."""
+    heads = attention.num_attention_heads
+    query = split_heads(attention.query(states), heads)
+    key = split_heads(attention.key(states), heads)
+    value = split_heads(attention.value(states), heads)
+    dropout = attention.dropout.p if attention.training else 0.0
+    if not explicit:
+        return fused_attention(query, key, value, mask, dropout), None
+    scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+    return explicit_attention(scores, value, mask, dropout), scores

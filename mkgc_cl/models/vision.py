@@ -1,0 +1,228 @@
+"""The vision stream: any ViT of ``timm``, on the whole image, on crops, or on both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mkgc_cl.data.views import ViewPlan
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.attention import (
+    SharedKeyAttention,
+    explicit_attention,
+    fused_attention,
+)
+
+
+class VisionStream(nn.Module):
+    """Run a timm ViT with shared-key attention in its top blocks.
+
+    RELEASED CODE feeds six crops and no whole image, with position embeddings of their own for the
+    crops; here that is ``ViewPlan(image=0, grounding=128, detected=64)``. Slots without a crop are
+    masked (RELEASED CODE attends zero images there).
+
+    Args:
+        vit: a ``timm.models.vision_transformer.VisionTransformer`` with a class token.
+        plan: pictures used.
+        interaction_layers: how many top blocks return their attention maps.
+        shared_key: replace the self-key of those blocks by the shared key.
+        generator: source of the initial values of bias maps and crop positions.
+
+    Raises:
+        ConfigError: the model is no such ViT, is shorter than asked for, or a crop's side is not a
+            multiple of the patch side.
+    """
+
+    vit: Any
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        vit: nn.Module,
+        *,
+        plan: ViewPlan,
+        interaction_layers: int,
+        shared_key: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        check_vit(vit)
+        self.vit = vit
+        self.plan = plan
+        self.width = int(self.vit.embed_dim)
+        self.patch = int(self.vit.patch_embed.patch_size[0])
+        depth = len(self.vit.blocks)
+        self.first_interaction = depth - interaction_layers
+        if self.first_interaction < 0:
+            raise ConfigError([f"the ViT has {depth} blocks, fewer than {interaction_layers}"])
+        self.crop_tokens = tuple(self._patches(side) for side in plan.crop_sides)
+        self.crop_positions = nn.Parameter(torch.empty(sum(self.crop_tokens), self.width))
+        if self.crop_tokens:
+            nn.init.normal_(self.crop_positions, std=0.02, generator=generator)
+        self.length = self._prefix + self._image_tokens + sum(self.crop_tokens)
+        normal = dict(getattr(vit, "pretrained_cfg", None) or {})
+        for name, value in (("mean", 0.5), ("std", 0.5)):
+            channel = torch.tensor(normal.get(name) or (value,) * 3).view(3, 1, 1)
+            self.register_buffer(f"pixel_{name}", channel, persistent=False)
+        if shared_key:
+            for block in self.vit.blocks[self.first_interaction :]:
+                _share_key(block.attn, self.length, generator)
+
+    @property
+    def _prefix(self) -> int:
+        return int(self.vit.num_prefix_tokens)
+
+    @property
+    def _image_tokens(self) -> int:
+        return int(self.vit.patch_embed.num_patches) if self.plan.image else 0
+
+    def _patches(self, side: int) -> int:
+        if side % self.patch:
+            raise ConfigError(
+                [f"crop side {side} is not a multiple of the patch side {self.patch}"]
+            )
+        return (side // self.patch) ** 2
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        return (pixels.float() / 255.0 - self.pixel_mean) / self.pixel_std
+
+    def embed(self, images: Tensor | None, crops: list[Tensor]) -> Tensor:
+        """Turn pictures into tokens.
+
+        Args:
+            images: (U, 3, S, S) uint8 whole images, or ``None`` if the plan leaves them out.
+            crops: one (U, 3, s, s) uint8 tensor a crop slot.
+
+        Returns:
+            Tokens (U, P, D): class token, patches of the image, patches of each crop.
+        """
+        if images is not None:
+            tokens = self.vit._pos_embed(self.vit.patch_embed(self._normalise(images)))
+        else:
+            count = crops[0].shape[0]
+            # class token and registers, in timm's order
+            prefix = (self.vit.cls_token, self.vit.reg_token)
+            tokens = torch.cat([t.expand(count, -1, -1) for t in prefix if t is not None], dim=1)
+            if self.vit.pos_embed is not None and not self.vit.no_embed_class:
+                tokens = tokens + self.vit.pos_embed[:, : tokens.shape[1]]
+        if crops:
+            projected = [
+                self.vit.patch_embed.norm(
+                    self.vit.patch_embed.proj(self._normalise(crop)).flatten(2).transpose(1, 2)
+                )
+                for crop in crops
+            ]
+            tokens = torch.cat([tokens, torch.cat(projected, dim=1) + self.crop_positions], dim=1)
+        embedded: Tensor = self.vit.norm_pre(tokens)
+        return embedded
+
+    def token_mask(self, present: Tensor) -> Tensor:
+        """Spread (U, V) bool, true where crop slot v has a picture, to tokens (U, P)."""
+        count = present.shape[0]
+        always = present.new_ones(count, self._prefix + self._image_tokens)
+        sizes = torch.tensor(self.crop_tokens, device=present.device, dtype=torch.long)
+        return torch.cat([always, present.repeat_interleave(sizes, dim=1)], dim=1)
+
+    def forward(
+        self, images: Tensor | None, crops: list[Tensor], present: Tensor, keys: list[Tensor]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Encode the distinct visual inputs of a batch.
+
+        Args:
+            images: (U, 3, S, S) uint8, or ``None`` if the plan leaves them out.
+            crops: one (U, 3, s, s) uint8 tensor a crop slot.
+            present: (U, V) bool, true where crop slot v has a picture.
+            keys: the shared key of each interaction block, empty with self-keys.
+
+        Returns:
+            States (U, P, D), mask (U, P) and the interaction blocks' maps, each (U, H, P, P).
+        """
+        states = self.embed(images, crops)
+        mask = self.token_mask(present)
+        attended = mask if crops else None  # nothing to mask without crops: the fast path
+        maps = []
+        for index, block in enumerate(self.vit.blocks):
+            normed = block.norm1(states)
+            shared = getattr(block.attn, "shared", None)
+            if shared is not None:
+                context, scores = shared(normed, attended, keys[index - self.first_interaction])
+                maps.append(scores)
+            else:
+                explicit = index >= self.first_interaction
+                context, own = _self_attention(block.attn, normed, attended, explicit=explicit)
+                if own is not None:
+                    maps.append(own)
+            projected = block.attn.proj_drop(block.attn.proj(block.attn.norm(context)))
+            states = states + block.drop_path1(block.ls1(projected))
+            states = states + block.drop_path2(block.ls2(block.mlp(block.norm2(states))))
+        return self.vit.norm(states), mask, tuple(maps)
+
+    def freeze_lower(self, layers: int) -> None:
+        """Stop training the patch embedding and the lowest ``layers`` blocks."""
+        if layers > 0:
+            for part in (self.vit.patch_embed, self.vit.norm_pre, *self.vit.blocks[:layers]):
+                part.requires_grad_(False)
+            for table in (self.vit.cls_token, self.vit.reg_token, self.vit.pos_embed):
+                if table is not None:
+                    table.requires_grad_(False)
+
+
+def check_vit(vit: nn.Module) -> None:
+    """Raise :class:`ConfigError` unless ``vit`` is a plain timm ViT with a class token."""
+    from timm.models.vision_transformer import Block, VisionTransformer
+
+    if not isinstance(vit, VisionTransformer) or vit.cls_token is None:
+        raise ConfigError([f"{type(vit).__name__} is not a timm ViT with a class token; use one"])
+    if getattr(vit, "dist_token", None) is not None:
+        raise ConfigError([f"{type(vit).__name__} has a distillation token; use one without"])
+    block: Any = vit.blocks[0]
+    if not isinstance(block, Block):
+        raise ConfigError([f"{type(block).__name__} in the ViT is not supported; use a plain one"])
+    attention: Any = block.attn
+    if not isinstance(getattr(attention, "qkv", None), nn.Linear):
+        raise ConfigError([f"attention {type(attention).__name__} of the ViT has no fused qkv"])
+    if getattr(attention, "gate", None) is not None:
+        raise ConfigError(["gated attention of the ViT is not supported; use an ungated one"])
+    if not isinstance(attention.q_norm, nn.Identity):
+        raise ConfigError(["query normalisation of the ViT is not supported; use a plain one"])
+
+
+def _share_key(attention: Any, length: int, generator: torch.Generator) -> None:
+    """Give a timm attention shared-key attention that keeps its query and value weights."""
+    width = attention.qkv.in_features
+    parts = []
+    for third in (0, 2):  # timm stacks query, key, value in this order
+        # skip_init: a Linear about to be overwritten must not draw from the global generator
+        part = nn.utils.skip_init(nn.Linear, width, width, bias=attention.qkv.bias is not None)
+        rows = slice(third * width, (third + 1) * width)
+        part.weight = nn.Parameter(attention.qkv.weight.detach()[rows].clone())
+        if attention.qkv.bias is not None:
+            part.bias = nn.Parameter(attention.qkv.bias.detach()[rows].clone())
+        parts.append(part)
+    attention.shared = SharedKeyAttention(
+        parts[0],
+        parts[1],
+        heads=attention.num_heads,
+        max_length=length,
+        dropout=attention.attn_drop.p,
+        generator=generator,
+    )
+    del attention.qkv
+
+
+def _self_attention(
+    attention: Any, states: Tensor, mask: Tensor | None, *, explicit: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Ordinary attention of a timm block: context (U, P, D) and, if explicit, its map."""
+    batch, length, _ = states.shape
+    stacked = attention.qkv(states).view(batch, length, 3, attention.num_heads, attention.head_dim)
+    query, key, value = stacked.permute(2, 0, 3, 1, 4).unbind(0)
+    query, key = attention.q_norm(query), attention.k_norm(key)
+    dropout = attention.attn_drop.p if attention.training else 0.0
+    if not explicit:
+        return fused_attention(query, key, value, mask, dropout), None
+    scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+    return explicit_attention(scores, value, mask, dropout), scores

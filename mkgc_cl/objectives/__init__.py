@@ -1,0 +1,1 @@
+"""The mathematics of the method as pure functions: tensors in, tensors out."""

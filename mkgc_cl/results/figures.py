@@ -1,0 +1,217 @@
+"""Figures of results as PNG and PDF, readable without colour; matplotlib only when one is drawn."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, cycle
+from pathlib import Path
+from typing import Any, Literal
+
+from mkgc_cl.errors import DataError
+from mkgc_cl.results.record import CellRecord
+
+# Okabe-Ito colours, told apart by colour-blind readers too; a dash and a marker of its own for each
+# line, so that a black-and-white print loses nothing.
+_STYLES = (
+    ("#000000", "-", "o"),
+    ("#0072B2", "--", "s"),
+    ("#D55E00", "-.", "^"),
+    ("#009E73", ":", "D"),
+    ("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v"),
+    ("#E69F00", (0, (8, 2)), "P"),
+    ("#56B4E9", (0, (1, 1)), "X"),
+)
+
+
+def draw_curves(
+    records: Sequence[CellRecord], stem: str | Path, *, measure: Literal["A", "U"] = "A"
+) -> tuple[Path, Path]:
+    """Draw A_k or U_k over tasks: a line per system, a band of one sample deviation over seeds.
+
+    Args:
+        records: records of one scenario and order.
+        stem: path of the two files, without suffix.
+        measure: ``"A"`` or ``"U"``.
+
+    Returns:
+        Paths of the PNG and the PDF.
+
+    Raises:
+        DataError: if there is no record.
+    """
+    groups = _by_system(records)
+    tasks = records[0].tasks
+    with _figure(width=2.4 + 0.7 * max(len(tasks), 5)) as (figure, axes):
+        places = list(range(1, len(tasks) + 1))
+        for (system, group), (color, dash, marker) in zip(
+            groups.items(), cycle(_STYLES), strict=False
+        ):
+            series = [record.A if measure == "A" else record.U for record in group]
+            columns = list(zip(*series, strict=True))
+            means = [statistics.fmean(column) for column in columns]
+            axes.plot(places, means, color=color, linestyle=dash, marker=marker, ms=5, label=system)
+            if len(group) > 1:
+                spread = [statistics.stdev(column) for column in columns]
+                low = [mean - sd for mean, sd in zip(means, spread, strict=True)]
+                high = [mean + sd for mean, sd in zip(means, spread, strict=True)]
+                axes.fill_between(places, low, high, color=color, alpha=0.12, linewidth=0)
+        axes.set_xticks(places, [f"{place}\n{name}" for place, name in enumerate(tasks, 1)])
+        axes.set_xlabel("task learnt last")
+        what = "all tasks seen" if measure == "A" else "the task just learnt"
+        axes.set_ylabel(f"${measure}_k$: micro-F1 on {what} (%)")
+        axes.set_ylim(bottom=0)
+        figure.suptitle(_title(records, "band: one standard deviation over"), fontsize=9)
+        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return _save(figure, Path(stem))
+
+
+def draw_matrix(records: Sequence[CellRecord], stem: str | Path) -> tuple[Path, Path]:
+    """Draw the score matrix of one system, mean over seeds: rows after task k, columns on task j.
+
+    Raises:
+        DataError: if there is no record or there are several systems.
+    """
+    groups = _by_system(records)
+    if len(groups) > 1:
+        raise DataError(f"a score matrix shows one system, got {list(groups)}")
+    tasks = records[0].tasks
+    size = len(tasks)
+    mean = [[_mean_cell(records, row, column) for column in range(size)] for row in range(size)]
+    side = 1.6 + 0.55 * max(size, 4)
+    with _figure(width=side + 0.8, height=side) as (figure, axes):
+        image = axes.imshow(mean, cmap="Greys", vmin=0, vmax=100)
+        for row, values in enumerate(mean):
+            for column, value in enumerate(values):
+                if not math.isnan(value):
+                    shade = "white" if value > 55 else "black"
+                    axes.text(
+                        column, row, f"{value:.1f}", ha="center", va="center", color=shade, size=8
+                    )
+        axes.set_xticks(range(size), tasks, rotation=45 if size > 5 else 0)
+        axes.set_yticks(range(size), tasks)
+        axes.set_xlabel("evaluated on")
+        axes.set_ylabel("after training on")
+        figure.suptitle(f"{records[0].system}: {_title(records, 'mean over')}", fontsize=9)
+        figure.colorbar(image, ax=axes, label="micro-F1 (%)", shrink=0.8)
+        return _save(figure, Path(stem))
+
+
+def draw_gamma(
+    traces: Mapping[str, Sequence[float]],
+    stem: str | Path,
+    *,
+    boundaries: Sequence[int] = (),
+    smooth: int = 0,
+    title: str = "",
+) -> tuple[Path, Path]:
+    r"""Draw the contribution ratio :math:`\gamma^t_n = s^t / s^v` over training steps (Figure 4).
+
+    Above 1 the text side leads, below 1 the vision side; the axis is logarithmic, so that both lie
+    equally far from balance.
+
+    Args:
+        traces: label to one ratio per step, all > 0; steps that are not finite are left out.
+        stem: path of the two files, without suffix.
+        boundaries: steps at which a new task began.
+        smooth: width in steps of the running mean that is drawn over the raw series; 0 chooses a
+            fiftieth of the longest series.
+        title: title of the figure.
+
+    Raises:
+        DataError: if no series has a point.
+    """
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    kept = {
+        name: [(step, value) for step, value in enumerate(values) if 0 < value < math.inf]
+        for name, values in traces.items()
+    }
+    if not any(kept.values()):
+        raise DataError("no contribution ratio was recorded; nothing to draw")
+    width = smooth or max(1, max(map(len, kept.values())) // 50)
+    with _figure(width=7.0, height=3.4) as (figure, axes):
+        for (name, points), (color, dash, _) in zip(kept.items(), cycle(_STYLES), strict=False):
+            if not points:
+                continue
+            steps, values = zip(*points, strict=True)
+            if width > 1:
+                axes.plot(steps, values, color=color, alpha=0.18, linewidth=0.6)
+            axes.plot(steps, _running_mean(values, width), color=color, linestyle=dash, label=name)
+        axes.axhline(1.0, color="0.4", linewidth=0.8)
+        for number, step in enumerate(boundaries):
+            axes.axvline(step, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)))
+            axes.annotate(
+                f" task {number + 1}",
+                (step, 1.0),
+                xycoords=("data", "axes fraction"),
+                va="top",
+                fontsize=7,
+                color="0.35",
+            )
+        axes.set_yscale("log")
+        # Not powers of ten: ratios mostly lie so close to 1 that one or none would be in sight.
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(MaxNLocator(6) if high < 8 * low else LogLocator(base=2))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("training step")
+        axes.set_ylabel(r"contribution ratio $\gamma^t_n$ (text / vision)")
+        figure.suptitle(title, fontsize=9)
+        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return _save(figure, Path(stem))
+
+
+@contextmanager
+def _figure(*, width: float, height: float = 3.6) -> Iterator[tuple[Any, Any]]:
+    # The object interface: no pyplot, so no global list of figures and no backend is chosen.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    yield figure, axes
+
+
+def _save(figure: Any, stem: Path) -> tuple[Path, Path]:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    # Not with_suffix: a stem such as "A-0.1" has no suffix to lose.
+    png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
+    figure.savefig(png, dpi=150, metadata={"Software": None})
+    figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    return png, pdf
+
+
+def _by_system(records: Sequence[CellRecord]) -> dict[str, list[CellRecord]]:
+    if not records:
+        raise DataError("a figure needs at least one record; no cell has finished")
+    groups: dict[str, list[CellRecord]] = {}
+    for record in records:
+        groups.setdefault(record.system, []).append(record)
+    return groups
+
+
+def _title(records: Sequence[CellRecord], spread: str) -> str:
+    number = len({record.seed for record in records})
+    seeds = f"{spread} {number} seeds" if number > 1 else f"seed {records[0].seed}"
+    return f"{records[0].scenario}, {records[0].order}, {seeds}"
+
+
+def _mean_cell(records: Sequence[CellRecord], row: int, column: int) -> float:
+    values = [v for record in records if (v := record.matrix[row][column]) is not None]
+    return statistics.fmean(values) if values else math.nan
+
+
+def _running_mean(values: Sequence[float], width: int) -> list[float]:
+    """Centred geometric mean over up to ``width`` ratios; fewer at both ends.
+
+    Geometric, because 2 and 1/2 are equally far from balance and must average to 1.
+    """
+    sums = [0.0, *accumulate(math.log(value) for value in values)]
+    half, last = width // 2, len(values)
+    ends = [(max(0, place - half), min(last, place + half + 1)) for place in range(last)]
+    return [math.exp((sums[stop] - sums[start]) / (stop - start)) for start, stop in ends]

@@ -1,0 +1,258 @@
+"""Running a grid of cells: each once, each safely on disk, whatever happens in between.
+
+Under the folder of a grid::
+
+    cells/<key>.json          a finished cell: its record and a digest of it
+    cells/<key>.traces.json   its series over training steps
+    failed/<key>.json         a cell that failed: what it was and the traceback
+    results.json              {"cells": [...]}: records of the finished cells, in grid order
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.results.files import to_json, write_atomic
+from mkgc_cl.results.progress import GridProgress, Progress, duration
+from mkgc_cl.results.record import CellRecord, RecordError, RecordFormatError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run to be made.
+
+    Args:
+        system: name of the system.
+        scenario: name of the stream.
+        order: order of classes or name of the split.
+        seed: seed of the run.
+        config: every setting that can change the numbers, as plain JSON types. Settings that
+            cannot (output folder, quietness, the list of the other seeds) must stay out, or a
+            finished cell would be run again for nothing.
+    """
+
+    system: str
+    scenario: str
+    order: str
+    seed: int
+    config: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What tells this cell from every other."""
+        return {
+            "system": self.system,
+            "scenario": self.scenario,
+            "order": self.order,
+            "seed": self.seed,
+            "config": dict(self.config),
+        }
+
+    @property
+    def key(self) -> str:
+        """Name of the cell's files: a digest of :attr:`identity`, the same on every machine."""
+        return _digest(self.identity)[:16]
+
+    @property
+    def name(self) -> str:
+        """The cell in words."""
+        return f"{self.system}, {self.order}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class CellFailure:
+    """A cell that did not come to its end, with the whole traceback."""
+
+    cell: Cell
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class GridResult:
+    """What a grid left: records in the order of the cells, and failures."""
+
+    records: tuple[CellRecord, ...]
+    failures: tuple[CellFailure, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every cell finished, else 1."""
+        return 1 if self.failures else 0
+
+
+def run_grid(
+    cells: Sequence[Cell],
+    run: Callable[[Cell, Progress], CellRecord],
+    *,
+    out: str | Path,
+    quiet: bool = False,
+) -> GridResult:
+    """Run every cell that is not finished yet and gather all records.
+
+    A cell whose file is whole is read, not run. A damaged file is set aside as ``*.damaged`` and
+    its cell runs again. A cell that raises is recorded as failed, with its traceback, and the
+    others go on; it is tried again the next time. Only an interrupt (Ctrl-C, a signal) ends the
+    grid early; the same call later goes on from there.
+
+    Args:
+        cells: the cells, in the order in which they run and stand in ``results.json``.
+        run: makes the record of one cell; calls the second argument with its progress.
+        out: folder of the grid.
+        quiet: no progress.
+
+    Returns:
+        Records of all finished cells, this time's and earlier ones, with failures of this time.
+
+    Raises:
+        ConfigError: if two cells are the same.
+        RecordError: if a cell's file holds another cell, or was written by a newer version.
+    """
+    out = Path(out)
+    _check_distinct(cells)
+    records = {cell.key: record for cell in cells if (record := load_cell(out, cell)) is not None}
+    todo = [cell for cell in cells if cell.key not in records]
+    failures: list[CellFailure] = []
+    progress = GridProgress(len(todo), quiet=quiet)
+    if records:
+        progress.message(f"{len(records)} of {len(cells)} cells are finished already in {out}")
+    try:
+        for cell in todo:
+            outcome = _run_cell(cell, run, out, progress)
+            if isinstance(outcome, CellFailure):
+                failures.append(outcome)
+            else:
+                records[cell.key] = outcome
+    finally:
+        progress.close()
+        finished = tuple(records[cell.key] for cell in cells if cell.key in records)
+        _write(out / "results.json", {"cells": [record.to_dict() for record in finished]})
+    return GridResult(finished, tuple(failures))
+
+
+def load_cell(out: str | Path, cell: Cell) -> CellRecord | None:
+    """Return the record of a finished cell, or ``None`` if it has to be run.
+
+    Raises:
+        RecordError: if the file holds another cell or was written by a newer version.
+    """
+    path, side = _paths(Path(out), cell)
+    if not path.exists():
+        return None
+    try:
+        record = _read_record(path, side)
+    except RecordFormatError as error:
+        raise RecordFormatError(f"{path}: {error}") from error
+    except (OSError, ValueError) as error:
+        aside = path.with_name(path.name + ".damaged")
+        path.replace(aside)
+        logger.warning(
+            "%s is damaged (%s); it is kept as %s and the cell (%s) runs again",
+            path,
+            error,
+            aside.name,
+            cell.name,
+        )
+        return None
+    if (wrong := _foreign(record, cell)) is not None:
+        raise RecordError(
+            f"{path}: {wrong}; somebody renamed it: move it away, or choose another output folder"
+        )
+    return record
+
+
+def read_results(path: str | Path) -> tuple[CellRecord, ...]:
+    """Read a ``results.json``, without traces.
+
+    Raises:
+        RecordError: naming the file and what is wrong with it.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        return tuple(CellRecord.from_dict(entry) for entry in data["cells"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: not a results file of mkgc_cl ({error})") from error
+
+
+def _run_cell(
+    cell: Cell, run: Callable[[Cell, Progress], CellRecord], out: Path, progress: GridProgress
+) -> CellRecord | CellFailure:
+    path, side = _paths(out, cell)
+    failed = out / "failed" / path.name
+    progress.start(cell.name)
+    try:
+        record = run(cell, progress)
+        if (wrong := _foreign(record, cell)) is not None:
+            raise RecordError(f"the record of the run is not the cell's: {wrong}")
+        _write(side, {name: [_or_null(v) for v in s] for name, s in record.traces.items()})
+        plain = record.to_dict()
+        _write(path, {"digest": _digest(plain), "record": plain})
+    except Exception as error:  # one cell's failure must not cost the others their turn
+        failure = CellFailure(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
+        _write(failed, {**cell.identity, "error": failure.error, "traceback": failure.traceback})
+        logger.error("cell %s failed: %s; traceback in %s", cell.name, failure.error, failed)
+        progress.finish(f"FAILED, {failure.error}")
+        return failure
+    failed.unlink(missing_ok=True)
+    final, average = record.A[-1], sum(record.A) / len(record.A)
+    took = duration(record.seconds)
+    progress.finish(f"done in {took}, final A {final:.1f} %, mean A {average:.1f} %")
+    return record
+
+
+def _read_record(path: Path, side: Path) -> CellRecord:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or "record" not in data:
+        raise ValueError("it has no record")
+    if data.get("digest") != _digest(data["record"]):
+        raise ValueError("its digest does not fit its record")
+    traces = json.loads(side.read_text(encoding="utf-8"))
+    series = {name: [math.nan if v is None else v for v in s] for name, s in traces.items()}
+    return CellRecord.from_dict(data["record"], traces=series)
+
+
+def _or_null(value: float) -> float | None:
+    """JSON has no word for NaN and infinities; a trace may hold them, a measure may not."""
+    return value if math.isfinite(value) else None
+
+
+def _foreign(record: CellRecord, cell: Cell) -> str | None:
+    """Say how ``record`` is not ``cell``'s, or ``None``."""
+    found = (record.system, record.scenario, record.order, record.seed)
+    wanted = (cell.system, cell.scenario, cell.order, cell.seed)
+    return None if found == wanted else f"it holds the cell {found}, expected {wanted}"
+
+
+def _check_distinct(cells: Sequence[Cell]) -> None:
+    seen: set[str] = set()
+    problems = []
+    for cell in cells:
+        if cell.key in seen:
+            problems.append(f"the cell ({cell.name}) is asked for twice; name it once")
+        seen.add(cell.key)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _paths(out: Path, cell: Cell) -> tuple[Path, Path]:
+    return out / "cells" / f"{cell.key}.json", out / "cells" / f"{cell.key}.traces.json"
+
+
+def _write(path: Path, data: Any) -> None:
+    write_atomic(path, to_json(data))
+
+
+def _digest(data: object) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

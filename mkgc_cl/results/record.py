@@ -1,0 +1,191 @@
+"""The record of one cell: one system, one order, one seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mkgc_cl.errors import DataError, MkgcError
+from mkgc_cl.metrics import ResultMatrix
+
+FORMAT = 1
+"""Version of the record; a reader refuses a newer one instead of guessing."""
+
+
+class RecordError(MkgcError, ValueError):
+    """A file of results is damaged or foreign."""
+
+
+class RecordFormatError(RecordError):
+    """A record was written by another version of the package."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CellRecord:
+    """What one run measured and what made it. Rates are per cent, gains and losses points.
+
+    Args:
+        system: name of the system, as in the tables.
+        scenario: name of the stream.
+        order: the order of classes or the name of the split (``"PER-LOC-ORG-MISC"``, ``"sep10"``).
+        seed: seed of the run.
+        tasks: names of the tasks, K of them: the columns of the tables.
+        A: micro-F1 on all tasks seen, after each task.
+        U: F1 on the task just learnt, after each task.
+        matrix: F1 after task k (row) on task j (column); ``None`` where not evaluated.
+        forgetting: mean loss of the earlier tasks against their best.
+        forgetting_per_task: the same for each of tasks 1 .. K-1.
+        backward_transfer: mean change of the earlier tasks since they were learnt.
+        counts: the raw counts behind all of these, :meth:`ResultMatrix.to_dict`.
+        seconds: wall time of the run.
+        peak_memory_mb: peak resident memory, MB; ``None`` where the system does not say.
+        config: the resolved configuration.
+        provenance: versions, data fingerprint, encoder, images real or blank, device, git state.
+        traces: series over training steps, such as ``"gamma"``; kept in a file of their own.
+    """
+
+    system: str
+    scenario: str
+    order: str
+    seed: int
+    tasks: tuple[str, ...]
+    A: tuple[float, ...]
+    U: tuple[float, ...]
+    matrix: tuple[tuple[float | None, ...], ...]
+    forgetting: float
+    forgetting_per_task: tuple[float, ...]
+    backward_transfer: float
+    counts: Mapping[str, object]
+    seconds: float
+    peak_memory_mb: float | None
+    config: Mapping[str, object]
+    provenance: Mapping[str, object]
+    traces: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_matrix(
+        cls,
+        matrix: ResultMatrix,
+        *,
+        system: str,
+        scenario: str,
+        order: str,
+        seed: int,
+        tasks: Sequence[str],
+        seconds: float,
+        peak_memory_mb: float | None = None,
+        config: Mapping[str, object] | None = None,
+        provenance: Mapping[str, object] | None = None,
+        traces: Mapping[str, Sequence[float]] | None = None,
+        stream: str = "test",
+    ) -> CellRecord:
+        """Read every measure off a complete result matrix.
+
+        Raises:
+            IncompleteMatrixError: if a seen task was not evaluated after some task.
+            DataError: if ``tasks`` does not name each task of the matrix.
+        """
+        if len(tasks) != matrix.tasks:
+            raise DataError(
+                f"{len(tasks)} task names {list(tasks)} for a result matrix of {matrix.tasks} tasks"
+            )
+        matrix.require_complete(stream)
+        forgetting = matrix.forgetting(stream)
+        return cls(
+            system=system,
+            scenario=scenario,
+            order=order,
+            seed=seed,
+            tasks=tuple(tasks),
+            A=tuple(_percent(value) for value in matrix.average_f1(stream)),
+            U=tuple(_percent(value) for value in matrix.plasticity(stream)),
+            matrix=tuple(
+                tuple(None if value is None else _percent(value) for value in row)
+                for row in matrix.f1(stream)
+            ),
+            forgetting=_percent(forgetting.mean),
+            forgetting_per_task=tuple(_percent(value) for value in forgetting.per_task),
+            backward_transfer=_percent(matrix.backward_transfer(stream)),
+            counts=matrix.to_dict(),
+            seconds=round(seconds, 3),
+            peak_memory_mb=peak_memory_mb,
+            config=dict(config or {}),
+            provenance=dict(provenance or {}),
+            traces=dict(traces or {}),
+        )
+
+    @property
+    def result_matrix(self) -> ResultMatrix:
+        """The counts as a :class:`ResultMatrix`, for measures that are not in the record."""
+        return ResultMatrix.from_dict(self.counts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, without the traces."""
+        plain: dict[str, Any] = {"format": FORMAT}
+        for field in dataclasses.fields(self):
+            if field.name != "traces":
+                plain[field.name] = _plain(getattr(self, field.name))
+        return plain
+
+    @classmethod
+    def from_dict(
+        cls, data: object, *, traces: Mapping[str, Sequence[float]] | None = None
+    ) -> CellRecord:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            RecordError: if a field is missing, unknown or of another kind.
+            RecordFormatError: if another version wrote it.
+        """
+        if not isinstance(data, Mapping):
+            raise RecordError(f"expected a record (a JSON object), got {type(data).__name__}")
+        if data.get("format") != FORMAT:
+            raise RecordFormatError(
+                f"format {data.get('format')!r} of a record cannot be read, expected {FORMAT}; "
+                "use the version of mkgc_cl that wrote it"
+            )
+        names = {field.name for field in dataclasses.fields(cls)} - {"traces"}
+        missing, unknown = sorted(names - data.keys()), sorted(data.keys() - names - {"format"})
+        if missing or unknown:
+            raise RecordError(f"a record lacks {missing} and has unknown fields {unknown}")
+        values = {name: _kind_of(name, data[name]) for name in names}
+        return cls(**values, traces=dict(traces or {}))
+
+
+_TUPLES = ("tasks", "A", "U", "forgetting_per_task")
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "system": str,
+    "scenario": str,
+    "order": str,
+    "seed": int,
+    "matrix": list,
+    "forgetting": (int, float),
+    "backward_transfer": (int, float),
+    "counts": dict,
+    "seconds": (int, float),
+    "peak_memory_mb": (int, float, type(None)),
+    "config": dict,
+    "provenance": dict,
+    **dict.fromkeys(_TUPLES, list),
+}
+
+
+def _kind_of(name: str, value: Any) -> Any:
+    fits: bool = isinstance(value, _KINDS[name])
+    if not fits:
+        raise RecordError(f"field {name!r} of a record is {type(value).__name__}, got {value!r}")
+    if name == "matrix":
+        return tuple(tuple(row) for row in value)
+    return tuple(value) if name in _TUPLES else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+
+def _percent(fraction: float) -> float:
+    # Counts keep the exact value; four decimals of a per cent are more than any test set can tell.
+    return round(100 * fraction, 4)

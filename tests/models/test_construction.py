@@ -1,0 +1,105 @@
+"""Building the model: what depends on the classes, and options that fit nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from mkgc_cl.data.samples import LabelSpace, Sample
+from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.models import DualStreamModel
+from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
+
+Build = Callable[..., DualStreamModel]
+Post = Callable[..., Sample]
+KINDS = ("re", "ner")
+
+
+def test_observing_adds_up_and_knows_its_classes(build: Build) -> None:
+    model = build("ner", seen=False)
+    assert model.seen.tolist() == [False] * 5
+    model.observe(["LOC"])
+    assert model.seen.tolist() == [True, False, False, True, True]
+    model.observe(["PER"])
+    assert model.seen.all()
+    with pytest.raises(DataError, match="DOG"):
+        model.observe(["DOG"])
+    other = build("ner", seen=False)
+    other.load_state_dict(model.state_dict())
+    assert other.seen.all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_later_classes_do_not_exist_for_earlier_ones(kind: Any, post: Post) -> None:
+    """A stream that goes on after two classes starts from the very same model."""
+    na = "None" if kind == "re" else None
+    names = ("peer", "part_of") if kind == "re" else ("PER", "LOC")
+    short = LabelSpace(kind, names, na=na)
+    long = LabelSpace(kind, (*names, "x", "y"), na=na)
+    small, large = (DualStreamModel.build(labels, seed=4).eval() for labels in (short, long))
+    states = [model.state_dict() for model in (small, large)]
+    count = len(short.outputs)
+    for name, tensor in states[0].items():
+        other = states[1][name]
+        if tensor.shape != other.shape:
+            assert name.startswith(("head.", "crf.", "seen"))
+            other = other[tuple(slice(count) for _ in range(1 + (name == "crf.transitions")))]
+        assert torch.equal(tensor, other), name
+    samples = [post(uid, kind=kind) for uid in ("P", "T")]  # labels of the first class or none
+    losses = []
+    for model in (small, large):
+        model.observe(names)
+        batch, targets = model.processor.collate(samples)
+        output = model(batch)
+        losses.append(float(model.loss(output, targets)))
+        assert model.decode(output) == small.decode(small(batch))
+    assert math.isclose(*losses, rel_tol=1e-6)
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    r"interaction='both'; choose one of \['shared-key', 'self'\]": {"interaction": "both"},
+    "pooling='mean'; choose one of": {"pooling": "mean"},
+    "key_shape='two'; choose one of": {"key_shape": "two"},
+    "images='all'; choose one of": {"images": "all"},
+    "interaction_layers=-1; give 0 or more": {"interaction_layers": -1},
+    "freeze_lower=-1; give 0 or more": {"freeze_lower": -1},
+    "4 layers, fewer than 5": {"interaction_layers": 5},
+    "max_text_length=129 but the encoder has 128": {"max_text_length": 129},
+    "text width 64 and vision width 192 differ": {
+        "vision": "vit_tiny_patch16_224", "pretrained": False,
+    },
+    "ResNet is not a timm ViT": {"vision": "test_resnet", "pretrained": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_options_that_fit_nothing_are_refused(message: str, build: Build) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build("re", **WRONG[message])
+
+
+def test_several_wrong_options_are_reported_at_once(build: Build) -> None:
+    with pytest.raises(ConfigError, match="2 mistake") as caught:
+        build("re", interaction="both", freeze_lower=-2)
+    assert len(caught.value.problems) == 2
+
+
+def test_modules_of_ones_own_are_checked_before_they_are_used() -> None:
+    text = load_text_encoder("tiny")
+    labels = LabelSpace("ner", ("PER",))
+    with pytest.raises(ConfigError, match="Linear is not a timm ViT"):
+        DualStreamModel(
+            labels, text=text.module, tokenizer=text.tokenizer, vision=torch.nn.Linear(2, 2)
+        )
+    with pytest.raises(ConfigError, match="Linear is not a BERT-family"):
+        DualStreamModel(
+            labels,
+            text=torch.nn.Linear(2, 2),
+            tokenizer=text.tokenizer,
+            vision=load_vision_encoder("tiny"),
+        )

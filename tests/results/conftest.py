@@ -1,0 +1,44 @@
+"""Records made by hand, without any training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from mkgc_cl.metrics import Counts, ResultMatrix
+from mkgc_cl.results import CellRecord
+
+MakeRecord = Callable[..., CellRecord]
+
+
+@pytest.fixture
+def make_record() -> MakeRecord:
+    """A function (system, seed, rows of per cents) -> record; the rows are the score matrix."""
+
+    def make(
+        system: str = "full",
+        seed: int = 0,
+        rows: Sequence[Sequence[int]] = ((80,), (60, 70)),
+        *,
+        traces: Mapping[str, Sequence[float]] | None = None,
+    ) -> CellRecord:
+        matrix = ResultMatrix(len(rows))
+        for after, row in enumerate(rows):
+            for on, value in enumerate(row):
+                matrix.record("test", after=after, on=on, counts=Counts(value, 100, 100))
+        return CellRecord.from_matrix(
+            matrix,
+            system=system,
+            scenario="demo-ner",
+            order="PER-LOC",
+            seed=seed,
+            tasks=[f"T{k}" for k in range(1, len(rows) + 1)],
+            seconds=1.5,
+            peak_memory_mb=100.0,
+            config={"epochs": 1},
+            provenance={"images": "real"},
+            traces=traces,
+        )
+
+    return make

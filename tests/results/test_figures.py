@@ -1,0 +1,102 @@
+"""Figures: files that open, lines and numbers where they belong."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mkgc_cl.errors import DataError
+from mkgc_cl.results import figures
+
+FULL = (((80,), (60, 70)), ((82,), (70, 70)), ((84,), (66, 72)))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list:
+    """Figures as they are saved, for a look at their artists."""
+    kept: list = []
+    save = figures._save
+    monkeypatch.setattr(figures, "_save", lambda f, stem: (kept.append(f), save(f, stem))[1])
+    return kept
+
+
+def check(paths: tuple[Path, Path], stem: Path) -> None:
+    png, pdf = paths
+    assert (png, pdf) == (Path(f"{stem}.png"), Path(f"{stem}.pdf"))
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert pdf.read_bytes().startswith(b"%PDF")
+
+
+def test_curves(make_record, tmp_path: Path, drawn: list) -> None:
+    records = [make_record("full", seed, rows) for seed, rows in enumerate(FULL)]
+    records.append(make_record("w/o MM", 0, ((75,), (0, 71))))
+    check(figures.draw_curves(records, tmp_path / "new" / "A-0.1"), tmp_path / "new" / "A-0.1")
+    (axes,) = drawn[0].axes
+    first, second = axes.lines
+    assert list(first.get_ydata()) == pytest.approx([82.0, 68.0])
+    assert list(second.get_ydata()) == pytest.approx([75.0, 35.5])
+    assert first.get_linestyle() != second.get_linestyle()
+    assert first.get_marker() != second.get_marker()
+    (band,) = axes.collections  # one seed has no band
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((68 - math.sqrt(7), 84.0))
+    assert "(%)" in axes.get_ylabel()
+
+
+def test_matrix(make_record, tmp_path: Path, drawn: list) -> None:
+    records = [make_record("full", seed, rows) for seed, rows in enumerate(FULL)]
+    check(figures.draw_matrix(records, tmp_path / "matrix"), tmp_path / "matrix")
+    texts = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert texts == ["82.0", "65.3", "70.7"]  # lower triangle, mean over seeds
+    with pytest.raises(DataError, match="one system"):
+        figures.draw_matrix([*records, make_record("other")], tmp_path / "matrix")
+
+
+def test_gamma(tmp_path: Path, drawn: list) -> None:
+    traces = {"with": [2.0, 0.5, math.nan, 2.0], "without": [4.0, 4.0, 0.0, 4.0]}
+    paths = figures.draw_gamma(traces, tmp_path / "g", boundaries=[0, 2], smooth=1, title="t")
+    check(paths, tmp_path / "g")
+    axes = drawn[0].axes[0]
+    assert axes.get_yscale() == "log"
+    assert list(axes.lines[0].get_xdata()) == [0, 1, 3]
+    assert [text.get_text() for text in axes.texts] == [" task 1", " task 2"]
+    with pytest.raises(DataError, match="nothing to draw"):
+        figures.draw_gamma({"with": []}, tmp_path / "g")
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 50])
+def test_running_mean_equals_a_loop(width: int) -> None:
+    values = [1.0, 2.0, 0.5, 8.0, 4.0, 0.1]
+    found = figures._running_mean(values, width)
+    for place, value in enumerate(found):
+        part = values[max(0, place - width // 2) : place + width // 2 + 1]
+        assert value == pytest.approx(math.prod(part) ** (1 / len(part)))
+
+
+def test_figures_are_the_same_bytes_twice(make_record, tmp_path: Path) -> None:
+    one = figures.draw_curves([make_record()], tmp_path / "a")
+    two = figures.draw_curves([make_record()], tmp_path / "b")
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+
+
+def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no cell has finished"):
+        figures.draw_curves([], tmp_path / "a")
+    with pytest.raises(DataError, match="no cell has finished"):
+        figures.draw_matrix([], tmp_path / "a")
+
+
+def test_results_import_nothing_heavy() -> None:
+    code = (
+        "import sys, mkgc_cl.results, mkgc_cl.results.figures, mkgc_cl.config, mkgc_cl.metrics;"
+        "print(sorted({m.split('.')[0] for m in sys.modules}"
+        " & {'torch', 'avalanche', 'matplotlib', 'numpy', 'transformers', 'sklearn', 'tqdm'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,101 @@
+"""Atomic files and provenance."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+
+from mkgc_cl.results import files, provenance
+from mkgc_cl.results.files import to_json, write_atomic
+
+
+def test_write_replaces_whole_files_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.json"
+    for text in ("old", "new é\n"):
+        write_atomic(path, text)
+        assert path.read_bytes() == text.encode()
+    assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    write_atomic(path, "old")
+
+    def refuse(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(files.os, "replace", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    assert path.read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".a.json.123.tmp").write_text("half")
+    (tmp_path / ".b.json.123.tmp").write_text("half of another")
+    write_atomic(tmp_path / "a.json", "new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".b.json.123.tmp", "a.json"]
+
+
+def test_json_is_the_same_bytes_for_the_same_data() -> None:
+    assert to_json({"b": [1.5, None], "a": "é"}) == to_json({"a": "é", "b": [1.5, None]})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json({"a": float("nan")})
+
+
+def test_environment_names_versions_and_imports_nothing() -> None:
+    code = (
+        "import sys, json; from mkgc_cl.results.provenance import environment;"
+        "print(json.dumps([environment(), sorted({m.split('.')[0] for m in sys.modules})]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    found, modules = json.loads(done.stdout)
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["packages"]["numpy"] == numpy.__version__
+    assert found["cpus"] == os.cpu_count()
+    assert not {"torch", "avalanche", "matplotlib", "transformers", "timm"} & set(modules)
+
+
+def test_git_state_of_a_checkout_and_of_none(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        subprocess.run(command, check=True)
+
+    assert provenance.git_state(tmp_path / "absent") is None
+    git("init", "-q")
+    (tmp_path / "a.py").write_text("1")
+    assert provenance.git_state(tmp_path) is None
+    git("add", "a.py")
+    git("commit", "-qm", "first")
+    state = provenance.git_state(tmp_path)
+    assert state is not None
+    assert state["dirty"] is False
+    assert len(str(state["commit"])) == 40
+    (tmp_path / "a.py").write_text("2")
+    assert provenance.git_state(tmp_path)["dirty"] is True
+    (tmp_path / "env").mkdir()  # an environment inside somebody's repository, not tracked by it
+    assert provenance.git_state(tmp_path / "env") is None
+
+
+def test_peak_memory_sees_what_was_used_since_the_reset() -> None:
+    provenance.reset_peak_memory()
+    before = provenance.peak_memory_mb()
+    if before is None:
+        pytest.skip("this system does not tell the peak memory of a process")
+    block = numpy.ones(30_000_000)  # 240 MB
+    after = provenance.peak_memory_mb()
+    assert after is not None
+    assert after - before > 200 * block[0]
+    del block
+    if provenance.reset_peak_memory():
+        assert provenance.peak_memory_mb() < after - 100

@@ -1,0 +1,78 @@
+"""Records: what they hold, there and back through JSON, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mkgc_cl.errors import DataError
+from mkgc_cl.metrics import Counts, IncompleteMatrixError, ResultMatrix
+from mkgc_cl.results import CellRecord, RecordError
+from mkgc_cl.results.grid import read_results
+from mkgc_cl.results.record import RecordFormatError
+
+
+def test_measures_by_hand(make_record) -> None:
+    record = make_record(rows=[[80], [60, 70], [65, 40, 90]])
+    assert record.A == (80.0, 65.0, 65.0)
+    assert record.U == (80.0, 70.0, 90.0)
+    assert record.matrix == ((80.0, None, None), (60.0, 70.0, None), (65.0, 40.0, 90.0))
+    assert (record.forgetting, record.forgetting_per_task) == (22.5, (15.0, 30.0))
+    assert record.backward_transfer == -22.5
+
+
+def test_json_there_and_back(make_record) -> None:
+    record = make_record(traces={"gamma": [1.0, 0.5]})
+    data = json.loads(json.dumps(record.to_dict()))
+    assert "traces" not in data
+    again = CellRecord.from_dict(data, traces={"gamma": [1.0, 0.5]})
+    assert again == record
+    assert again.result_matrix.average_f1("test") == [0.8, 0.65]
+
+
+def test_the_fields_of_the_published_record(make_record) -> None:
+    wanted = {"system", "scenario", "order", "seed", "A", "U", "matrix", "forgetting", "seconds"}
+    assert wanted | {"peak_memory_mb", "config", "provenance"} <= make_record().to_dict().keys()
+
+
+def test_an_incomplete_run_makes_no_record() -> None:
+    matrix = ResultMatrix(2)
+    matrix.record("test", after=0, on=0, counts=Counts(1, 1, 1))
+    identity = {"system": "s", "scenario": "d", "order": "o", "seed": 0, "seconds": 1.0}
+    with pytest.raises(IncompleteMatrixError, match=r"\(after=1, on=0\)"):
+        CellRecord.from_matrix(matrix, tasks=["a", "b"], **identity)
+    with pytest.raises(DataError, match=r"1 task names \['a'\] for a result matrix of 2 tasks"):
+        CellRecord.from_matrix(matrix, tasks=["a"], **identity)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"format": 2}, RecordFormatError, "format 2 of a record cannot be read, expected 1"),
+        ({"A": "x"}, RecordError, "field 'A' of a record is str, got 'x'"),
+        ({"extra": 1}, RecordError, r"unknown fields \['extra'\]"),
+        ({"seed": None}, RecordError, "field 'seed' of a record is NoneType"),
+    ],
+)
+def test_foreign_records_are_refused(make_record, change, error, message) -> None:
+    with pytest.raises(error, match=message):
+        CellRecord.from_dict(make_record().to_dict() | change)
+
+
+def test_missing_fields_are_named(make_record) -> None:
+    data = make_record().to_dict()
+    del data["A"], data["seed"]
+    with pytest.raises(RecordError, match=r"lacks \['A', 'seed'\]"):
+        CellRecord.from_dict(data)
+    with pytest.raises(RecordError, match="a JSON object"):
+        CellRecord.from_dict([1])
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"cells": [3]}', b"\xff\xfe", b'{"a": 1}'])
+def test_a_results_file_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "results.json"
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match=r"results\.json: not a results file"):
+        read_results(path)

@@ -1,0 +1,141 @@
+"""Tables against numbers worked by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from mkgc_cl.errors import DataError
+from mkgc_cl.results import Stat, Table, build_table
+from mkgc_cl.results.tables import write_table
+
+# Two systems, three seeds and one seed. A of "full": (80, 65), (82, 70), (84, 69): mean 82.0 and
+# 68.0, sample deviation sqrt((4+0+4)/2) = 2.0 and sqrt((9+4+1)/2) = sqrt(7) = 2.65; AVG per seed
+# 72.5, 76.0, 76.5: mean 75.0, sample deviation sqrt((6.25+1+2.25)/2) = sqrt(4.75) = 2.18.
+FULL = (((80,), (60, 70)), ((82,), (70, 70)), ((84,), (66, 72)))
+PAPER = {"full": [79.5, 62.6, 66.8], "w/o MM": [77.8, None]}
+
+
+@pytest.fixture
+def table(make_record) -> Table:
+    records = [make_record("w/o MM", 0, ((75,), (0, 71)))]
+    records += [make_record("full", seed, rows) for seed, rows in enumerate(FULL)]
+    return build_table(
+        records,
+        paper=PAPER,
+        remarks=["images drawn", "demonstration data"],
+        notes=["full: Table 3 says 79.5, Table 2 says 77.8."],
+    )
+
+
+def test_text(table: Table) -> None:
+    assert (
+        table.text()
+        == """\
+A_k, micro-F1 (%) on all tasks seen so far, after each task; demo-ner, order PER-LOC; n
+differs, seeds w/o MM: 0; full: 0 1 2, images drawn, demonstration data. Mean ± sample
+standard deviation over seeds. (paper): the paper's numbers, one seed.
+---------------------------------------------
+                   T1          T2         AVG
+---------------------------------------------
+w/o MM           75.0        35.5        55.2
+  (paper)        77.8           -           -
+full       82.0 ± 2.0  68.0 ± 2.6  75.0 ± 2.2
+  (paper)        79.5        62.6        66.8
+---------------------------------------------
+full: Table 3 says 79.5, Table 2 says 77.8.
+"""
+    )
+
+
+def test_markdown(table: Table) -> None:
+    assert table.markdown().splitlines()[2:] == [
+        "| System | T1 | T2 | AVG |",
+        "|:--|--:|--:|--:|",
+        "| w/o MM | 75.0 | 35.5 | 55.2 |",
+        "| *(paper)* | 77.8 | - | - |",
+        "| full | **82.0 ± 2.0** | **68.0 ± 2.6** | **75.0 ± 2.2** |",
+        "| *(paper)* | 79.5 | 62.6 | 66.8 |",
+        "",
+        "full: Table 3 says 79.5, Table 2 says 77.8.",
+    ]
+
+
+def test_latex(table: Table) -> None:
+    lines = table.latex().splitlines()
+    assert lines[2].startswith(r"\caption{A\_k, micro-F1 (\%) on all tasks seen so far")
+    assert r"Mean $\pm$ sample" in lines[2]
+    assert lines[3:] == [
+        r"\begin{tabular}{lrrr}",
+        r"\toprule",
+        r"System & T1 & T2 & AVG \\",
+        r"\midrule",
+        r"w/o MM & 75.0 & 35.5 & 55.2 \\",
+        r"\quad\textit{(paper)} & \textit{77.8} & \textit{-} & \textit{-} \\",
+        r"full & \textbf{82.0 $\pm$ 2.0} & \textbf{68.0 $\pm$ 2.6} & \textbf{75.0 $\pm$ 2.2} \\",
+        r"\quad\textit{(paper)} & \textit{79.5} & \textit{62.6} & \textit{66.8} \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+
+
+def test_csv(table: Table) -> None:
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    assert rows[0] == {
+        "system": "w/o MM", "column": "T1", "mean": "75.0", "sd": "", "n": "1", "paper": "77.8"
+    }  # fmt: skip
+    assert rows[4] == {
+        "system": "full", "column": "T2", "mean": "68.0", "sd": "2.6458", "n": "3", "paper": "62.6"
+    }  # fmt: skip
+    assert (rows[5]["column"], rows[5]["mean"], rows[5]["sd"]) == ("AVG", "75.0", "2.1794")
+
+
+def test_plasticity_and_the_papers_average(make_record) -> None:
+    table = build_table([make_record()], measure="U", paper={"full": [70.0, 50.0]})
+    assert [stat.mean for stat in table.rows[0].stats] == [80.0, 70.0, 75.0]
+    assert table.rows[0].paper == (70.0, 50.0, 60.0)
+    assert table.caption == (
+        "U_k, micro-F1 (%) on the task just learnt, after each task; demo-ner, order PER-LOC; "
+        "n = 1, seed 0. (paper): the paper's numbers, one seed."
+    )
+
+
+def test_one_seed_has_no_deviation_and_one_row_no_best(make_record) -> None:
+    table = build_table([make_record()])
+    assert table.rows[0].stats[0] == Stat(80.0, None, 1)
+    assert "±" not in table.text()
+    assert "**" not in table.markdown()
+    assert "paper" not in table.text()
+
+
+def test_ties_as_shown_are_all_best(make_record) -> None:
+    table = build_table([make_record("a"), make_record("b")])
+    assert table.markdown().count("**80.0**") == 2
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-0.04, "0.0"), (12.34, "12.3"), (99.96, "100.0")])
+def test_one_decimal_without_minus_zero(value: float, shown: str) -> None:
+    assert Stat(value, None, 1).text() == shown
+
+
+def test_what_makes_no_table_is_refused(make_record) -> None:
+    with pytest.raises(DataError, match="no cell has finished"):
+        build_table([])
+    with pytest.raises(DataError, match="one scenario and one order"):
+        build_table([make_record(), make_record(rows=((80,),))])
+    with pytest.raises(DataError, match="'full' has 4 numbers for 2 tasks"):
+        build_table([make_record()], paper={"full": [1.0, 2.0, 3.0, 4.0]})
+
+
+def test_every_form_is_written(table: Table) -> None:
+    written: dict[str, str] = {}
+    write_table(table, written.__setitem__, stem="ablation")
+    assert {name: text[:3] for name, text in written.items()} == {
+        "ablation.txt": "A_k",
+        "ablation.md": "A_k",
+        "ablation.tex": "\\be",
+        "ablation.csv": "sys",
+    }

@@ -1,0 +1,223 @@
+"""Settings: precedence, every kind of mistake, all mistakes at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mkgc_cl.config import dump, keys, resolve, setting, to_dict
+from mkgc_cl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Training:
+    epochs: int = setting(3, help="passes over a task", minimum=1)
+    lr: float = setting(1e-3, help="learning rate", above=0)
+    head_lr: float | None = setting(None, help="learning rate of the head", above=0)
+    shuffle: bool = setting(True, help="new order every epoch")
+    dropout: float = setting(0.1, help="share of units dropped", minimum=0, maximum=1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    name: str = setting("run", help="name of the run")
+    device: Literal["cpu", "cuda"] = setting("cpu", help="device")
+    seeds: tuple[int, ...] = setting((0,), help="one run each", minimum=0)
+    order: tuple[str, ...] = setting((), help="classes")
+    training: Training = field(default_factory=Training)
+
+    def problems(self) -> list[str]:
+        return ["'seeds' must not be empty"] if not self.seeds else []
+
+
+def mistakes(*overrides: str, **kwargs: object) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        resolve(Settings, overrides=overrides, **kwargs)  # type: ignore[arg-type]
+    return caught.value.problems
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("name: file\nseeds: [4, 5]\ntraining:\n  epochs: 7\n  lr: 3e-5\n")
+    config = resolve(
+        Settings,
+        yaml_path=file,
+        flags={"training.epochs": 8, "seeds": None, "device": "cuda"},
+        overrides=["training.epochs=9", "order=PER,LOC"],
+    )
+    assert config == Settings(
+        name="file",
+        device="cuda",
+        seeds=(4, 5),
+        order=("PER", "LOC"),
+        training=Training(epochs=9, lr=3e-5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("training.lr=1", "lr", 1.0),
+        ("training.lr=1e-5", "lr", 1e-5),
+        ("training.head_lr=null", "head_lr", None),
+        ("training.head_lr=0.05", "head_lr", 0.05),
+        ("training.shuffle=false", "shuffle", False),
+    ],
+)
+def test_values_get_their_type(override: str, key: str, value: object) -> None:
+    found = getattr(resolve(Settings, overrides=[override]).training, key)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("seeds=3", (3,)), ("seeds=0,1,2", (0, 1, 2)), ("seeds=[5, 6]", (5, 6))]
+)
+def test_lists_on_the_command_line(text: str, seeds: tuple[int, ...]) -> None:
+    assert resolve(Settings, overrides=[text]).seeds == seeds
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs", "override 'epochs': expected key=value, as in 'epochs=3'"),
+        ("=3", "override '=3': expected key=value, as in 'epochs=3'"),
+        ("nmae=x", "override 'nmae=x': unknown key 'nmae', did you mean 'name'?"),
+        ("epochs=3", "override 'epochs=3': unknown key 'epochs', did you mean 'training.epochs'?"),
+        (
+            "training.lr=fast",
+            "override 'training.lr=fast': 'training.lr' must be a number, got 'fast'",
+        ),
+        (
+            "training.lr=.nan",
+            "override 'training.lr=.nan': 'training.lr' must be a number, got nan",
+        ),
+        ("training.lr=0", "override 'training.lr=0': 'training.lr' must be larger than 0, got 0.0"),
+        (
+            "training.head_lr=x",
+            "override 'training.head_lr=x': 'training.head_lr' must be a number or null, got 'x'",
+        ),
+        (
+            "training.epochs=2.5",
+            "override 'training.epochs=2.5': 'training.epochs' must be a whole number, got 2.5",
+        ),
+        (
+            "training.epochs=true",
+            "override 'training.epochs=true': 'training.epochs' must be a whole number, got True",
+        ),
+        (
+            "training.epochs=0",
+            "override 'training.epochs=0': 'training.epochs' must be at least 1, got 0",
+        ),
+        (
+            "training.dropout=2",
+            "override 'training.dropout=2': 'training.dropout' must be at most 1, got 2.0",
+        ),
+        (
+            "training.shuffle=1",
+            "override 'training.shuffle=1': 'training.shuffle' must be true or false, got 1",
+        ),
+        (
+            "name=no",
+            "override 'name=no': 'name' must be text (in quotes, should YAML take it for something"
+            " else), got False",
+        ),
+        ("device=gpu", "override 'device=gpu': 'device' must be one of 'cpu', 'cuda', got 'gpu'"),
+        (
+            "seeds=0,x",
+            "override 'seeds=0,x': 'seeds' must be a list, each item a whole number, got '0,x'",
+        ),
+        ("seeds=0,-1", "override 'seeds=0,-1': 'seeds' must be at least 0, got -1"),
+        ("seeds=[]", "'seeds' must not be empty"),
+        ("name=[", "override 'name=[': the value is not YAML"),
+        (
+            "zzz=1",
+            "override 'zzz=1': unknown key 'zzz'; known keys: name, device, seeds, order, "
+            "training.epochs",
+        ),
+    ],
+)
+def test_each_mistake_says_where_what_and_what_to_do(override: str, message: str) -> None:
+    (problem,) = mistakes(override)
+    assert problem.startswith(message)
+
+
+def test_all_mistakes_of_all_sources_come_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("nam: x\ntraining:\n  epochs: many\n  epochs: 3\n  momentum: 1\n")
+    problems = mistakes("device=tpu", "oops", yaml_path=file, flags={"seeds": "a"})
+    assert problems == (
+        f"{file}:4: key 'training.epochs' was set in line 3",
+        "override 'oops': expected key=value, as in 'epochs=3'",
+        f"{file}:1: unknown key 'nam', did you mean 'name'?",
+        f"{file}:5: unknown key 'training.momentum'; known keys: {', '.join(keys(Settings))}",
+        "override 'device=tpu': 'device' must be one of 'cpu', 'cuda', got 'tpu'",
+        "--seeds: 'seeds' must be a list, each item a whole number, got 'a'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name: [x\nseeds: 1\n", "a.yaml:2: not YAML (expected ',' or ']'"),
+        (b"- a\n- b\n", "a.yaml:1: expected 'key: value' lines, got list"),
+        (b"hello", "a.yaml:1: expected 'key: value' lines, got str"),
+        (b"name: \xff\n", "a.yaml: not UTF-8"),
+        (b"training: 3\n", "a.yaml:1: 'training' is a section, got 3"),
+        (b"1: x\n", "a.yaml:1: unknown key '1'"),
+        (
+            b"name: !!python/object/apply:os.system [ls]\n",
+            "a.yaml:1: not YAML (could not determine",
+        ),
+        (b"name: a\x00b\n", "a.yaml: not YAML"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_bytes(content)
+    problems = mistakes(yaml_path=file)
+    assert message in problems[0]
+
+
+def test_a_planted_payload_does_not_run(tmp_path: Path) -> None:
+    target, file = tmp_path / "planted", tmp_path / "a.yaml"
+    payload = f'!!python/object/apply:pathlib.Path.touch ["{target}"]'
+    file.write_text(f"name: {payload}\n")
+    assert mistakes(yaml_path=file)
+    assert mistakes(f"name={payload}")
+    assert not target.exists()
+
+
+def test_a_missing_file_and_an_empty_one(tmp_path: Path) -> None:
+    assert mistakes(yaml_path=tmp_path / "no.yaml") == (
+        f"{tmp_path / 'no.yaml'}: no such configuration file",
+    )
+    assert "cannot be read" in mistakes(yaml_path=tmp_path)[0]
+    (tmp_path / "empty.yaml").write_bytes(b"\xef\xbb\xbf# only a comment\r\ntraining:\r\n")
+    assert resolve(Settings, yaml_path=tmp_path / "empty.yaml") == Settings()
+
+
+@given(
+    st.builds(
+        Settings,
+        name=st.text("abcXYZ 0123:#'\"é", max_size=8),
+        seeds=st.lists(st.integers(0, 9), min_size=1, max_size=3).map(tuple),
+        order=st.lists(st.sampled_from(["PER", "no", "1", "a b"]), max_size=3).map(tuple),
+        training=st.builds(
+            Training,
+            epochs=st.integers(1, 50),
+            lr=st.floats(1e-12, 1e6),
+            head_lr=st.none() | st.floats(1e-12, 1),
+        ),
+    )
+)
+def test_what_is_dumped_is_read_back_equal(tmp_path_factory: object, config: Settings) -> None:
+    file = tmp_path_factory.mktemp("dump") / "a.yaml"  # type: ignore[attr-defined]
+    file.write_text(dump(config), encoding="utf-8")
+    assert resolve(Settings, yaml_path=file) == config
+    assert yaml.safe_load(dump(config)) == to_dict(config)
