@@ -1,0 +1,14 @@
+"""Class-incremental streams as Avalanche benchmarks: IMRE, IMNER and a demonstration."""
+
+from mkgc_cl.scenarios.benchmark import KnowledgeBenchmark, KnowledgeExperience, make_benchmark
+from mkgc_cl.scenarios.catalogue import as_benchmark, demo, imner, imre
+
+__all__ = [
+    "KnowledgeBenchmark",
+    "KnowledgeExperience",
+    "as_benchmark",
+    "demo",
+    "imner",
+    "imre",
+    "make_benchmark",
+]

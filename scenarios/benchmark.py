@@ -1,0 +1,174 @@
+"""A task stream as an Avalanche benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from avalanche.benchmarks import CLScenario, EagerCLStream
+from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
+from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute, make_avalanche_dataset
+
+from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, Task, TaskStream
+from mkgc_cl.errors import DataError
+
+
+class SampleDataset(Sequence[tuple[Sample, int]]):
+    """Samples with one group label each, which Avalanche's class-based tools can group by.
+
+    Args:
+        samples: the samples.
+        labels: the stream's classes. The group of a relation sample is its output id (N/A is 0);
+            the group of a tagged post is the position of its first entity's type among
+            ``labels.classes`` plus 1, or 0 where it has none.
+    """
+
+    def __init__(self, samples: Sequence[Sample], labels: LabelSpace) -> None:
+        self.samples = tuple(samples)
+        self.targets = [group_label(sample, labels) for sample in self.samples]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.samples[index], self.targets[index]
+
+
+def group_label(sample: Sample, labels: LabelSpace) -> int:
+    """Group of a sample: its class, numbered from 1 in order of arrival, 0 for the negative one."""
+    if isinstance(sample, RelationSample):
+        name = sample.relation
+    else:
+        name = next((tag[2:] for tag in sample.tags if tag.startswith("B-")), "")
+    if name in ("", labels.na):
+        return 0
+    if name not in labels.classes:
+        raise DataError(
+            f"class {name!r} is not one of the stream's {list(labels.classes)}", sample=sample.uid
+        )
+    return 1 + labels.classes.index(name)
+
+
+class KnowledgeExperience(DatasetExperience[AvalancheDataset]):
+    """One task of one stream.
+
+    Attributes:
+        task_name: short name.
+        classes: names of the positive classes this task brings.
+        classes_in_this_experience: ids of the outputs they own, N/A or ``O`` (id 0) included.
+        na: name of the N/A relation, ``None`` for tagging streams.
+        labels: the whole label space.
+        samples: the samples, with their identities.
+
+    Args:
+        task: the task.
+        samples: its samples in this stream.
+        labels: the whole label space.
+        index: position of the task, from 0.
+    """
+
+    def __init__(
+        self, task: Task, samples: Sequence[Sample], *, labels: LabelSpace, index: int
+    ) -> None:
+        data = SampleDataset(samples, labels)
+        dataset = make_avalanche_dataset(
+            data, data_attributes=[DataAttribute(data.targets, "targets")], collate_fn=list
+        )
+        super().__init__(dataset=dataset, current_experience=index)
+        self.task_name = task.name
+        self.classes = task.classes
+        self.classes_in_this_experience = list(labels.output_ids(task.classes))
+        self.na = labels.na
+        self.labels = labels
+        self.samples = data.samples
+
+    def bind(self, dataset: AvalancheDataset) -> KnowledgeExperience:
+        """Return this experience with its dataset replaced (same samples, a model's collate)."""
+        bound = self.__class__.__new__(self.__class__)
+        bound.__dict__.update(self.__dict__)
+        bound._dataset = dataset
+        return bound
+
+
+class KnowledgeBenchmark(CLScenario[Any]):
+    """An Avalanche benchmark with ``train_stream``, ``valid_stream`` and ``test_stream``.
+
+    Experience k of the test stream holds what task k adds, so that A_k pools experiences 0 to k.
+
+    Args:
+        stream: the stream it is made of, kept as ``stream``.
+    """
+
+    def __init__(self, stream: TaskStream) -> None:
+        check_stream(stream)
+        self.stream = stream
+        self.labels = stream.labels
+        super().__init__(
+            [
+                EagerCLStream(
+                    split,
+                    [
+                        KnowledgeExperience(
+                            task, getattr(task, split), labels=stream.labels, index=index
+                        )
+                        for index, task in enumerate(stream.tasks)
+                    ],
+                )
+                for split in ("train", "valid", "test")
+            ]
+        )
+
+
+def make_benchmark(stream: TaskStream) -> KnowledgeBenchmark:
+    """Make a benchmark of any task stream; the way in for data of one's own.
+
+    Raises:
+        DataError: a task without training samples, two tasks of one name, a training uid used
+            twice with the same labels, a uid that stands for two different posts, or a class that
+            no task or more than one task brings.
+    """
+    return KnowledgeBenchmark(stream)
+
+
+def check_stream(stream: TaskStream) -> None:
+    """Check what every stream must obey; see :func:`make_benchmark`."""
+    brought = [name for task in stream.tasks for name in task.classes]
+    if sorted(brought) != sorted(stream.labels.classes):
+        raise DataError(
+            f"stream {stream.name!r}: the tasks bring {brought}, the label space names "
+            f"{list(stream.labels.classes)}; every class belongs to exactly one task"
+        )
+    names = [task.name for task in stream.tasks]
+    if len(set(names)) < len(names):
+        raise DataError(f"stream {stream.name!r}: two tasks share a name in {names}; rename one")
+    seen: set[str] = set()
+    for task in stream.tasks:
+        if not task.train:
+            raise DataError(
+                f"stream {stream.name!r}: task {task.name!r} has no training samples; drop the "
+                "task or give it data"
+            )
+        for sample in task.train:
+            if sample.identity in seen:
+                raise DataError(
+                    f"used twice in the training sets of stream {stream.name!r} (again in task "
+                    f"{task.name!r}); give every training sample a uid of its own",
+                    sample=sample.uid,
+                )
+            seen.add(sample.identity)
+    _check_posts(stream)
+
+
+def _check_posts(stream: TaskStream) -> None:
+    """Check that a uid means one post: scores of an evaluation and teacher maps are kept by uid."""
+    posts: dict[str, tuple[object, ...]] = {}
+    for task in stream.tasks:
+        for sample in (*task.train, *task.valid, *task.test):
+            spans = (sample.head, sample.tail) if isinstance(sample, RelationSample) else ()
+            post = (sample.tokens, spans, sample.visual.key)
+            if posts.setdefault(sample.uid, post) != post:
+                raise DataError(
+                    f"the uid stands for two different posts in stream {stream.name!r} (again in "
+                    f"task {task.name!r}); give every post a uid of its own",
+                    sample=sample.uid,
+                )

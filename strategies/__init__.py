@@ -1,0 +1,22 @@
+"""Training template, plugins and named recipes."""
+
+from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
+from mkgc_cl.strategies.evaluation import ContinualMetrics, JsonLinesLogger, continual_evaluator
+from mkgc_cl.strategies.modulation import GradientModulationPlugin
+from mkgc_cl.strategies.mspt import mspt
+from mkgc_cl.strategies.replay import PrototypeReplayPlugin
+from mkgc_cl.strategies.run import StreamResult, run_stream
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+__all__ = [
+    "AttentionDistillationPlugin",
+    "ContinualMetrics",
+    "GradientModulationPlugin",
+    "JsonLinesLogger",
+    "MultimodalStrategy",
+    "PrototypeReplayPlugin",
+    "StreamResult",
+    "continual_evaluator",
+    "mspt",
+    "run_stream",
+]

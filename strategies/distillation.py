@@ -1,0 +1,133 @@
+"""Attention distillation against the model after the previous task (paper, section 4.3)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models import DualStreamModel, ModelOutput
+from mkgc_cl.objectives.distillation import Axis, lost_attention, reduce_map
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+
+class AttentionDistillationPlugin(SupervisedPlugin):
+    r"""Add :math:`\lambda(\mathcal{L}^v_{AD} + \mathcal{L}^t_{AD})` to the loss (eq. 14-15).
+
+    The teacher is the model as the task finds it (after the previous task and its memory phase),
+    frozen and in evaluation mode. Its reduced maps of a post never change during a task, so they
+    are computed once a post and kept: one teacher pass a post a task, whatever the epochs.
+
+    Only posts of the current task are distilled, as in the released code. The distance is averaged
+    over posts and layers and summed over both streams.
+
+    Args:
+        weight: the paper's lambda, at least 0 (released code: 1 IMRE, 0.1 IMNER); 0 does nothing.
+        axis: the side of the maps that is kept, see
+            :func:`~mkgc_cl.objectives.distillation.reduce_map`.
+        normalise_rows: RELEASED CODE: its normalisation, under which the gradient is zero.
+
+    Attributes:
+        teacher_posts: posts the teacher has encoded so far, over all tasks.
+        losses: the unweighted distillation loss of every step.
+
+    Raises:
+        ConfigError: ``weight`` is negative, or the axis is unknown.
+    """
+
+    def __init__(
+        self, *, weight: float = 0.1, axis: Axis = "width", normalise_rows: bool = False
+    ) -> None:
+        super().__init__()
+        if weight < 0 or axis not in ("width", "height"):
+            raise ConfigError([f"weight={weight}, axis={axis!r}; give 0 or more, width or height"])
+        self.weight = weight
+        self.axis = axis
+        self.normalise_rows = normalise_rows
+        self.teacher_posts = 0
+        self.losses: list[float] = []
+        self._teacher: DualStreamModel | None = None
+        self._known: dict[str, tuple[Tensor, Tensor]] = {}
+        self._tasks = 0
+
+    def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Freeze the model the previous task left."""
+        if self._tasks > 0 and self.weight > 0:
+            # taken here and not after the task, so that no order of plugins puts it before replay
+            self._teacher = copy.deepcopy(strategy.network).eval().requires_grad_(False)
+
+    def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Add the distillation loss of the batch's current posts."""
+        rows = (~strategy.batch["replayed"]).nonzero().flatten()
+        if self._teacher is None or strategy.phase != "task" or len(rows) == 0:
+            return
+        loss = self.distance(strategy.batch, strategy.output, rows)
+        self.losses.append(float(loss.detach()))
+        strategy.loss = strategy.loss + self.weight * loss
+
+    def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Let the teacher and its maps go."""
+        self._tasks += 1
+        self._teacher = None
+        self._known = {}
+
+    def distance(self, batch: MultimodalBatch, output: ModelOutput, rows: Tensor) -> Tensor:
+        """Distillation loss of posts ``rows`` (N,) of a batch: a scalar (eq. 14)."""
+        text, vision = reduced_maps(output, axis=self.axis)
+        before_text, before_vision = self._teacher_maps(batch, rows, length=text.shape[-1])
+        pairs = ((before_text, text[rows]), (before_vision, vision[rows]))
+        total = text.new_zeros(())
+        for before, now in pairs:  # each (N, L, H, positions)
+            layers = [
+                lost_attention(before[:, layer], now[:, layer], normalise_rows=self.normalise_rows)
+                for layer in range(now.shape[1])
+            ]
+            total = total + torch.stack(layers).mean()
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later tasks depend on; the teacher is the model itself at the next task's start."""
+        return {
+            "tasks": self._tasks,
+            "teacher_posts": self.teacher_posts,
+            "losses": list(self.losses),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self._tasks = int(state["tasks"])
+        self.teacher_posts = int(state["teacher_posts"])
+        self.losses = list(state["losses"])
+
+    @torch.no_grad()
+    def _teacher_maps(
+        self, batch: MultimodalBatch, rows: Tensor, *, length: int
+    ) -> tuple[Tensor, Tensor]:
+        """The teacher's reduced maps of posts ``rows``: (N, L, H, T) and (N, L, H, P)."""
+        teacher = self._teacher
+        if teacher is None:
+            raise ConfigError(["there is no teacher before the second task"])
+        new = [row for row in rows.tolist() if batch.uids[row] not in self._known]
+        if new:
+            part = batch.select(torch.tensor(new, device=rows.device))
+            output = teacher(part)
+            text, vision = reduced_maps(output, axis=self.axis)
+            lengths = output.text_mask.sum(dim=1).tolist()
+            for index, uid in enumerate(part.uids):
+                self._known[uid] = (text[index, ..., : lengths[index]], vision[index])
+            self.teacher_posts += len(new)
+        known = [self._known[batch.uids[row]] for row in rows.tolist()]
+        padded = [torch.nn.functional.pad(t, (0, length - t.shape[-1])) for t, _ in known]
+        return torch.stack(padded), torch.stack([vision for _, vision in known])
+
+
+def reduced_maps(output: ModelOutput, *, axis: Axis) -> tuple[Tensor, Tensor]:
+    """Reduce the maps of both streams: (B, L, H, T) and (B, L, H, P) for L interaction layers."""
+    text = [reduce_map(scores, output.text_mask, axis=axis) for scores in output.text_maps]
+    vision = [reduce_map(scores, output.vision_mask, axis=axis) for scores in output.vision_maps]
+    return torch.stack(text, dim=1), torch.stack(vision, dim=1)[output.visual_index]

@@ -1,0 +1,151 @@
+"""Metrics of a continual run as ordinary Avalanche metrics, and a JSON-lines logger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from avalanche.evaluation import PluginMetric
+from avalanche.evaluation.metric_results import MetricValue
+from avalanche.logging import BaseLogger
+from avalanche.training.plugins import EvaluationPlugin
+
+from mkgc_cl.metrics.counts import Counts, relation_counts, span_counts
+from mkgc_cl.metrics.matrix import BEFORE, ResultMatrix
+from mkgc_cl.scenarios.benchmark import KnowledgeExperience
+from mkgc_cl.strategies.template import MultimodalStrategy, evaluation_plugin
+
+
+class ContinualMetrics(PluginMetric[dict[str, float]]):
+    """Fill one result matrix and emit what is read off it; all values are fractions in [0, 1].
+
+    After each evaluated experience: ``F1_Exp``. After an evaluation: ``A_Stream`` (A_k) and, where
+    the seen tasks were all evaluated, ``U_Stream``, ``Forgetting_Stream`` and ``BWT_Stream``.
+    Streams are kept apart, which Avalanche's own forgetting does not do.
+
+    An evaluation in the middle of a task counts as one after this task; the last one stands.
+
+    Attributes:
+        matrix: the result matrix, ``None`` before the first evaluation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix: ResultMatrix | None = None
+        self._after = BEFORE
+        self._counts = Counts()
+        self._stream = ""
+        self._last: dict[str, float] = {}
+
+    def result(self) -> dict[str, float]:
+        """Last emitted values by name."""
+        return dict(self._last)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.matrix, self._after, self._last = None, BEFORE, {}
+
+    def before_training_exp(self, strategy: MultimodalStrategy) -> None:
+        """Note the task: evaluations during and after its training fill its row."""
+        experience: KnowledgeExperience = strategy.experience
+        self._after = experience.current_experience
+
+    def before_eval_exp(self, strategy: MultimodalStrategy) -> None:
+        """Start counting."""
+        self._counts = Counts()
+
+    def after_eval_iteration(self, strategy: MultimodalStrategy) -> None:
+        """Count the batch."""
+        experience: KnowledgeExperience = strategy.experience
+        self._counts += batch_counts(strategy.decoded(), strategy.mb_y.tolist(), experience)
+
+    def after_eval_exp(self, strategy: MultimodalStrategy) -> list[MetricValue]:
+        """Record and emit the experience's F1."""
+        experience: KnowledgeExperience = strategy.experience
+        self._stream = experience.origin_stream.name
+        on = experience.current_experience
+        if self.matrix is None:
+            self.matrix = ResultMatrix(len(experience.origin_stream))
+        self.matrix.record(self._stream, after=self._after, on=on, counts=self._counts)
+        place = f"eval_phase/{self._stream}_stream/Exp{on:03d}"
+        return [self._value(strategy, f"F1_Exp/{place}", self._counts.f1)]
+
+    def after_eval(self, strategy: MultimodalStrategy) -> list[MetricValue]:
+        """Emit what the matrix says about the stream so far."""
+        matrix, stream = self.matrix, self._stream
+        if matrix is None or not _complete(matrix, stream):
+            return []
+        values = {
+            "A_Stream": matrix.average_f1(stream)[-1],
+            "U_Stream": matrix.plasticity(stream)[-1],
+            "Forgetting_Stream": matrix.forgetting(stream).mean,
+            "BWT_Stream": matrix.backward_transfer(stream),
+        }
+        place = f"eval_phase/{stream}_stream"
+        return [self._value(strategy, f"{name}/{place}", v) for name, v in values.items()]
+
+    def _value(self, strategy: MultimodalStrategy, name: str, value: float) -> MetricValue:
+        self._last[name] = value
+        return MetricValue(self, name, value, strategy.clock.train_iterations)
+
+    def __str__(self) -> str:
+        return "ContinualMetrics"
+
+
+def batch_counts(
+    decoded: Sequence[Sequence[int]], targets: Sequence[Any], experience: KnowledgeExperience
+) -> Counts:
+    """Counts of one batch on an experience.
+
+    Args:
+        decoded: best output ids, one list a post.
+        targets: label ids: one a post, or one list a post padded with -100.
+        experience: its classes say which entity types count on it.
+    """
+    if experience.labels.kind == "re":
+        return relation_counts([ids[0] for ids in decoded], targets, ignore={0})
+    names = experience.labels.outputs
+    predicted = [[names[tag] for tag in tags] for tags in decoded]
+    gold = [
+        [names[tag] for tag in row[: len(tags)]] for row, tags in zip(targets, decoded, strict=True)
+    ]
+    return span_counts(predicted, gold, types=experience.classes)
+
+
+def continual_evaluator(*loggers: BaseLogger) -> EvaluationPlugin:
+    """Return an evaluator with :class:`ContinualMetrics` and the given loggers."""
+    return evaluation_plugin(ContinualMetrics(), loggers=loggers)
+
+
+def result_matrix(strategy: MultimodalStrategy) -> ResultMatrix | None:
+    """The result matrix of a strategy whose evaluator has :class:`ContinualMetrics`."""
+    found = [m for m in strategy.evaluator.metrics if isinstance(m, ContinualMetrics)]
+    return found[0].matrix if found else None
+
+
+class JsonLinesLogger(BaseLogger):
+    """Append every metric value to a file, one JSON object a line: name, value, step.
+
+    Args:
+        path: the file; its folder is made. An existing file is appended to, so a resumed run keeps
+            its history.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
+        """Append one value; what JSON cannot hold is written as text."""
+        plain = value if isinstance(value, int | float | str) else str(value)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"name": name, "value": plain, "step": x_plot}) + "\n")
+
+
+def _complete(matrix: ResultMatrix, stream: str) -> bool:
+    rows = matrix.f1(stream)[: matrix.finished(stream)]
+    seen = [row[: after + 1] for after, row in enumerate(rows)]
+    return bool(seen) and not any(None in row for row in seen)

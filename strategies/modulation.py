@@ -1,0 +1,204 @@
+"""Gradient modulation: slow the modality that leads (paper, section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from avalanche.core import SupervisedPlugin
+
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.objectives.modulation import Coefficients, Target, coefficients, contribution_ratio
+from mkgc_cl.seeds import generator
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+Schedule = Literal["average", "per-step"]
+
+LARGEST_COMPENSATION = 100.0
+"""Bound on 1 / coefficient: a stream that is nearly stopped must not make other terms explode."""
+
+
+class GradientModulationPlugin(SupervisedPlugin):
+    r"""Scale the step of each modality by its coefficient (eq. 4-9).
+
+    The contribution ratio :math:`\gamma^t_n` (eq. 5-6) is read off each batch of the current task;
+    eq. (7) turns it into coefficients. The first task uses them step by step, later tasks the mean
+    over the tasks before (eq. 8-9, Remark 1).
+
+    Eq. (9) is written for SGD, where a factor on the gradient is a factor on the step. An adaptive
+    optimizer forgets a constant factor on the gradient, so the plugin scales the learning rate of
+    the modality's parameter groups during the step: the same thing for SGD, and what eq. (9) says
+    for AdamW. Shared key and head belong to neither modality; their step is never scaled.
+
+    Loss terms that are not to be modulated (distillation on the maps, replayed posts) enter the
+    slowed stream 1/coefficient times as strong (at most 100 times), so its smaller step returns
+    them to their weight. The shared key sees those terms at the raised strength.
+
+    Args:
+        alpha: the paper's alpha (eq. 7), at least 0; 0 observes without acting (paper: 0.3 IMNER;
+            released code: 0.1 IMRE).
+        target: ``"dominant"`` or ``"paper"``, see
+            :func:`~mkgc_cl.objectives.modulation.coefficients`.
+        schedule: ``"average"`` as above. RELEASED CODE: ``"per-step"``, step by step in every task.
+        noise: RELEASED CODE: add normal noise with each gradient's own deviation (OGM-GE; the paper
+            does not mention it).
+        modulate_distillation: slow the distillation term too.
+        modulate_replay: slow replayed posts too (RELEASED CODE does).
+        seed: seed of the noise.
+
+    Attributes:
+        ratios: gamma of every observed step.
+        applied: coefficients applied at those steps.
+        boundaries: number of observed steps when each task began.
+
+    Raises:
+        ConfigError: ``alpha`` is negative; later, if the optimizer's groups name no modality.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.3,
+        target: Target = "dominant",
+        schedule: Schedule = "average",
+        noise: bool = False,
+        modulate_distillation: bool = False,
+        modulate_replay: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if alpha < 0:
+            raise ConfigError([f"alpha={alpha}; give 0 or more"])
+        if target not in ("dominant", "paper") or schedule not in ("average", "per-step"):
+            raise ConfigError(
+                [f"target={target!r}, schedule={schedule!r}; see the docstring for what there is"]
+            )
+        self.alpha = alpha
+        self.target = target
+        self.schedule = schedule
+        self.noise = noise
+        self.modulate_distillation = modulate_distillation
+        self.modulate_replay = modulate_replay
+        self.ratios: list[float] = []
+        self.applied: list[Coefficients] = []
+        self.boundaries: list[int] = []
+        self._noise = generator(seed, "modulation-noise")
+        self._means: list[Coefficients] = []  # G of every finished task (eq. 8)
+        self._task: list[Coefficients] = []  # g_n of the running task
+        self._step: Coefficients | None = None  # what the running step applies
+        self._rates: list[float] = []
+
+    def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Check the optimizer and mark where the task begins."""
+        found = {group.get("modality") for group in strategy.optimizer.param_groups}
+        if not found & {"text", "vision"}:
+            raise ConfigError(
+                [
+                    "the optimizer's parameter groups name no modality; build it with "
+                    "mkgc_cl.models.build_optimizer"
+                ]
+            )
+        self.boundaries.append(len(self.ratios))
+        self._task = []
+
+    def after_forward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Read the ratio off the batch, choose coefficients, shield what is not modulated."""
+        self._step = None
+        replayed = strategy.batch["replayed"]
+        counted = torch.ones_like(replayed) if self.modulate_replay else ~replayed
+        if not bool(counted.any()):
+            return
+        output = strategy.output
+        with torch.no_grad():
+            ratio = contribution_ratio(
+                output.text_logits[counted], output.vision_logits[counted], strategy.mb_y[counted]
+            )
+        current = coefficients(ratio, alpha=self.alpha, target=self.target)
+        if strategy.phase == "task":
+            self._task.append(current)
+        average = self.schedule == "average" and self._means
+        self._step = _mean(self._means) if average else current
+        self.ratios.append(ratio)
+        self.applied.append(self._step)
+        self._shield(strategy, ~counted)
+
+    def before_update(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Scale the learning rates of both modalities for one step."""
+        if self._step is None or self.alpha == 0:
+            return
+        groups = strategy.optimizer.param_groups
+        self._rates = [group["lr"] for group in groups]
+        for group in groups:
+            factor = self._factor(group)
+            if self.noise and group.get("modality") in ("text", "vision"):
+                self._add_noise(group["params"], factor)
+            group["lr"] = group["lr"] * factor
+
+    def after_update(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Give the learning rates back."""
+        for group, rate in zip(strategy.optimizer.param_groups, self._rates, strict=False):
+            group["lr"] = rate
+        self._rates = []
+
+    def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Keep the task's mean coefficients (eq. 8)."""
+        if self._task:
+            self._means.append(_mean(self._task))
+            self._task = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later tasks depend on."""
+        return {
+            "means": [list(mean) for mean in self._means],
+            "ratios": list(self.ratios),
+            "applied": [list(step) for step in self.applied],
+            "boundaries": list(self.boundaries),
+            "noise": self._noise.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self._means = [Coefficients(*mean) for mean in state["means"]]
+        self.ratios = list(state["ratios"])
+        self.applied = [Coefficients(*step) for step in state["applied"]]
+        self.boundaries = list(state["boundaries"])
+        self._noise.set_state(state["noise"])
+
+    def _factor(self, group: Mapping[str, Any]) -> float:
+        step = self._step or Coefficients(1.0, 1.0)
+        return {"text": step.text, "vision": step.vision}.get(group.get("modality", ""), 1.0)
+
+    def _shield(self, strategy: MultimodalStrategy, uncounted: torch.Tensor) -> None:
+        """Raise the gradient of terms that are not to be modulated by what the step takes off."""
+        output, step = strategy.output, self._step
+        if step is None or step == (1.0, 1.0):
+            return
+        streams = (
+            (output.text_states, output.text_maps, step.text),
+            (output.visual, output.vision_maps, step.vision),
+        )
+        for entry, maps, coefficient in streams:
+            gain = min(1.0 / max(coefficient, 1e-12), LARGEST_COMPENSATION)
+            if bool(uncounted.any()) and entry.requires_grad:
+                rows = torch.where(uncounted, gain, 1.0).view(-1, *[1] * (entry.dim() - 1))
+                entry.register_hook(lambda gradient, rows=rows: gradient * rows)
+            if not self.modulate_distillation:
+                for scores in maps:
+                    if scores.requires_grad:
+                        scores.register_hook(lambda gradient, gain=gain: gradient * gain)
+
+    def _add_noise(self, parameters: list[torch.Tensor], factor: float) -> None:
+        gain = min(1.0 / max(factor, 1e-12), LARGEST_COMPENSATION)
+        for parameter in parameters:
+            if parameter.grad is not None and parameter.grad.numel() > 1:
+                deviation = float(parameter.grad.std()) + 1e-8
+                drawn = torch.randn(parameter.grad.shape, generator=self._noise)
+                parameter.grad += drawn.to(parameter.grad) * (deviation * gain)
+
+
+def _mean(steps: list[Coefficients]) -> Coefficients:
+    return Coefficients(
+        text=sum(step.text for step in steps) / len(steps),
+        vision=sum(step.vision for step in steps) / len(steps),
+    )

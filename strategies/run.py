@@ -1,0 +1,82 @@
+"""Run a strategy over a whole stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.metrics.matrix import ResultMatrix
+from mkgc_cl.scenarios.benchmark import KnowledgeBenchmark
+from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
+from mkgc_cl.strategies.evaluation import result_matrix
+from mkgc_cl.strategies.modulation import GradientModulationPlugin
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResult:
+    """What a run over a stream gives.
+
+    Args:
+        matrix: counts after every task on every task seen.
+        seconds: wall time of training and evaluation.
+        traces: values per step by name: ``gamma`` (contribution ratio), ``coefficient_text``,
+            ``coefficient_vision``, ``distillation_loss``, and ``boundaries`` (steps of ``gamma`` at
+            which tasks begin).
+    """
+
+    matrix: ResultMatrix
+    seconds: float
+    traces: dict[str, list[float]]
+
+
+def run_stream(
+    strategy: MultimodalStrategy,
+    benchmark: KnowledgeBenchmark,
+    *,
+    progress: Progress | None = None,
+) -> StreamResult:
+    """Train on every task in order and evaluate all seen tasks after each.
+
+    Args:
+        strategy: a fresh strategy whose evaluator has
+            :class:`~mkgc_cl.strategies.ContinualMetrics`.
+        benchmark: the stream.
+        progress: called after each task with tasks done, tasks in all and the last A_k.
+
+    Raises:
+        ConfigError: the evaluator has no :class:`~mkgc_cl.strategies.ContinualMetrics`.
+    """
+    started = time.perf_counter()
+    tasks = len(benchmark.train_stream)
+    matrix: ResultMatrix | None = None
+    for index, experience in enumerate(benchmark.train_stream):
+        strategy.train(experience)
+        strategy.eval(benchmark.test_stream[: index + 1])
+        matrix = result_matrix(strategy)
+        if matrix is None:
+            raise ConfigError(
+                ["the strategy's evaluator measures nothing; build it with continual_evaluator()"]
+            )
+        if progress is not None:
+            progress(index + 1, tasks, matrix.average_f1("test")[-1])
+    if matrix is None:
+        raise ConfigError(["the benchmark has no task to train on"])
+    return StreamResult(matrix, time.perf_counter() - started, _traces(strategy))
+
+
+def _traces(strategy: MultimodalStrategy) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for plugin in strategy.plugins:
+        if isinstance(plugin, GradientModulationPlugin):
+            found["gamma"] = list(plugin.ratios)
+            found["coefficient_text"] = [step.text for step in plugin.applied]
+            found["coefficient_vision"] = [step.vision for step in plugin.applied]
+            found["boundaries"] = [float(step) for step in plugin.boundaries]
+        elif isinstance(plugin, AttentionDistillationPlugin):
+            found["distillation_loss"] = list(plugin.losses)
+    return found

@@ -1,0 +1,355 @@
+"""The training template: every contact with Avalanche's internals is in this module.
+
+Plugins above it are ordinary ``SupervisedPlugin`` classes; they find here what Avalanche lacks:
+batches of posts, groups of parameters, phases, and training that evaluation cannot disturb.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, cast
+
+import torch
+from avalanche.benchmarks.utils import make_avalanche_dataset
+from avalanche.core import SupervisedPlugin
+from avalanche.logging import BaseLogger
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.samples import Sample
+from mkgc_cl.errors import ConfigError, TrainingError
+from mkgc_cl.models import DualStreamModel, ModelOutput
+from mkgc_cl.scenarios.benchmark import KnowledgeExperience
+from mkgc_cl.seeds import derive, generator
+from mkgc_cl.strategies.loading import Interleave, ReplayBatches, TrainingBatches
+
+Precision = Literal["fp32", "bf16"]
+Item = tuple[Sample, bool]
+
+
+class MultimodalStrategy(SupervisedTemplate):
+    """Train a dual-stream model on a stream of tasks, with any plugins in any order.
+
+    Differences from Avalanche's template, each of them a measured trap of 0.6.0:
+
+    * batches are :class:`~mkgc_cl.data.batch.MultimodalBatch`, in training loaders too;
+    * the optimizer is the one given: Avalanche would put every parameter into its first group;
+    * dropout and loaders draw from generators of their own, new for every task, so neither an
+      evaluation, nor a plugin that samples, nor a memory phase shifts what training sees (two rows
+      of an ablation see the same batches), and the caller's global state is left alone;
+    * a post is scored once an evaluation, however many experiences it stands in.
+
+    Args:
+        model: the model; its ``loss`` is the criterion.
+        optimizer: built by :func:`mkgc_cl.models.build_optimizer`, or any other.
+        plugins: plugins in the order in which they act.
+        train_mb_size: posts a training step.
+        train_epochs: epochs a task.
+        eval_mb_size: posts an evaluation step.
+        device: where to train.
+        evaluator: metrics and loggers; none by default.
+        eval_every: as in Avalanche; -1 evaluates only when asked.
+        length_buckets: batch posts of like length together; off for a plain shuffle.
+        precision: ``"bf16"`` runs the forward pass in bfloat16 where the device has it.
+        seed: seed of loaders and dropout.
+
+    Raises:
+        ConfigError: bf16 on a device without it, or sizes below 1.
+    """
+
+    dataloader: Any  # of batches; Avalanche leaves its type open
+
+    def __init__(
+        self,
+        *,
+        model: DualStreamModel,
+        optimizer: Optimizer,
+        plugins: Sequence[SupervisedPlugin] | None = None,
+        train_mb_size: int = 16,
+        train_epochs: int = 1,
+        eval_mb_size: int = 64,
+        device: str | torch.device = "cpu",
+        evaluator: EvaluationPlugin | None = None,
+        eval_every: int = -1,
+        length_buckets: bool = True,
+        precision: Precision = "fp32",
+        seed: int = 0,
+    ) -> None:
+        _check_settings(train_mb_size, train_epochs, eval_mb_size, precision, torch.device(device))
+        super().__init__(
+            model=model,
+            optimizer=optimizer,
+            criterion=model.loss,
+            plugins=list(plugins or ()),
+            train_mb_size=train_mb_size,
+            train_epochs=train_epochs,
+            eval_mb_size=eval_mb_size,
+            device=device,
+            evaluator=evaluator if evaluator is not None else evaluation_plugin(),
+            eval_every=eval_every,
+        )
+        self.network = model
+        self.phase = "task"
+        self._buckets = length_buckets
+        self._precision = precision
+        self._seed = seed
+        self._order = generator(seed, "order")
+        self._loaders = generator(seed, "loader-workers")
+        self._scored: dict[tuple[str, ...], tuple[ModelOutput, list[list[int]]]] = {}
+
+    # ---- what plugins use -------------------------------------------------------------------
+
+    @property
+    def batch(self) -> MultimodalBatch:
+        """The current mini-batch."""
+        return cast(MultimodalBatch, self.mb_x)
+
+    @property
+    def output(self) -> ModelOutput:
+        """The model's output on the current mini-batch."""
+        return cast(ModelOutput, self.mb_output)
+
+    def memory_phase(
+        self, samples: Sequence[Sample], *, epochs: int, batch_size: int, source: torch.Generator
+    ) -> None:
+        """Train on memory samples alone, with every plugin hearing it as phase ``"memory"``.
+
+        Args:
+            samples: the exemplars; nothing happens without any.
+            epochs: passes over them.
+            batch_size: exemplars a step.
+            source: generator of their order.
+        """
+        if not samples:
+            return
+        items = [(sample, True) for sample in samples]
+        previous = self.dataloader
+        self.phase = "memory"
+        self.dataloader = self._loader(items, self._shuffled(items, batch_size, source))
+        try:
+            for _ in range(epochs):
+                self._before_training_epoch()
+                self.training_epoch()
+                self._after_training_epoch()
+        finally:
+            self.phase, self.dataloader = "task", previous
+
+    def replay_beside(
+        self,
+        samples: Sequence[Sample],
+        *,
+        batch_size: int,
+        schedule: Interleave,
+        source: torch.Generator,
+    ) -> None:
+        """Let the task's loader bring memory samples along; call in ``before_training_exp``.
+
+        Args:
+            samples: the exemplars; nothing happens without any.
+            batch_size: exemplars a step.
+            schedule: beside every batch or between batches.
+            source: generator of the replay.
+        """
+        if not samples:
+            return
+        current: list[Item] = [(sample, False) for sample in self._current_samples()]
+        batches = ReplayBatches(
+            self._shuffled(current, self.train_mb_size, self._order),
+            first=len(current),
+            size=len(samples),
+            batch_size=batch_size,
+            schedule=schedule,
+            source=source,
+        )
+        self.dataloader = self._loader([*current, *((s, True) for s in samples)], batches)
+
+    @torch.no_grad()
+    def features(self, samples: Sequence[Sample]) -> Tensor:
+        """Encode samples in evaluation mode, in batches: (N, F) on the CPU.
+
+        Training goes on as if it had not been called.
+        """
+        training = self.network.training
+        self.network.eval()
+        found = [
+            self.network(batch.to(self.device)).features.float().cpu()
+            for batch, _ in self._loader([(s, False) for s in samples], self._in_order(samples))
+        ]
+        self.network.train(training)
+        order = torch.tensor([i for batch in self._in_order(samples) for i in batch])
+        return torch.cat(found)[order.argsort()]
+
+    def decoded(self) -> list[list[int]]:
+        """Best output ids of the current evaluation batch, decoded once an evaluation."""
+        return self._scored[self.batch.uids][1]
+
+    # ---- Avalanche's training loop -----------------------------------------------------------
+
+    def train(
+        self,
+        experiences: Any,
+        eval_streams: Any = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Train on one experience or several; see Avalanche. Draws only from own generators."""
+        streams = [] if eval_streams is None else [list(_as_list(s)) for s in eval_streams]
+        bound = [self._bind(experience) for experience in _as_list(experiences)]
+        with torch.random.fork_rng(devices=self._cuda_devices()):
+            metrics: dict[str, Any] = super().train(bound, streams, **kwargs)
+        return metrics
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        """Give the task its own order and dropout, whatever ran before it."""
+        task = self.clock.train_exp_counter
+        self._order = generator(self._seed, f"order/{task}")
+        torch.set_rng_state(generator(self._seed, f"dropout/{task}").get_state())
+        for device in self._cuda_devices():
+            source = torch.Generator(device).manual_seed(derive(self._seed, f"dropout/{task}"))
+            torch.cuda.set_rng_state(source.get_state(), device)
+        super()._before_training_exp(**kwargs)
+
+    def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
+        """Evaluate on experiences of one stream; each post is scored once."""
+        self._scored = {}
+        try:
+            bound = [self._bind(experience) for experience in _as_list(experiences)]
+            metrics: dict[str, Any] = super().eval(bound, **kwargs)
+        finally:
+            self._scored = {}
+        return metrics
+
+    def make_train_dataloader(self, **kwargs: Any) -> None:
+        """Make the loader of the current task's samples."""
+        items = [(sample, False) for sample in self._current_samples()]
+        if not items:
+            raise TrainingError(
+                f"experience {self._experience.task_name!r} has no samples to train on"
+            )
+        self.dataloader = self._loader(
+            items, self._shuffled(items, self.train_mb_size, self._order)
+        )
+
+    def make_eval_dataloader(self, **kwargs: Any) -> None:
+        """Make the loader of an evaluation: like lengths together, always in the same order."""
+        samples = self._current_samples()
+        items = [(sample, False) for sample in samples]
+        self.dataloader = self._loader(items, self._in_order(samples))
+
+    def check_model_and_optimizer(self, *args: Any, **kwargs: Any) -> None:
+        """Announce the task's classes to the model; the optimizer stays as it was given."""
+        self.network.observe(self._experience.classes)
+        self.network.to(self.device)
+
+    def model_adaptation(self, model: Any = None) -> Any:
+        """Return the model as it is: its head holds every output from the start."""
+        return self.network if model is None else model
+
+    def make_optimizer(self, **kwargs: Any) -> None:
+        """Keep the optimizer: Avalanche would add every parameter to its first group."""
+
+    def forward(self) -> ModelOutput:
+        """Run the model; in an evaluation, once for each batch of posts."""
+        if self.is_training:
+            return self._run_model()
+        uids = self.batch.uids
+        if uids not in self._scored:
+            output = self._run_model().scores_only()
+            self._scored[uids] = (output, self.network.decode(output))
+        return self._scored[uids][0]
+
+    def backward(self) -> None:
+        """Run the backward pass.
+
+        Raises:
+            TrainingError: the loss is not finite; names the posts of the batch.
+        """
+        if not bool(torch.isfinite(self.loss).all()):
+            raise TrainingError(
+                f"the loss is {float(self.loss.detach()):g} in task "
+                f"{self._experience.task_name!r} on posts {list(self.batch.uids)}; lower the "
+                "learning rate or look at these posts"
+            )
+        super().backward()
+
+    # ---- inside --------------------------------------------------------------------------------
+
+    @property
+    def _experience(self) -> KnowledgeExperience:
+        return cast(KnowledgeExperience, self.experience)
+
+    def _run_model(self) -> ModelOutput:
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"
+        ):
+            return cast(ModelOutput, self.network(self.batch))
+
+    def _bind(self, experience: KnowledgeExperience) -> KnowledgeExperience:
+        """Give the dataset this model's collate function, for loaders that Avalanche makes."""
+        self.network.processor.prepare(experience.samples)
+        dataset = make_avalanche_dataset(experience.dataset, collate_fn=self._collate_dataset)
+        return experience.bind(dataset)
+
+    def _current_samples(self) -> list[Sample]:
+        """Samples of the adapted dataset, which Cumulative-like plugins may have changed."""
+        return [item[0] for item in self.adapted_dataset]
+
+    def _shuffled(
+        self, items: Sequence[Item], batch_size: int, source: torch.Generator
+    ) -> TrainingBatches:
+        lengths = [self.network.processor.length(sample) for sample, _ in items]
+        return TrainingBatches(lengths, batch_size=batch_size, source=source, buckets=self._buckets)
+
+    def _in_order(self, samples: Sequence[Sample]) -> list[list[int]]:
+        """Batches for evaluation, longest posts first so that memory peaks at the start."""
+        length = self.network.processor.length
+        order = sorted(range(len(samples)), key=lambda i: (-length(samples[i]), i))
+        size = self.eval_mb_size
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def _loader(self, items: Sequence[Item], batches: Iterable[list[int]]) -> DataLoader[Any]:
+        return DataLoader(
+            cast(Any, items),
+            batch_sampler=batches,
+            collate_fn=self._collate,
+            generator=self._loaders,  # the default would draw a seed from the global generator
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _collate(self, items: Sequence[Item]) -> tuple[MultimodalBatch, Tensor]:
+        samples = [sample for sample, _ in items]
+        return self.network.processor.collate(samples, replayed=[flag for _, flag in items])
+
+    def _collate_dataset(self, items: Sequence[Sequence[Any]]) -> tuple[MultimodalBatch, Tensor]:
+        return self.network.processor.collate([item[0] for item in items])
+
+    def _cuda_devices(self) -> list[torch.device]:
+        return [self.device] if self.device.type == "cuda" else []
+
+
+def evaluation_plugin(*metrics: Any, loggers: Sequence[BaseLogger] = ()) -> EvaluationPlugin:
+    """Return Avalanche's evaluation plugin; without loggers its values are read by asking."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No loggers specified")
+        return EvaluationPlugin(*metrics, loggers=list(loggers))
+
+
+def _as_list(experiences: Any) -> list[Any]:
+    return [experiences] if isinstance(experiences, KnowledgeExperience) else list(experiences)
+
+
+def _check_settings(
+    batch: int, epochs: int, eval_batch: int, precision: Precision, device: torch.device
+) -> None:
+    named = {"train_mb_size": batch, "train_epochs": epochs, "eval_mb_size": eval_batch}
+    wrong = [f"{name}={value}; give 1 or more" for name, value in named.items() if value < 1]
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if precision == "bf16" and not has_bf16:
+        # bfloat16 without hardware for it is emulated, tens of times slower than fp32
+        wrong.append(f"precision='bf16' but device {device} has no bfloat16 units; use 'fp32'")
+    if wrong:
+        raise ConfigError(wrong)

@@ -1,0 +1,287 @@
+"""Tiny streams and models, and a plugin that writes down every training step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+from PIL import Image
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+from transformers import BertConfig, BertModel
+
+from mkgc_cl.data.images import BLANK
+from mkgc_cl.data.samples import (
+    LabelSpace,
+    RelationSample,
+    TaggingSample,
+    Task,
+    TaskKind,
+    TaskStream,
+    VisualInput,
+)
+from mkgc_cl.data.tokenizer import HashTokenizer
+from mkgc_cl.models import DualStreamModel, build_optimizer
+from mkgc_cl.scenarios import KnowledgeBenchmark, make_benchmark
+from mkgc_cl.seeds import seeded
+from mkgc_cl.strategies import MultimodalStrategy
+
+WIDTH = 16
+SIDE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """A picture of one colour."""
+
+    level: int
+
+    @property
+    def key(self) -> str:
+        return f"paint/{self.level}"
+
+    def fingerprint(self) -> str:
+        return self.key
+
+    def read(self) -> Image.Image:
+        return Image.new("RGB", (SIDE, SIDE), (self.level, 255 - self.level, 90))
+
+
+def picture(number: int) -> VisualInput:
+    """A third of the posts have no picture; two posts in a row may share one."""
+    return VisualInput(BLANK if number % 3 == 2 else Paint(40 * (number // 2 % 5)))
+
+
+def relation_sample(uid: str, number: int, relation: str, *, filler: str = "w") -> RelationSample:
+    words = [f"{filler}{(number * 7 + k) % 23}" for k in range(1 + number % 5)]
+    tokens = ("head", f"{relation}-verb", *words, "tail")
+    last = len(tokens)
+    return RelationSample(uid, tokens, (0, 1), (last - 1, last), relation, picture(number))
+
+
+def re_stream(tasks: int = 2, *, per_class: int = 4, na: int = 3) -> TaskStream:
+    """Two relations a task, N/A in every task."""
+    groups = [(f"r{2 * t}", f"r{2 * t + 1}") for t in range(tasks)]
+    counter = iter(range(10_000))
+
+    def posts(split: str, classes: Sequence[str], each: int, negative: int) -> tuple[Any, ...]:
+        wanted = [name for name in classes for _ in range(each)] + ["none"] * negative
+        numbers = [next(counter) for _ in wanted]
+        return tuple(
+            relation_sample(f"re/{split}/{n}", n, name)
+            for n, name in zip(numbers, wanted, strict=True)
+        )
+
+    return TaskStream(
+        "tiny-re",
+        LabelSpace("re", tuple(name for group in groups for name in group), na="none"),
+        tuple(
+            Task(
+                f"T{t + 1}",
+                group,
+                posts("train", group, per_class, na),
+                posts("valid", group, 1, 1),
+                posts("test", group, 2, 1),
+            )
+            for t, group in enumerate(groups)
+        ),
+        {},
+    )
+
+
+def tagging_sample(uid: str, number: int, kinds: Sequence[str], keep: Sequence[str]) -> Any:
+    """A post that mentions every type of ``kinds``, two words each, and tags those to keep."""
+    tokens: list[str] = []
+    tags: list[str] = []
+    for kind in kinds:
+        tokens += [f"w{(number * 5 + len(tokens)) % 19}", f"{kind}-first", f"{kind}-last"]
+        tags += ["O", f"B-{kind}", f"I-{kind}"] if kind in keep else ["O", "O", "O"]
+    tokens += [f"w{(number * 3 + k) % 19}" for k in range(number % 4)]
+    tags += ["O"] * (number % 4)
+    return TaggingSample(uid, tuple(tokens), tuple(tags), picture(number))
+
+
+def ner_stream(tasks: int = 2, *, per_class: int = 8, na: int = 3) -> TaskStream:
+    """One type a task; ``na`` of the training posts have no entity; test sentences are shared."""
+    kinds = [f"K{t}" for t in range(tasks)]
+    made = []
+    for t, kind in enumerate(kinds):
+        first = 100 * t
+        train = [
+            tagging_sample(f"ner/train/{first + n}", first + n, [kind], [kind] * (n < per_class))
+            for n in range(per_class + na)
+        ]
+        valid = [tagging_sample(f"ner/valid/{first + n}", n, [kind], [kind]) for n in range(3)]
+        test = [tagging_sample(f"ner/test/{n}", n, kinds, [kind]) for n in range(5)]
+        made.append(Task(kind, (kind,), tuple(train), tuple(valid), tuple(test)))
+    return TaskStream("tiny-ner", LabelSpace("ner", tuple(kinds)), tuple(made), {})
+
+
+@dataclass
+class Step:
+    """One training step as it happened."""
+
+    phase: str
+    task: str
+    uids: tuple[str, ...]
+    replayed: list[bool]
+    targets: Tensor
+    rates: list[float]
+    before: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+    after: dict[str, Tensor]
+    loss: float
+
+    @property
+    def current(self) -> tuple[str, ...]:
+        return tuple(u for u, old in zip(self.uids, self.replayed, strict=True) if not old)
+
+    @property
+    def memory(self) -> tuple[str, ...]:
+        return tuple(u for u, old in zip(self.uids, self.replayed, strict=True) if old)
+
+
+class Recorder(SupervisedPlugin):
+    """Write down every training step; the first of the plugins, so that it sees them as they come.
+
+    Args:
+        tensors: keep parameters and gradients too.
+    """
+
+    def __init__(self, *, tensors: bool = False) -> None:
+        super().__init__()
+        self.steps: list[Step] = []
+        self._tensors = tensors
+
+    def _copy(self, strategy: Any, *, gradients: bool = False) -> dict[str, Tensor]:
+        if not self._tensors:
+            return {}
+        named = strategy.network.named_parameters()
+        if gradients:
+            return {name: p.grad.clone() for name, p in named if p.grad is not None}
+        return {name: p.detach().clone() for name, p in named}
+
+    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        self.steps.append(
+            Step(
+                phase=strategy.phase,
+                task=strategy.experience.task_name,
+                uids=strategy.batch.uids,
+                replayed=strategy.batch["replayed"].tolist(),
+                targets=strategy.mb_y,
+                rates=[group["lr"] for group in strategy.optimizer.param_groups],
+                before=self._copy(strategy),
+                gradients=self._copy(strategy, gradients=True),
+                after={},
+                loss=float(strategy.loss.detach()),
+            )
+        )
+
+    def after_update(self, strategy: Any, **kwargs: Any) -> None:
+        self.steps[-1].after = self._copy(strategy)
+
+
+class Kit:
+    """What the tests of this folder build their runs from."""
+
+    Recorder = Recorder
+    relation_sample = staticmethod(relation_sample)
+    tagging_sample = staticmethod(tagging_sample)
+
+    def stream(self, kind: TaskKind, tasks: int = 2, **sizes: int) -> TaskStream:
+        return (re_stream if kind == "re" else ner_stream)(tasks, **sizes)
+
+    def benchmark(self, kind: TaskKind, tasks: int = 2, **sizes: int) -> KnowledgeBenchmark:
+        return make_benchmark(self.stream(kind, tasks, **sizes))
+
+    def model(
+        self, labels: LabelSpace, *, dropout: float = 0.1, seed: int = 0, **options: Any
+    ) -> DualStreamModel:
+        """Three layers of width 16, two of which interact."""
+        tokenizer = HashTokenizer(buckets=97)
+        with seeded(seed, "tiny-encoders"):
+            text = BertModel(
+                BertConfig(
+                    vocab_size=tokenizer.vocabulary,
+                    hidden_size=WIDTH,
+                    num_hidden_layers=3,
+                    num_attention_heads=2,
+                    intermediate_size=2 * WIDTH,
+                    max_position_embeddings=32,
+                    hidden_dropout_prob=dropout,
+                    attention_probs_dropout_prob=dropout,
+                    initializer_range=0.2,
+                ),
+                add_pooling_layer=False,
+            )
+            vision = VisionTransformer(
+                img_size=SIDE, patch_size=8, embed_dim=WIDTH, depth=3, num_heads=2, num_classes=0
+            )
+        return DualStreamModel(
+            labels,
+            text=text,
+            tokenizer=tokenizer,
+            vision=vision,
+            interaction_layers=2,
+            max_text_length=32,
+            dropout=dropout,
+            seed=seed,
+            **options,
+        )
+
+    def strategy(
+        self,
+        labels: LabelSpace,
+        *plugins: Any,
+        dropout: float = 0.1,
+        kind: str = "adamw",
+        lr: float = 0.01,
+        weight_decay: float = 0.01,
+        model: DualStreamModel | None = None,
+        batch: int = 4,
+        epochs: int = 1,
+        **options: Any,
+    ) -> MultimodalStrategy:
+        network = self.model(labels, dropout=dropout) if model is None else model
+        return MultimodalStrategy(
+            model=network,
+            optimizer=build_optimizer(network, lr=lr, weight_decay=weight_decay, kind=kind),  # type: ignore[arg-type]
+            plugins=list(plugins),
+            train_mb_size=batch,
+            train_epochs=epochs,
+            eval_mb_size=4,
+            **options,
+        )
+
+    def train(
+        self, strategy: MultimodalStrategy, benchmark: KnowledgeBenchmark
+    ) -> dict[str, Tensor]:
+        """Train on every task; return a copy of the final state."""
+        for experience in benchmark.train_stream:
+            strategy.train(experience)
+        return self.weights(strategy)
+
+    @staticmethod
+    def weights(strategy: MultimodalStrategy) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in strategy.network.state_dict().items()}
+
+    @staticmethod
+    def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+        """Whether two states agree to the last bit."""
+        assert first.keys() == second.keys()
+        return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.fixture(scope="session")
+def kit() -> Kit:
+    return Kit()
+
+
+@pytest.fixture(params=["re", "ner"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Both tasks."""
+    return str(request.param)

@@ -1,0 +1,178 @@
+"""What every plugin owes: both tasks, any company, no trace at weight 0, a state to go on from."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from itertools import combinations, permutations
+from typing import Any
+
+import pytest
+import torch
+
+from mkgc_cl.strategies import (
+    AttentionDistillationPlugin,
+    GradientModulationPlugin,
+    PrototypeReplayPlugin,
+    continual_evaluator,
+)
+
+Make = Callable[[], Any]
+
+ACTIVE: dict[str, Make] = {
+    "modulation": lambda: GradientModulationPlugin(alpha=0.5),
+    "modulation-noise": lambda: GradientModulationPlugin(alpha=0.5, noise=True),
+    "distillation": lambda: AttentionDistillationPlugin(weight=0.5),
+    "replay-after": lambda: PrototypeReplayPlugin(size=2),
+    "replay-mixed": lambda: PrototypeReplayPlugin(size=2, schedule="mixed"),
+    "replay-alternate": lambda: PrototypeReplayPlugin(size=2, schedule="alternate"),
+    "replay-random": lambda: PrototypeReplayPlugin(size=2, selection="random"),
+}
+
+IDLE: dict[str, Make] = {
+    "modulation": lambda: GradientModulationPlugin(alpha=0.0),
+    "modulation-noise": lambda: GradientModulationPlugin(alpha=0.0, noise=True),
+    "distillation": lambda: AttentionDistillationPlugin(weight=0.0),
+    "replay-after": lambda: PrototypeReplayPlugin(size=0),
+    "replay-mixed": lambda: PrototypeReplayPlugin(size=0, schedule="mixed"),
+    "replay-alternate": lambda: PrototypeReplayPlugin(size=0, schedule="alternate"),
+}
+
+ALL = ("modulation", "distillation", "replay-after")
+
+
+@pytest.fixture(scope="module")
+def plain(kit: Any) -> Callable[[str], dict[str, torch.Tensor]]:
+    """Final weights of plain fine-tuning, trained once for each task."""
+    found: dict[str, dict[str, torch.Tensor]] = {}
+
+    def weights(kind: str) -> dict[str, torch.Tensor]:
+        if kind not in found:
+            benchmark = kit.benchmark(kind)
+            found[kind] = kit.train(kit.strategy(benchmark.labels), benchmark)
+        return found[kind]
+
+    return weights
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_weight_zero_is_no_plugin_to_the_bit(kit: Any, kind: str, plain: Any, name: str) -> None:
+    benchmark = kit.benchmark(kind)
+    with_plugin = kit.train(kit.strategy(benchmark.labels, IDLE[name]()), benchmark)
+    assert kit.same(with_plugin, plain(kind))
+
+
+@pytest.mark.parametrize("name", ACTIVE)
+def test_acts_repeats_draws_nothing_global_and_does_not_mind_evaluation(
+    kit: Any, kind: str, plain: Any, name: str
+) -> None:
+    benchmark = kit.benchmark(kind)
+    runs = []
+    for watched in (False, True):
+        torch.manual_seed(int(watched))
+        before = torch.get_rng_state()
+        strategy = kit.strategy(
+            benchmark.labels,
+            ACTIVE[name](),
+            evaluator=continual_evaluator(),
+            eval_every=1 if watched else -1,
+        )
+        for experience in benchmark.train_stream:
+            strategy.train(experience, eval_streams=[benchmark.test_stream] if watched else None)
+        runs.append(kit.weights(strategy))
+        assert torch.equal(before, torch.get_rng_state())
+        assert {group["lr"] for group in strategy.optimizer.param_groups} == {0.01}
+        assert all(bool(torch.isfinite(value).all()) for value in runs[-1].values())
+    assert kit.same(*runs)
+    assert not kit.same(runs[0], plain(kind))
+
+
+def through_a_file(state: Any) -> Any:
+    """What is left of a state after saving and loading without pickled code."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+def restore(plugin: Any, state: Any, benchmark: Any) -> None:
+    if isinstance(plugin, PrototypeReplayPlugin):
+        samples = [s for experience in benchmark.train_stream for s in experience.samples]
+        plugin.load_state_dict(state, samples=samples)
+    else:
+        plugin.load_state_dict(state)
+
+
+def assert_goes_on_as_before(kit: Any, kind: str, names: tuple[str, ...]) -> None:
+    benchmark = kit.benchmark(kind, 3)
+    one = [ACTIVE[name]() for name in names]
+    strategy = kit.strategy(benchmark.labels, *one)
+    for experience in benchmark.train_stream[:2]:
+        strategy.train(experience)
+    saved = through_a_file(
+        {
+            "plugins": [plugin.state_dict() for plugin in one],
+            "model": strategy.network.state_dict(),
+            "optimizer": strategy.optimizer.state_dict(),
+        }
+    )
+    frozen = copy.deepcopy(saved["plugins"])
+    strategy.train(benchmark.train_stream[2])
+    straight = kit.weights(strategy)
+
+    other = [ACTIVE[name]() for name in names]
+    for plugin, state in zip(other, saved["plugins"], strict=True):
+        restore(plugin, state, benchmark)
+    again = kit.strategy(benchmark.labels, *other, model=kit.model(benchmark.labels, seed=9))
+    again.network.load_state_dict(saved["model"])
+    again.optimizer.load_state_dict(saved["optimizer"])
+    again.clock.train_exp_counter = (
+        2  # order and dropout belong to the task, not to what ran before
+    )
+    again.train(benchmark.train_stream[2])
+    assert kit.same(straight, kit.weights(again))
+    for first, second in zip(one, other, strict=True):
+        assert_equal(first.state_dict(), second.state_dict())
+    assert_equal(saved["plugins"], frozen)  # going on does not write into the loaded state
+
+
+def assert_equal(first: Any, second: Any) -> None:
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_equal(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for one, two in zip(first, second, strict=True):
+            assert_equal(one, two)
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    else:
+        assert first == second
+
+
+@pytest.mark.parametrize("name", ACTIVE)
+def test_a_saved_state_goes_on_as_if_never_stopped(kit: Any, kind: str, name: str) -> None:
+    assert_goes_on_as_before(kit, kind, (name,))
+
+
+def test_all_three_saved_together_go_on_as_if_never_stopped(kit: Any, kind: str) -> None:
+    assert_goes_on_as_before(kit, kind, ("modulation-noise", "distillation", "replay-mixed"))
+
+
+SUBSETS = [subset for size in range(4) for subset in combinations(ALL, size)]
+
+
+@pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
+def test_any_subset_in_any_order_is_the_same_run(
+    kit: Any, kind: str, subset: tuple[str, ...]
+) -> None:
+    benchmark = kit.benchmark(kind, 3, per_class=3, na=2)
+    runs = []
+    for order in permutations(subset):
+        strategy = kit.strategy(
+            benchmark.labels, *(ACTIVE[name]() for name in order), batch=6, lr=0.003
+        )
+        runs.append(kit.train(strategy, benchmark))
+    assert all(kit.same(runs[0], run) for run in runs[1:])

@@ -1,0 +1,210 @@
+"""Metrics of a run: the matrix against a recount, and what reaches every logger."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from avalanche.logging import InteractiveLogger, TensorboardLogger, TextLogger
+
+from mkgc_cl.metrics import Counts
+from mkgc_cl.scenarios import make_benchmark
+from mkgc_cl.strategies import JsonLinesLogger, PrototypeReplayPlugin, continual_evaluator
+from mkgc_cl.strategies.evaluation import result_matrix
+
+
+def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """Strict BIO by pattern matching on the joined tags, as far from the library as it gets."""
+    found = set()
+    text = " ".join(tags) + " "
+    starts = [0, *(match.end() for match in re.finditer(" ", text))]
+    for match in re.finditer(r"B-(\w+) (I-\1 )*", text):
+        found.add((match[1], starts.index(match.start()), starts.index(match.end())))
+    return found
+
+
+def recount(strategy: Any, experience: Any) -> tuple[int, int, int]:
+    """True positives, predicted and gold of one experience, post by post, on the bare model."""
+    model = strategy.network.eval()
+    tp = predicted = gold = 0
+    for sample in experience.samples:
+        with torch.no_grad():
+            decoded = model.decode(model(model.processor.collate([sample])[0]))[0]
+        names = [experience.labels.outputs[index] for index in decoded]
+        if experience.labels.kind == "re":
+            found = set(names) - {experience.na}
+            wanted = {sample.relation} - {experience.na}
+        else:
+            found = {e for e in entities(names) if e[0] in experience.classes}
+            wanted = {e for e in entities(sample.tags) if e[0] in experience.classes}
+        tp += len(found & wanted)
+        predicted += len(found)
+        gold += len(wanted)
+    return tp, predicted, gold
+
+
+def f1(tp: int, predicted: int, gold: int) -> float:
+    return 2 * tp / (predicted + gold) if predicted + gold else 0.0
+
+
+def pooled(cells: Sequence[tuple[int, int, int]]) -> float:
+    return f1(*(sum(column) for column in zip(*cells, strict=True)))
+
+
+def learner(kit: Any, labels: Any, *loggers: Any, epochs: int = 6, **options: Any) -> Any:
+    """A strategy that learns these tiny streams well enough for counts that are not zero."""
+    return kit.strategy(
+        labels,
+        PrototypeReplayPlugin(size=2, epochs=2),
+        evaluator=continual_evaluator(*loggers),
+        epochs=epochs,
+        lr=0.02,
+        dropout=0.0,
+        **options,
+    )
+
+
+def test_matrix_and_measures_against_a_recount(kit: Any, kind: str) -> None:
+    benchmark = kit.benchmark(kind, 3)
+    strategy = learner(kit, benchmark.labels)
+    rows: dict[str, list[list[tuple[int, int, int]]]] = {"valid": [], "test": []}
+    emitted: list[dict[str, float]] = []
+    for experience in benchmark.train_stream:
+        strategy.train(experience)
+        strategy.eval(benchmark.valid_stream)
+        emitted.append(strategy.eval(benchmark.test_stream))
+        for stream, table in rows.items():
+            table.append([recount(strategy, e) for e in benchmark.streams[stream]])
+    matrix = result_matrix(strategy)
+    assert matrix is not None
+    assert matrix.streams == ("test", "valid")
+    for stream, table in rows.items():
+        for after, row in enumerate(table):
+            for on, cell in enumerate(row):
+                assert matrix.counts(stream, after=after, on=on) == Counts(*cell)
+    test = rows["test"]
+    assert sum(cell[0] for row in test for cell in row) > 4
+    assert rows["valid"] != test
+    for k, values in enumerate(emitted):
+        single = [[f1(*cell) for cell in row] for row in test]
+        lost = [max(single[a][j] for a in range(j, k)) - single[k][j] for j in range(k)]
+        change = [single[k][j] - single[j][j] for j in range(k)]
+        expected = {
+            "A_Stream": pooled(test[k][: k + 1]),
+            "U_Stream": single[k][k],
+            "Forgetting_Stream": sum(lost) / k if k else 0.0,
+            "BWT_Stream": sum(change) / k if k else 0.0,
+        }
+        for name, value in expected.items():
+            assert values[f"{name}/eval_phase/test_stream"] == pytest.approx(value), (name, k)
+        for on in range(3):
+            name = f"F1_Exp/eval_phase/test_stream/Exp{on:03d}"
+            assert values[name] == pytest.approx(single[k][on])
+
+
+def test_evaluation_in_the_middle_of_a_task_leaves_earlier_rows_alone(kit: Any, kind: str) -> None:
+    """With ``eval_every=1`` the matrix must be the one of a run that evaluates between tasks."""
+    benchmark = kit.benchmark(kind, 2)
+    quiet = learner(kit, benchmark.labels, epochs=5)
+    busy = learner(kit, benchmark.labels, epochs=5, eval_every=1)
+    for number, experience in enumerate(benchmark.train_stream, start=1):
+        quiet.train(experience)
+        quiet.eval(benchmark.test_stream[:number])
+        busy.train(experience, eval_streams=[benchmark.test_stream[:number]])
+        busy.eval(benchmark.test_stream[:number])
+    matrix, other = result_matrix(quiet), result_matrix(busy)
+    assert matrix is not None
+    assert other is not None
+    assert max(matrix.average_f1("test")) > 0
+    assert matrix.average_f1("test") == other.average_f1("test")
+    assert matrix.plasticity("test") == other.plasticity("test")
+    assert matrix.forgetting("test") == other.forgetting("test")
+    last = other.before("test")  # evaluated before any training, too
+    assert last[0] is not None
+
+
+def test_incomplete_evaluations_emit_what_they_can(kit: Any) -> None:
+    """Evaluating old tasks only, in the middle of a task and after, is no error."""
+    benchmark = kit.benchmark("re", 2)
+    strategy = kit.strategy(benchmark.labels, evaluator=continual_evaluator(), eval_every=1)
+    strategy.train(benchmark.train_stream[0], eval_streams=[benchmark.test_stream[:1]])
+    values = strategy.train(benchmark.train_stream[1], eval_streams=[benchmark.test_stream[:1]])
+    strategy.eval(benchmark.valid_stream[1:])
+    assert "F1_Exp/eval_phase/test_stream/Exp000" in values
+    assert "F1_Exp/eval_phase/test_stream/Exp001" not in values
+
+
+def test_empty_experiences_can_be_evaluated(kit: Any, kind: str) -> None:
+    stream = kit.stream(kind, 1)
+    benchmark = make_benchmark(
+        replace(stream, tasks=tuple(replace(task, valid=()) for task in stream.tasks))
+    )
+    strategy = kit.strategy(benchmark.labels, evaluator=continual_evaluator())
+    strategy.train(benchmark.train_stream[0])
+    values = strategy.eval(benchmark.valid_stream)
+    assert values["A_Stream/eval_phase/valid_stream"] == 0.0
+
+
+NAMES = (
+    "F1_Exp/eval_phase/test_stream/Exp000",
+    "A_Stream/eval_phase/test_stream",
+    "U_Stream/eval_phase/test_stream",
+    "Forgetting_Stream/eval_phase/test_stream",
+    "BWT_Stream/eval_phase/test_stream",
+)
+
+
+def test_every_logger_shows_every_metric(
+    kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = io.StringIO()
+    board = TensorboardLogger(tmp_path / "board")
+    loggers = [InteractiveLogger(), TextLogger(text), board, JsonLinesLogger(tmp_path / "m.jsonl")]
+    benchmark = kit.benchmark("re", 2)
+    strategy = learner(kit, benchmark.labels, *loggers)
+    history: dict[str, list[float]] = {name: [] for name in NAMES}
+    steps = []
+    for experience in benchmark.train_stream:
+        strategy.train(experience)
+        values = strategy.eval(benchmark.test_stream)
+        steps.append(strategy.clock.train_iterations)
+        for name in NAMES:
+            history[name].append(values[name])
+    assert any(value > 0 for values in history.values() for value in values)
+
+    printed = capsys.readouterr().out
+    for shown in (printed, text.getvalue()):
+        for name, values in history.items():
+            found = re.findall(rf"{re.escape(name)} = (-?\d\.\d+)", shown)
+            assert [float(value) for value in found] == [round(value, 4) for value in values]
+
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    for name, values in history.items():
+        own = [(line["step"], line["value"]) for line in lines if line["name"] == name]
+        assert own == list(zip(steps, values, strict=True))
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board.writer.close()
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    for name, values in history.items():
+        scalars = events.Scalars(name)
+        assert [event.step for event in scalars] == steps
+        assert [event.value for event in scalars] == pytest.approx(values)
+
+
+def test_json_lines_are_appended_to_and_folders_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "metrics.jsonl"
+    JsonLinesLogger(path).log_single_metric("x", 0.5, 1)
+    JsonLinesLogger(path).log_single_metric("y", torch.tensor([1, 2]), 2)  # a run taken up again
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert first == {"name": "x", "value": 0.5, "step": 1}
+    assert second["value"] == "tensor([1, 2])"

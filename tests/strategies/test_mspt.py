@@ -1,0 +1,101 @@
+"""The assembled method and the run over a whole stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.strategies import (
+    AttentionDistillationPlugin,
+    GradientModulationPlugin,
+    PrototypeReplayPlugin,
+    mspt,
+    run_stream,
+)
+
+OURS = (GradientModulationPlugin, AttentionDistillationPlugin, PrototypeReplayPlugin)
+
+
+def test_toggles_are_the_rows_of_the_ablation(kit: Any) -> None:
+    labels = kit.stream("re").labels
+    for off in ((), ("distillation",), ("modulation",), ("memory",)):
+        strategy = mspt(kit.model(labels), **dict.fromkeys(off, False))
+        found = {type(p): p for p in strategy.plugins if isinstance(p, OURS)}
+        assert (AttentionDistillationPlugin in found) == ("distillation" not in off)
+        assert (PrototypeReplayPlugin in found) == ("memory" not in off)
+        # without modulation the ratio is still observed, for the second curve of Figure 4
+        assert found[GradientModulationPlugin].alpha == (0.0 if "modulation" in off else 0.3)
+
+
+def test_options_reach_their_plugins(kit: Any) -> None:
+    strategy = mspt(
+        kit.model(kit.stream("re").labels),
+        alpha=0.1,
+        target="paper",
+        schedule="per-step",
+        noise=True,
+        ad_weight=2.0,
+        ad_axis="height",
+        memory_size=3,
+        memory_scope="task",
+        selection="herding",
+        na_policy="grow",
+        replay_schedule="mixed",
+        memory_epochs=7,
+        epochs=2,
+        batch_size=5,
+        lr=1e-3,
+        head_lr=2e-3,
+        key_lr=3e-3,
+        bias_lr=4e-3,
+    )
+    modulation, distillation, replay = (p for p in strategy.plugins if isinstance(p, OURS))
+    assert (modulation.alpha, modulation.target) == (0.1, "paper")
+    assert (modulation.schedule, modulation.noise) == ("per-step", True)
+    assert (distillation.weight, distillation.axis) == (2.0, "height")
+    assert (replay.size, replay.scope, replay.selection) == (3, "task", "herding")
+    assert (replay.na_policy, replay.schedule, replay.epochs) == ("grow", "mixed", 7)
+    assert (strategy.train_epochs, strategy.train_mb_size) == (2, 5)
+    rates = {group["role"]: group["lr"] for group in strategy.optimizer.param_groups}
+    assert rates == {"encoder": 1e-3, "head": 2e-3, "key": 3e-3, "bias": 4e-3}
+
+
+def test_all_parts_off_is_plain_fine_tuning(kit: Any, kind: str) -> None:
+    benchmark = kit.benchmark(kind)
+    bare = kit.train(kit.strategy(benchmark.labels, lr=1e-3), benchmark)
+    off = mspt(
+        kit.model(benchmark.labels),
+        distillation=False,
+        modulation=False,
+        memory=False,
+        epochs=1,
+        batch_size=4,
+        lr=1e-3,
+    )
+    assert kit.same(bare, kit.train(off, benchmark))
+
+
+def test_run_stream(kit: Any, kind: str) -> None:
+    benchmark = kit.benchmark(kind, 3)
+    seen: list[tuple[int, int, float]] = []
+    strategy = mspt(kit.model(benchmark.labels), epochs=2, batch_size=4, lr=1e-2)
+    result = run_stream(strategy, benchmark, progress=lambda *step: seen.append(step))
+    result.matrix.require_complete("test")
+    assert [step[:2] for step in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert [step[2] for step in seen] == result.matrix.average_f1("test")
+    assert result.seconds > 0
+    traces = result.traces
+    steps = sum(2 * -(-len(e.samples) // 4) for e in benchmark.train_stream)
+    assert len(traces["gamma"]) == steps
+    assert len(traces["coefficient_text"]) == len(traces["coefficient_vision"]) == steps
+    own = 2 * -(-len(benchmark.train_stream[0].samples) // 4)
+    assert traces["boundaries"] == [0.0, float(own), 2.0 * own]
+    assert len(traces["distillation_loss"]) == steps - own
+
+
+def test_run_stream_wants_an_evaluator_that_measures(kit: Any) -> None:
+    benchmark = kit.benchmark("re", 1)
+    with pytest.raises(ConfigError, match="continual_evaluator"):
+        run_stream(kit.strategy(benchmark.labels), benchmark)

@@ -1,0 +1,294 @@
+"""The memory: which posts are kept, under which policy, and when they are trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mkgc_cl.data.samples import Task
+from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.memory import selection
+from mkgc_cl.scenarios import make_benchmark
+from mkgc_cl.strategies import PrototypeReplayPlugin
+
+# ---- which posts ---------------------------------------------------------------------------
+
+
+def nearest(features: Tensor, centres: Tensor) -> list[int]:
+    """Brute force: for each centre in turn the nearest row that is still free."""
+    taken: list[int] = []
+    for centre in centres.tolist():
+        distances = [
+            (sum((a - b) ** 2 for a, b in zip(row, centre, strict=True)), index)
+            for index, row in enumerate(features.tolist())
+            if index not in taken
+        ]
+        taken.append(min(distances)[1])
+    return taken
+
+
+def assert_kmeans(features: Tensor, centres: Tensor) -> None:
+    """Lloyd's fixed point: every centre is the mean of the rows that are nearest to it."""
+    owner = torch.cdist(features.double(), centres.double()).argmin(dim=1)
+    for index, centre in enumerate(centres):
+        own = features[owner == index]
+        assert len(own)
+        torch.testing.assert_close(own.mean(dim=0), centre, rtol=1e-3, atol=1e-4)
+
+
+def test_six_exemplars_a_class_are_nearest_to_the_kmeans_centres(
+    kit: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = kit.benchmark(kind, 1, per_class=14, na=9)
+    found: list[tuple[Tensor, Tensor]] = []
+    original = selection.kmeans_centres
+
+    def spy(features: Tensor, clusters: int, *, source: torch.Generator) -> Tensor:
+        centres = original(features, clusters, source=source)
+        found.append((features, centres))
+        return centres
+
+    monkeypatch.setattr(selection, "kmeans_centres", spy)
+    plugin = PrototypeReplayPlugin(size=6)
+    strategy = kit.strategy(benchmark.labels, plugin)
+    strategy.train(benchmark.train_stream[0])
+    by_class: dict[str, list[Any]] = {}
+    for sample in benchmark.train_stream[0].samples:
+        if kind == "re":
+            name = sample.relation
+        else:
+            name = next((tag[2:] for tag in sample.tags if tag != "O"), "O")
+        by_class.setdefault(name, []).append(sample)
+    assert set(plugin.memory.slots) == set(by_class) == set(plugin.prototypes)
+    strategy.network.eval()
+    for (features, centres), slot in zip(found, plugin.memory.slots, strict=True):
+        candidates = by_class[slot]
+        with torch.no_grad():  # each post on its own: no batch can mix up rows
+            alone = torch.stack(
+                [
+                    strategy.network(strategy.network.processor.collate([s])[0]).features[0]
+                    for s in candidates
+                ]
+            )
+        torch.testing.assert_close(features, alone, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(plugin.prototypes[slot], alone.mean(dim=0), rtol=1e-4, atol=1e-5)
+        assert len(centres) == 6
+        assert_kmeans(features, centres)
+        chosen = [candidates[row].identity for row in nearest(features, centres)]
+        assert list(plugin.memory.slots[slot]) == chosen
+
+
+def test_replayed_posts_keep_identity_and_labels(kit: Any, kind: str) -> None:
+    benchmark = kit.benchmark(kind, 3)
+    recorder, plugin = kit.Recorder(), PrototypeReplayPlugin(size=2, schedule="mixed")
+    strategy = kit.strategy(benchmark.labels, recorder, plugin)
+    kit.train(strategy, benchmark)
+    source = {s.uid: s for e in benchmark.train_stream for s in e.samples}
+    assert all(sample is source[sample.uid] for sample in plugin.exemplars())
+    processor = strategy.network.processor
+    replayed = 0
+    for step in recorder.steps:
+        for row, uid in enumerate(step.uids):
+            wanted = list(processor.target(source[uid]))
+            got = step.targets[row].reshape(-1).tolist()
+            assert got[: len(wanted)] == wanted
+            assert set(got[len(wanted) :]) <= {-100}
+            replayed += int(step.replayed[row])
+    assert replayed > 10
+
+
+# ---- how many -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scope", "selected"), [("class", "random"), ("task", "herding")])
+def test_budgets(kit: Any, kind: str, scope: Any, selected: Any) -> None:
+    benchmark = kit.benchmark(kind, 3, per_class=5, na=4)
+    plugin = PrototypeReplayPlugin(size=3, scope=scope, selection=selected)
+    strategy = kit.strategy(benchmark.labels, plugin)
+    for number, experience in enumerate(benchmark.train_stream, start=1):
+        strategy.train(experience)
+        sizes = {slot: len(kept) for slot, kept in plugin.memory.slots.items()}
+        if scope == "task":
+            expected = {e.task_name: 3 for e in benchmark.train_stream[:number]}
+        else:
+            seen = [name for e in benchmark.train_stream[:number] for name in e.classes]
+            expected = dict.fromkeys([*seen, "none" if kind == "re" else "O"], 3)
+        assert sizes == expected
+        assert len(plugin.exemplars()) == 3 * len(expected)
+
+
+def first_and_last(features: Tensor, size: int, **options: Any) -> list[int]:
+    """A selection one can follow by hand: the first and the last candidate."""
+    assert size == 2
+    return [0, len(features) - 1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "after"),
+    [
+        # rows of each task's own N/A posts (a b c | d e f | g h i)
+        ("merge", ["ac", "af", "ai"]),
+        ("refresh", ["ac", "df", "gi"]),
+        ("keep-first", ["ac", "ac", "ac"]),
+        ("grow", ["ac", "acdf", "acdfgi"]),
+        ("exclude", [None, None, None]),
+    ],
+)
+def test_what_becomes_of_na(
+    kit: Any, kind: str, monkeypatch: pytest.MonkeyPatch, policy: Any, after: list[str | None]
+) -> None:
+    monkeypatch.setattr("mkgc_cl.strategies.replay.select_exemplars", first_and_last)
+    benchmark = kit.benchmark(kind, 3)
+    slot = "none" if kind == "re" else "O"
+    negative = [
+        sample.identity
+        for experience in benchmark.train_stream
+        for sample in experience.samples
+        if (
+            getattr(sample, "relation", None) == "none" if kind == "re" else "B-" not in str(sample)
+        )
+    ]
+    letters = dict(zip(negative, "abcdefghi", strict=True))
+    plugin = PrototypeReplayPlugin(size=2, na_policy=policy)
+    strategy = kit.strategy(benchmark.labels, plugin)
+    for experience, expected in zip(benchmark.train_stream, after, strict=True):
+        strategy.train(experience)
+        kept = plugin.memory.slots.get(slot)
+        assert (None if kept is None else "".join(letters[name] for name in kept)) == expected
+        positive = {name for e in benchmark.train_stream for name in e.classes}
+        assert all(len(plugin.memory.slots.get(name, "..")) == 2 for name in positive)
+
+
+def test_small_classes_and_tasks_of_nothing(kit: Any) -> None:
+    """A class of one post keeps it; a task of N/A alone fills no class; nothing stops."""
+    stream = kit.stream("re", 2)
+    first, second = stream.tasks
+    lonely = replace(first, train=tuple(s for s in first.train if s.relation != "r0")[:-1])
+    one = kit.relation_sample("re/train/lonely", 3, "r0")
+    negative = tuple(kit.relation_sample(f"re/train/na{n}", n, "none") for n in range(3))
+    tasks = (
+        replace(lonely, train=(one, *lonely.train)),
+        Task("only-na", (), negative, (), ()),
+        second,
+    )
+    benchmark = make_benchmark(replace(stream, tasks=tasks))
+    plugin = PrototypeReplayPlugin(size=6, na_policy="exclude")
+    strategy = kit.strategy(benchmark.labels, plugin)
+    kit.train(strategy, benchmark)
+    assert plugin.memory.slots["r0"] == ("re/train/lonely",)
+    assert set(plugin.memory.slots) == {"r0", "r1", "r2", "r3"}
+
+
+def test_an_empty_memory_replays_nothing(kit: Any) -> None:
+    stream = kit.stream("re", 1)
+    negative = tuple(kit.relation_sample(f"re/train/na{n}", n, "none") for n in range(3))
+    task = Task("only-na", (), negative, (), ())
+    benchmark = make_benchmark(replace(stream, tasks=(task, *stream.tasks)))
+    for schedule in ("after", "mixed", "alternate"):
+        recorder = kit.Recorder()
+        plugin = PrototypeReplayPlugin(size=2, na_policy="exclude", schedule=schedule)  # type: ignore[arg-type]
+        strategy = kit.strategy(benchmark.labels, recorder, plugin)
+        strategy.train(benchmark.train_stream[0])
+        assert plugin.exemplars() == []
+        strategy.train(benchmark.train_stream[1])
+        assert not any(step.memory for step in recorder.steps)
+
+
+# ---- when -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("epochs", "passes"), [(None, 2), (3, 3)])
+def test_schedule_after(kit: Any, kind: str, epochs: int | None, passes: int) -> None:
+    """The whole memory, epoch by epoch, after every task but the first."""
+    benchmark = kit.benchmark(kind, 3)
+    recorder = kit.Recorder()
+    plugin = PrototypeReplayPlugin(size=2, epochs=epochs, batch_size=3)
+    strategy = kit.strategy(benchmark.labels, recorder, plugin, epochs=2)
+    for number, experience in enumerate(benchmark.train_stream):
+        recorder.steps.clear()
+        strategy.train(experience)
+        phases = [step.phase for step in recorder.steps]
+        own = 2 * -(-len(experience.samples) // 4)
+        assert phases[:own] == ["task"] * own
+        assert not any(step.memory for step in recorder.steps[:own])
+        memory = recorder.steps[own:]
+        if number == 0:
+            assert memory == []
+            continue
+        stored = sorted(sample.uid for sample in plugin.exemplars())
+        each = -(-len(stored) // 3)
+        assert [step.phase for step in memory] == ["memory"] * each * passes
+        assert not any(step.current for step in memory)
+        for start in range(0, len(memory), each):
+            epoch = [uid for step in memory[start : start + each] for uid in step.memory]
+            assert sorted(epoch) == stored
+
+
+@pytest.mark.parametrize("schedule", ["mixed", "alternate"])
+@pytest.mark.parametrize(("batch_size", "expected"), [(3, 3), (None, 4), (99, 6)])
+def test_schedules_beside_and_between(
+    kit: Any, schedule: Any, batch_size: int | None, expected: int
+) -> None:
+    benchmark = kit.benchmark("re")
+    recorder = kit.Recorder()
+    plugin = PrototypeReplayPlugin(size=2, schedule=schedule, batch_size=batch_size)
+    strategy = kit.strategy(benchmark.labels, recorder, plugin, epochs=2)
+    strategy.train(benchmark.train_stream[0])
+    assert not any(step.memory for step in recorder.steps)
+    stored = {sample.uid for sample in plugin.exemplars()}
+    assert len(stored) == 6
+    recorder.steps.clear()
+    strategy.train(benchmark.train_stream[1])
+    assert {step.phase for step in recorder.steps} == {"task"}
+    with_memory = recorder.steps if schedule == "mixed" else recorder.steps[1::2]
+    for step in with_memory:
+        assert len(step.memory) == len(set(step.memory)) == expected
+        assert set(step.memory) <= stored
+    if schedule == "alternate":
+        assert not any(step.current for step in recorder.steps[1::2])
+        assert not any(step.memory for step in recorder.steps[::2])
+    current = Counter(uid for step in recorder.steps for uid in step.current)
+    assert current == dict.fromkeys((s.uid for s in benchmark.train_stream[1].samples), 2)
+    if expected < 6:
+        assert len({step.memory for step in with_memory}) > 1
+
+
+# ---- state and options ---------------------------------------------------------------------------
+
+
+def test_loading_without_the_samples_names_what_is_missing(kit: Any) -> None:
+    benchmark = kit.benchmark("re")
+    plugin = PrototypeReplayPlugin(size=2)
+    kit.train(kit.strategy(benchmark.labels, plugin), benchmark)
+    state = plugin.state_dict()
+    first = benchmark.train_stream[0].samples
+    missing = [
+        name for name in plugin.memory.identities() if name not in {s.identity for s in first}
+    ]
+    with pytest.raises(DataError, match=rf"{len(missing)} stored exemplars.*{missing[0]}"):
+        PrototypeReplayPlugin().load_state_dict(state, samples=first)
+
+
+def test_the_state_holds_identities_and_no_posts(kit: Any, kind: str) -> None:
+    benchmark = kit.benchmark(kind)
+    plugin = PrototypeReplayPlugin(size=2)
+    kit.train(kit.strategy(benchmark.labels, plugin), benchmark)
+    slots = plugin.state_dict()["slots"]
+    assert all(isinstance(name, str) for kept in slots.values() for name in kept)
+
+
+def test_all_wrong_options_are_reported_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        PrototypeReplayPlugin(
+            size=-1,
+            scope="word",  # type: ignore[arg-type]
+            selection="best",  # type: ignore[arg-type]
+            na_policy="drop",  # type: ignore[arg-type]
+            schedule="before",  # type: ignore[arg-type]
+        )
+    assert len(caught.value.problems) == 5

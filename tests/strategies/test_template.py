@@ -1,0 +1,259 @@
+"""The template: own randomness, silent evaluation, batches, and sensible refusals."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+
+from mkgc_cl.data.samples import Task
+from mkgc_cl.errors import ConfigError, TrainingError
+from mkgc_cl.models import DualStreamModel
+from mkgc_cl.scenarios import KnowledgeExperience
+from mkgc_cl.strategies import (
+    AttentionDistillationPlugin,
+    GradientModulationPlugin,
+    PrototypeReplayPlugin,
+    continual_evaluator,
+)
+
+
+def all_plugins(schedule: str = "after") -> list[Any]:
+    return [
+        GradientModulationPlugin(alpha=0.3),
+        AttentionDistillationPlugin(weight=0.1),
+        PrototypeReplayPlugin(size=2, schedule=schedule),  # type: ignore[arg-type]
+    ]
+
+
+# ---- randomness ----------------------------------------------------------------------------
+
+
+def test_seed_decides_the_run_and_global_state_does_not(kit: Any, kind: str) -> None:
+    benchmark = kit.benchmark(kind)
+
+    def run(seed: int, noise: int) -> Any:
+        torch.manual_seed(noise)
+        return kit.train(kit.strategy(benchmark.labels, *all_plugins(), seed=seed), benchmark)
+
+    first = run(0, 11)
+    assert kit.same(first, run(0, 22))
+    assert not kit.same(first, run(1, 11))
+
+
+def test_train_and_eval_leave_global_randomness_alone(kit: Any, kind: str) -> None:
+    benchmark = kit.benchmark(kind)
+    strategy = kit.strategy(
+        benchmark.labels, *all_plugins("mixed"), evaluator=continual_evaluator(), eval_every=1
+    )
+    torch.manual_seed(3)
+    random.seed(3)
+    np.random.seed(3)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[benchmark.valid_stream])
+        strategy.eval(benchmark.test_stream)
+    after = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    assert torch.equal(before[0], after[0])
+    assert before[1] == after[1]
+    assert np.array_equal(before[2][1], after[2][1])
+    assert before[2][2:] == after[2][2:]
+
+
+def test_evaluation_never_changes_training(kit: Any, kind: str) -> None:
+    """Before the run, after every epoch, on three streams, in the memory phase, and between."""
+    benchmark = kit.benchmark(kind)
+    silent = kit.train(kit.strategy(benchmark.labels, *all_plugins(), epochs=2), benchmark)
+    watched = kit.strategy(
+        benchmark.labels,
+        *all_plugins(),
+        epochs=2,
+        evaluator=continual_evaluator(),
+        eval_every=1,
+    )
+    watched.eval(benchmark.test_stream)
+    for experience in benchmark.train_stream:
+        watched.train(
+            experience, eval_streams=[benchmark.valid_stream, benchmark.test_stream, experience]
+        )
+        watched.eval(benchmark.train_stream)
+    assert kit.same(silent, kit.weights(watched))
+
+
+def test_a_memory_phase_does_not_shift_the_order_of_later_batches(kit: Any) -> None:
+    """An ablation row without memory sees the current posts in the same batches as one with it."""
+    benchmark = kit.benchmark("re", 3)
+    orders = []
+    for size in (0, 2):
+        recorder = kit.Recorder()
+        kit.train(
+            kit.strategy(benchmark.labels, recorder, PrototypeReplayPlugin(size=size)), benchmark
+        )
+        orders.append([step.uids for step in recorder.steps if step.phase == "task"])
+    assert orders[0] == orders[1]
+
+
+# ---- batches --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("buckets", [True, False])
+def test_every_post_once_an_epoch(kit: Any, kind: str, buckets: bool) -> None:
+    benchmark = kit.benchmark(kind)
+    recorder = kit.Recorder()
+    strategy = kit.strategy(benchmark.labels, recorder, epochs=3, length_buckets=buckets)
+    strategy.train(benchmark.train_stream[0])
+    uids = sorted(sample.uid for sample in benchmark.train_stream[0].samples)
+    steps = -(-len(uids) // 4)
+    assert len(recorder.steps) == 3 * steps
+    epochs = [recorder.steps[start : start + steps] for start in (0, steps, 2 * steps)]
+    seen = [[uid for step in epoch for uid in step.uids] for epoch in epochs]
+    assert all(sorted(epoch) == uids for epoch in seen)
+    assert len({tuple(epoch) for epoch in seen}) == 3
+
+
+def test_each_post_is_scored_once_an_evaluation(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = kit.benchmark("ner", 3)
+    strategy = kit.strategy(benchmark.labels, evaluator=continual_evaluator())
+    strategy.train(benchmark.train_stream[0])
+    scored: list[str] = []
+    forward = DualStreamModel.forward
+
+    def counted(self: Any, batch: Any) -> Any:
+        scored.extend(batch.uids)
+        return forward(self, batch)
+
+    monkeypatch.setattr(DualStreamModel, "forward", counted)
+    strategy.eval(benchmark.test_stream)
+    assert sorted(scored) == sorted(sample.uid for sample in benchmark.test_stream[0].samples)
+    strategy.eval(benchmark.test_stream)  # nothing is kept from one evaluation to the next
+    assert len(scored) == 2 * len(benchmark.test_stream[0].samples)
+
+
+def test_features_follow_the_order_of_the_samples(kit: Any, kind: str) -> None:
+    benchmark = kit.benchmark(kind)
+    strategy = kit.strategy(benchmark.labels)
+    strategy.train(benchmark.train_stream[0])
+    samples = list(benchmark.train_stream[0].samples)
+    strategy.network.train()
+    together = strategy.features(samples)
+    assert strategy.network.training
+    strategy.network.eval()
+    with torch.no_grad():
+        for row, sample in enumerate(samples):
+            alone = strategy.network(strategy.network.processor.collate([sample])[0]).features[0]
+            torch.testing.assert_close(together[row], alone, rtol=1e-4, atol=1e-5)
+
+
+# ---- optimizer and parameters ------------------------------------------------------------------
+
+
+def test_the_optimizer_stays_as_it_was_given(kit: Any) -> None:
+    benchmark = kit.benchmark("re")
+    model = kit.model(benchmark.labels)
+    strategy = kit.strategy(benchmark.labels, model=model)
+    head_only = torch.optim.SGD(model.head.parameters(), lr=0.1)
+    strategy.optimizer = head_only
+    before = kit.weights(strategy)
+    after = kit.train(strategy, benchmark)
+    assert strategy.optimizer is head_only
+    assert [len(group["params"]) for group in head_only.param_groups] == [3]
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"head.text_weight", "head.vision_weight", "head.bias", "seen"}
+
+
+def test_frozen_parameters_stay_with_all_plugins(kit: Any, kind: str) -> None:
+    benchmark = kit.benchmark(kind)
+    model = kit.model(benchmark.labels, freeze_lower=1)
+    frozen = {
+        name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad
+    }
+    assert any(name.startswith("text.") for name in frozen)
+    assert any(name.startswith("vision.") for name in frozen)
+    strategy = kit.strategy(benchmark.labels, *all_plugins("mixed"), model=model)
+    after = kit.train(strategy, benchmark)
+    assert all(torch.equal(value, after[name]) for name, value in frozen.items())
+    assert all(not dict(model.named_parameters())[name].requires_grad for name in frozen)
+
+
+def test_half_precision_gradients_pass_the_shield(kit: Any) -> None:
+    """What bf16 does to dtypes, on the CPU: the shield's factors must not change a gradient's."""
+    benchmark = kit.benchmark("re")
+    strategy = kit.strategy(benchmark.labels, *all_plugins("mixed"))
+    strategy._precision = "bf16"  # refused by the constructor: slow here, but the same code
+    kit.train(strategy, benchmark)
+
+
+# ---- refusals -----------------------------------------------------------------------------------
+
+
+class Poison(SupervisedPlugin):
+    """Make the loss of the second step NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+        self.uids: tuple[str, ...] = ()
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        self.steps += 1
+        if self.steps == 2:
+            self.uids = strategy.batch.uids
+            strategy.loss = strategy.loss * float("nan")
+
+
+def test_a_loss_that_is_not_finite_names_the_posts(kit: Any) -> None:
+    benchmark = kit.benchmark("re")
+    poison = Poison()
+    strategy = kit.strategy(benchmark.labels, poison)
+    with pytest.raises(TrainingError, match=r"nan in task 'T1'.*lower the learning") as caught:
+        strategy.train(benchmark.train_stream[0])
+    assert poison.uids
+    assert all(uid in str(caught.value) for uid in poison.uids)
+
+
+def test_an_experience_without_samples(kit: Any) -> None:
+    benchmark = kit.benchmark("re")
+    empty = KnowledgeExperience(
+        Task("void", ("r0",), (), (), ()), (), labels=benchmark.labels, index=0
+    )
+    with pytest.raises(TrainingError, match="'void' has no samples to train on"):
+        kit.strategy(benchmark.labels).train(empty)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"precision": "bf16"}, "precision='bf16' but device cpu"),
+        ({"batch": 0}, "train_mb_size=0"),
+        ({"epochs": 0}, "train_epochs=0"),
+    ],
+)
+def test_settings_that_cannot_work(kit: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        kit.strategy(kit.stream("re").labels, **options)
+
+
+def test_all_wrong_settings_are_reported_at_once(kit: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        kit.strategy(kit.stream("re").labels, batch=0, epochs=-1, precision="bf16")
+    assert len(caught.value.problems) == 3
+
+
+class PoisonedMemory(SupervisedPlugin):
+    """Stop the first step of a memory phase."""
+
+    def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.phase == "memory":
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_memory_phase_leaves_the_phase_behind(kit: Any) -> None:
+    benchmark = kit.benchmark("re")
+    strategy = kit.strategy(benchmark.labels, PrototypeReplayPlugin(size=2), PoisonedMemory())
+    with pytest.raises(KeyboardInterrupt):
+        kit.train(strategy, benchmark)
+    assert strategy.phase == "task"
