@@ -1,0 +1,41 @@
+"""Import the installed wheel from outside the checkout and look that nothing was left behind."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+
+def installed_names(checkout: Path) -> list[str]:
+    """Return the import name of every module on disk."""
+    names = []
+    for top in ("mkgc_cl", "strategies", "scenarios"):
+        prefix = top if top == "mkgc_cl" else f"mkgc_cl.{top}"
+        for module in sorted((checkout / top).rglob("*.py")):
+            parts = module.relative_to(checkout / top).with_suffix("").parts
+            if parts[-1] == "__main__":
+                continue
+            names.append(".".join((prefix, *(part for part in parts if part != "__init__"))))
+    return names
+
+
+def main(checkout: Path) -> None:
+    """Fail on the first module that does not come from this environment."""
+    names = installed_names(checkout)
+    for name in names:
+        file = Path(str(importlib.import_module(name).__file__))
+        if not file.is_relative_to(sys.prefix):
+            sys.exit(f"{name} came from {file}, expected a place under {sys.prefix}")
+    data = [
+        p for p in (checkout / "mkgc_cl").rglob("*") if p.suffix in {".typed", ".yaml", ".json"}
+    ]
+    package = Path(str(sys.modules["mkgc_cl"].__file__)).parent
+    for path in data:
+        if not (package / path.relative_to(checkout / "mkgc_cl")).is_file():
+            sys.exit(f"{path} is not in the wheel; see options.package_data in setup.cfg")
+    sys.stdout.write(f"{len(names)} modules and {len(data)} data files come from the wheel\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

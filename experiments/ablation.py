@@ -1,0 +1,232 @@
+"""The ablation of MSPT (Table 3): what each part of the method brings, on any of the streams.
+
+    python experiments/ablation.py                                    the demonstration, 3 seeds
+    python experiments/ablation.py --scenario imner --data DATA       real posts, blank images
+    python experiments/ablation.py --config ablation-imner-paper --data DATA
+    python experiments/ablation.py --seeds 0 --epochs 2 method.alpha=0.1
+
+Runs that are finished are kept and not made again: the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiment_settings import SYSTEMS, Settings, config_path
+
+from mkgc_cl.config import keys, resolve
+from mkgc_cl.errors import MkgcError
+from mkgc_cl.results import Cell, CellRecord, run_grid
+from mkgc_cl.results.progress import Progress
+from mkgc_cl.results.provenance import environment, peak_memory_mb, reset_peak_memory
+
+DEFAULT_CONFIGS = {"imner": "ablation-imner", "imre": "imre-sep10"}
+FLAGS = {
+    "scenario": "stream.scenario",
+    "task": "stream.task",
+    "data": "stream.data",
+    "order": "stream.order",
+    "missing_images": "stream.missing_images",
+    "seeds": "seeds",
+    "systems": "systems",
+    "epochs": "training.epochs",
+    "text_encoder": "model.text",
+    "vision_encoder": "model.vision",
+    "device": "device",
+}
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment; return the exit code (0 good, 1 a cell failed, 2 wrong settings)."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    arguments = parse(argv)
+    try:
+        settings = settings_of(arguments)
+        return run(settings, arguments, argv)
+    except MkgcError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; the same command goes on from here\n")
+        return INTERRUPTED
+
+
+def run(settings: Settings, arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Run every cell that is not finished, then write and print everything."""
+    from experiment_report import write_report, write_setup
+
+    out = Path(arguments.out) / settings.name
+    write_setup(out, settings, command=["python", "experiments/ablation.py", *argv])
+    cells = [
+        Cell(system, settings.scenario, settings.order, seed, settings.cell_config())
+        for seed in settings.seeds
+        for system in settings.systems
+    ]
+    result = run_grid(
+        cells, lambda cell, step: run_cell(settings, cell, step), out=out, quiet=arguments.quiet
+    )
+    # Seed by seed, so that an early look at an unfinished grid has every row; tables go by system.
+    records = sorted(result.records, key=lambda record: settings.systems.index(record.system))
+    if records:
+        sys.stdout.write(write_report(out, settings, records))
+    for failure in result.failures:
+        sys.stderr.write(f"FAILED {failure.cell.name}: {failure.error}\n")
+    if result.failures:
+        sys.stderr.write(f"tracebacks are in {out / 'failed'}; the same command tries again\n")
+    sys.stdout.write(f"written to {out}\n")
+    return result.exit_code
+
+
+def run_cell(settings: Settings, cell: Cell, progress: Progress) -> CellRecord:
+    """Train and evaluate one system with one seed over the whole stream.
+
+    The one place where this script meets models, scenarios and strategies.
+    """
+    # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
+    warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
+    from mkgc_cl.models import DualStreamModel
+    from mkgc_cl.strategies import mspt, run_stream
+
+    parts = SYSTEMS[cell.system]  # type: ignore[index]
+    memory_since = "start of the cell" if reset_peak_memory() else "start of the process"
+    benchmark = build_stream(settings)
+    stream = benchmark.stream
+    config: Mapping[str, Any] = cell.config
+    interaction: Any = "shared-key" if parts.interaction else "self"
+    model = DualStreamModel.build(
+        stream.labels, interaction=interaction, seed=cell.seed, **config["model"]
+    )
+    device = device_of(settings.device)
+    strategy = mspt(
+        model,
+        distillation=parts.distillation,
+        modulation=parts.modulation,
+        memory=parts.memory,
+        device=device,
+        seed=cell.seed,
+        **config["training"],
+        **config["method"],
+    )
+
+    def step(done: int, tasks: int, latest: float) -> None:
+        progress(done / tasks, f"task {done} of {tasks}, A {100 * latest:.1f} %")
+
+    result = run_stream(strategy, benchmark, progress=step)
+    return CellRecord.from_matrix(
+        result.matrix,
+        system=cell.system,
+        scenario=cell.scenario,
+        order=cell.order,
+        seed=cell.seed,
+        tasks=[task.name for task in stream.tasks],
+        seconds=result.seconds,
+        peak_memory_mb=peak_memory_mb(),
+        config=config,
+        provenance=environment()
+        | {"device": device, "memory_since": memory_since, "stream": stream.provenance},
+        traces=result.traces,
+    )
+
+
+def build_stream(settings: Settings) -> Any:
+    """Build the Avalanche benchmark of the settings."""
+    from mkgc_cl import scenarios
+
+    stream = settings.stream
+    if stream.scenario == "demo":
+        return scenarios.demo(
+            stream.task,
+            seed=stream.seed,
+            order=stream.order or None,
+            train_per_task=stream.train_per_task,
+            test_size=stream.test_size,
+        )
+    pictures = {"images": settings.model.images, "missing_images": stream.missing_images}
+    if stream.scenario == "imner":
+        return scenarios.imner(stream.data, order=tuple(settings.order.split("-")), **pictures)
+    return scenarios.imre(stream.data, tasks=int(settings.order.removeprefix("sep")), **pictures)
+
+
+def device_of(name: str) -> str:
+    """Return ``name``, or for ``"auto"`` a GPU where there is one and the CPU elsewhere."""
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Resolve defaults, YAML file, flags and overrides, in this order.
+
+    Raises:
+        ConfigError: naming every mistake.
+    """
+    default = DEFAULT_CONFIGS.get(arguments.scenario or "demo")
+    if default is None:
+        default = "ablation-demo-re" if arguments.task == "re" else "ablation-demo"
+    flags = {key: getattr(arguments, flag) for flag, key in FLAGS.items()}
+    return resolve(
+        Settings,
+        yaml_path=config_path(arguments.config or default),
+        overrides=arguments.overrides,
+        flags=flags,
+    )
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; overrides may stand anywhere."""
+    fields = keys(Settings)
+
+    def text(flag: str) -> str:
+        return str(fields[FLAGS[flag]].metadata["help"])
+
+    parser = argparse.ArgumentParser(
+        prog="ablation.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, see below")
+    parser.add_argument("--config", help="a known setting or a YAML file (default: by --scenario)")
+    parser.add_argument("--scenario", choices=("demo", "imner", "imre"), help=text("scenario"))
+    parser.add_argument("--task", choices=("ner", "re"), help=text("task"))
+    parser.add_argument("--data", metavar="FOLDER", help=text("data"))
+    parser.add_argument("--order", metavar="A-B-C", type=_dashed, help=text("order"))
+    parser.add_argument("--missing-images", choices=("error", "blank"), help=text("missing_images"))
+    parser.add_argument("--seeds", nargs="+", metavar="N", help=text("seeds"))
+    parser.add_argument("--systems", nargs="+", metavar="S", help=f"of: {', '.join(SYSTEMS)}")
+    parser.add_argument("--epochs", type=int, help=text("epochs"))
+    parser.add_argument("--text-encoder", metavar="NAME", help=text("text_encoder"))
+    parser.add_argument("--vision-encoder", metavar="NAME", help=text("vision_encoder"))
+    parser.add_argument("--device", help=text("device"))
+    parser.add_argument("--out", default="runs", metavar="FOLDER", help="where to write (runs)")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    shown = [
+        f"  {key:<26}{field.metadata['help']} ({field.default})" for key, field in fields.items()
+    ]
+    parser.epilog = "settings, their meaning and default:\n" + "\n".join(shown)
+    return _sorted_out(parser.parse_intermixed_args(argv))
+
+
+def _sorted_out(arguments: argparse.Namespace) -> argparse.Namespace:
+    """Give back what an option of several values took from the overrides behind it."""
+    for name in ("seeds", "systems"):
+        values = getattr(arguments, name)
+        if values is not None:
+            arguments.overrides += [value for value in values if "=" in value]
+            setattr(arguments, name, ",".join(value for value in values if "=" not in value))
+    return arguments
+
+
+def _dashed(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.replace(",", "-").split("-") if part)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

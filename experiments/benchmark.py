@@ -1,0 +1,190 @@
+"""Speed: samples a second, where a step's time goes, memory, and the cost over a bare loop.
+
+    python experiments/benchmark.py                                   the demonstration, tiny models
+    python experiments/benchmark.py --scenario imner --data DATA      real posts, minilm + vit-384
+    python experiments/benchmark.py --threads 1 --json runs/benchmark.json
+    python experiments/benchmark.py training.batch_size=2             any setting of the ablation
+
+Settings are those of the ablation on the same scenario, on a part of its posts. Three systems are
+measured in paired rounds: the bare PyTorch loop, plain fine-tuning, and MSPT with all its plugins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import platform
+import statistics
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ablation import FLAGS, build_stream, device_of, settings_of
+from experiment_settings import Settings
+
+from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
+from mkgc_cl.errors import ConfigError, MkgcError
+from mkgc_cl.results.files import to_json, write_atomic
+from mkgc_cl.results.provenance import environment
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code (0 good whatever the numbers, 2 wrong settings)."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    arguments = parse(argv)
+    try:
+        wrong = [
+            f"--{name} is {value}; give 1 or more"
+            for name in ("posts", "tasks", "rounds", "threads")
+            if (value := getattr(arguments, name)) is not None and value < 1
+        ]
+        if wrong:
+            raise ConfigError(wrong)
+        settings = settings_of(arguments)
+        report = measure(settings, arguments)
+    except MkgcError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    from benchmark_text import text_of
+
+    sys.stdout.write(text_of(report))
+    if arguments.json:
+        write_atomic(Path(arguments.json), to_json(report))
+        sys.stdout.write(f"written to {arguments.json}\n")
+    return 0
+
+
+def measure(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run everything; return the report, all plain types."""
+    # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
+    warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
+    import torch
+    from benchmark_flags import flag_table
+    from benchmark_rounds import peaks, run_rounds
+    from benchmark_summary import ratios, summarise
+    from benchmark_systems import Bench, systems
+
+    from mkgc_cl.models import DualStreamModel
+    from mkgc_cl.scenarios import make_benchmark
+
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    load = [os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0]
+    stream = smaller(build_stream(settings).stream, posts=arguments.posts, tasks=arguments.tasks)
+    model = DualStreamModel.build(stream.labels, **vars(settings.model))
+    device = torch.device(device_of(settings.device))
+    bench = Bench(settings, make_benchmark(stream), model, device)
+
+    def tell(words: str) -> None:
+        if not arguments.quiet:
+            sys.stderr.write(f"{words}\n")
+
+    memory = peaks(bench, systems, tell=tell)
+    rounds = run_rounds(bench, systems(bench), rounds=arguments.rounds, tell=tell)
+    flags = flag_table(bench, rounds=arguments.rounds, tell=tell)
+    load.append(os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
+    return {
+        "setting": {
+            "scenario": settings.scenario,
+            "order": settings.order,
+            "tasks": len(stream.tasks),
+            "posts": arguments.posts,
+            "epochs": settings.training.epochs,
+            "memory_epochs": settings.method.memory_epochs,
+            "batch_size": settings.training.batch_size,
+            "text": settings.model.text,
+            "vision": settings.model.vision,
+            "images": image_words(stream),
+            "rounds": arguments.rounds,
+        },
+        "machine": {
+            "device": str(device),
+            "processor": processor(),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "load": load,
+            "matrix_product_flops": statistics.median(rounds.products),
+        },
+        "systems": summarise(model, rounds, memory),
+        "ratios": ratios(rounds, settings.training.epochs),
+        "same_weights": rounds.same_weights,
+        "flags": flags,
+        "provenance": environment() | {"stream": stream.provenance},
+    }
+
+
+def smaller(stream: TaskStream, *, posts: int, tasks: int | None) -> TaskStream:
+    """Return the first tasks of a stream with at most ``posts`` posts of each split, spread out."""
+
+    def part(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        count = min(posts, len(samples))
+        return tuple(samples[index * len(samples) // count] for index in range(count))
+
+    kept = [
+        dataclasses.replace(
+            task, train=part(task.train), valid=part(task.valid), test=part(task.test)
+        )
+        for task in stream.tasks[:tasks]
+    ]
+    classes = [name for task in kept for name in task.classes]
+    labels = LabelSpace(
+        stream.labels.kind,
+        tuple(name for name in stream.labels.classes if name in classes),
+        na=stream.labels.na,
+    )
+    return dataclasses.replace(stream, labels=labels, tasks=tuple(kept))
+
+
+def image_words(stream: TaskStream) -> str:
+    """How many pictures there are: blank ones cost next to nothing, as they are all the same."""
+    keys = [sample.visual.key for task in stream.tasks for sample in task.train]
+    return f"{len(set(keys))} different on {len(keys)} posts"
+
+
+def processor() -> str:
+    """Name of the processor, as well as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; overrides may stand anywhere."""
+    parser = argparse.ArgumentParser(
+        prog="benchmark.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = parser.add_argument
+    add("overrides", nargs="*", metavar="key=value", help="any setting of ablation.py --help")
+    add("--scenario", choices=("demo", "imner", "imre"), help="which stream (demo)")
+    add("--task", choices=("ner", "re"), help="of the demonstration (ner)")
+    add("--data", metavar="FOLDER", help="folder with MRE/ and MNER/; MKGC_DATA by default")
+    add("--missing-images", choices=("error", "blank"), help="where an image is not there")
+    add("--text-encoder", metavar="NAME", help="tiny, minilm, a hub name or a folder")
+    add("--vision-encoder", metavar="NAME", help="tiny, vit-384, a timm name or a folder")
+    add("--posts", type=int, default=128, help="most posts of a task and split (128)")
+    add("--tasks", type=int, help="most tasks (all)")
+    add("--epochs", type=int, default=2, help="epochs a task (2)")
+    add("--rounds", type=int, default=3, help="paired rounds (3)")
+    add("--threads", type=int, help="threads of torch (its default)")
+    add("--device", help="a torch device; auto takes a GPU where there is one (auto)")
+    add("--config", help="a known setting of the ablation or a YAML file")
+    add("--json", metavar="FILE", help="write every number there")
+    add("--quiet", action="store_true", help="no progress")
+    arguments = parser.parse_intermixed_args(argv)
+    for flag in FLAGS:
+        if not hasattr(arguments, flag):
+            setattr(arguments, flag, None)
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Paired rounds: every system in turn on every task, so that a busy machine disturbs all alike."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import gc
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from benchmark_clock import TaskRun
+from benchmark_flops import matrix_product
+from benchmark_systems import BARE, FINE_TUNING, Bench, System
+
+from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
+
+logger = logging.getLogger(__name__)
+
+Makers = Mapping[str, Callable[[], System]]
+Tell = Callable[[str], None]
+MEMORY_TASKS = 2
+"""Tasks of the pass that measures memory: the second is the first with teacher and exemplars."""
+
+
+@dataclass
+class Rounds:
+    """What was measured.
+
+    Args:
+        runs: for every system its rounds, each a list of tasks.
+        products: FLOP/s of a matrix product before every round and at the end.
+        same_weights: the bare loop ended every round with the weights of fine-tuning, bit for bit;
+            ``None`` if they were not both measured.
+    """
+
+    runs: dict[str, list[list[TaskRun]]]
+    products: list[float] = field(default_factory=list)
+    same_weights: bool | None = None
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Memory of one system in MB (10^6 bytes), alone on a short pass.
+
+    Args:
+        before: resident before the system was made: Python, libraries, data, one spare model.
+        peak: the most while it trained and evaluated; of the GPU where that is the device.
+    """
+
+    before: float | None
+    peak: float | None
+
+
+def run_rounds(bench: Bench, makers: Makers, *, rounds: int, tell: Tell) -> Rounds:
+    """Measure every system ``rounds`` times.
+
+    Within a round the systems take turns task by task, and the first to go changes each time.
+    """
+    found = Rounds({name: [] for name in makers})
+    for number in range(rounds):
+        found.products.append(matrix_product(bench.device))
+        made = {name: make() for name, make in makers.items()}
+        for runs in found.runs.values():
+            runs.append([])
+        names = list(made)
+        for task in range(bench.tasks):
+            first = (task + number) % len(names)
+            for name in names[first:] + names[:first]:
+                tell(f"round {number + 1} of {rounds}, task {task + 1} of {bench.tasks}: {name}")
+                found.runs[name][-1].append(made[name].run_task(task))
+        if BARE in made and FINE_TUNING in made:
+            same = _same_weights(made[BARE], made[FINE_TUNING])
+            found.same_weights = same and found.same_weights is not False
+    found.products.append(matrix_product(bench.device))
+    return found
+
+
+def peaks(bench: Bench, makers: Callable[[Bench], Makers], *, tell: Tell) -> dict[str, Peak]:
+    """Measure the memory of each system alone on the first tasks; warms everything up as well."""
+    settings = bench.settings
+    short = dataclasses.replace(
+        settings,
+        training=dataclasses.replace(settings.training, epochs=1),
+        method=dataclasses.replace(settings.method, memory_epochs=1),
+    )
+    found = {}
+    for name, make in makers(dataclasses.replace(bench, settings=short)).items():
+        tell(f"memory: {name}")
+        before = _give_back(bench.device)
+        system = make()
+        for task in range(min(MEMORY_TASKS, bench.tasks)):
+            system.run_task(task)
+        found[name] = Peak(before, _peak(bench.device))
+        del system
+    return found
+
+
+def _same_weights(one: System, other: System) -> bool:
+    first, second = one.model.state_dict(), other.model.state_dict()
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def _give_back(device: torch.device) -> float | None:
+    """Return what is free to the system, start a new peak, and tell what is in use now."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device) / 1e6
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory; it would hide the next peak
+    except (AttributeError, OSError, TypeError) as error:
+        logger.debug("no malloc_trim here, peaks may hold what was freed before: %s", error)
+    return peak_memory_mb() if reset_peak_memory() else None
+
+
+def _peak(device: torch.device) -> float | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return peak_memory_mb()

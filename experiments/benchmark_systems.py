@@ -1,0 +1,228 @@
+"""The systems that are measured: a bare PyTorch loop, plain fine-tuning, and MSPT."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from benchmark_clock import Meter, Shape, Step, TaskRun, reader
+from experiment_settings import Settings
+from torch.optim import AdamW, Optimizer
+from torch.utils.data import DataLoader
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.samples import Sample
+from mkgc_cl.models import DualStreamModel, build_optimizer
+from mkgc_cl.scenarios import KnowledgeBenchmark
+from mkgc_cl.seeds import generator
+from mkgc_cl.strategies import MultimodalStrategy, continual_evaluator, mspt
+from mkgc_cl.strategies.loading import TrainingBatches
+
+RATES = ("lr", "head_lr", "key_lr", "bias_lr", "weight_decay")
+BARE, FINE_TUNING, MSPT = "bare loop", "fine-tuning", "MSPT"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every system gets.
+
+    Args:
+        settings: of the experiment.
+        benchmark: the stream.
+        model: a fresh model, copied for each system and round.
+        device: where to train.
+        seed: of loaders and dropout.
+    """
+
+    settings: Settings
+    benchmark: KnowledgeBenchmark
+    model: DualStreamModel
+    device: torch.device
+    seed: int = 0
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.benchmark.train_stream)
+
+    def training(self) -> dict[str, Any]:
+        """Settings of optimizer and loop by name."""
+        return dict(vars(self.settings.training))
+
+
+class System(Protocol):
+    """Something that trains on one task after the other."""
+
+    model: DualStreamModel
+
+    def run_task(self, index: int) -> TaskRun:
+        """Train on task ``index``, evaluate, and tell what it took."""
+
+
+class Measured:
+    """A strategy of the library under a meter.
+
+    Args:
+        bench: the common part.
+        strategy: the strategy, fresh.
+    """
+
+    def __init__(self, bench: Bench, strategy: MultimodalStrategy) -> None:
+        self.model = strategy.network
+        self._benchmark = bench.benchmark
+        self._strategy = strategy
+        self._meter = Meter(strategy)
+
+    def run_task(self, index: int) -> TaskRun:
+        """Train on task ``index`` and evaluate every task seen, as ``run_stream`` does."""
+        seen = self._benchmark.test_stream[: index + 1]
+        meter = self._meter
+        meter.start()
+        started = meter.read()
+        self._strategy.train(self._benchmark.train_stream[index])
+        run = meter.finish(started)
+        before = meter.read()
+        self._strategy.eval(seen)
+        run.evaluation = meter.read().since(before)
+        run.evaluated = len({sample.uid for experience in seen for sample in experience.samples})
+        return run
+
+
+class BareLoop:
+    """Train the same model on the same batches as the template does, in plain PyTorch.
+
+    Posts are collated as they come, by a ``DataLoader``; dropout draws what it draws under the
+    template, so both end with the same weights, bit for bit.
+
+    Args:
+        bench: the common part.
+        buckets: length buckets, as the template has them.
+        shared_pictures: encode a picture that several posts of a batch show once, as the template
+            does.
+        fused: AdamW's fused step, as the library has it, instead of ``foreach``.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        *,
+        buckets: bool = True,
+        shared_pictures: bool = True,
+        fused: bool = True,
+    ) -> None:
+        self.model = copy.deepcopy(bench.model).to(bench.device)
+        self._bench = bench
+        self._buckets = buckets
+        self._shared_pictures = shared_pictures
+        self._read = reader(bench.device)
+        self._loaders = generator(bench.seed, "loader-workers")
+        training = bench.training()
+        optimizer = build_optimizer(self.model, **{name: training[name] for name in RATES})
+        self._optimizer = optimizer if fused else _foreach(optimizer)
+
+    def run_task(self, index: int) -> TaskRun:
+        """Train on task ``index``; nothing is evaluated."""
+        bench, run = self._bench, TaskRun()
+        cuda = [bench.device] if bench.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.set_rng_state(generator(bench.seed, f"dropout/{index}").get_state())
+            started = self._read()
+            experience = bench.benchmark.train_stream[index]
+            self.model.observe(experience.classes)
+            self.model.train()
+            loader = self._loader(experience.samples, index)
+            for epoch in range(bench.settings.training.epochs):
+                self._train_epoch(loader, run, epoch)
+            run.training = self._read().since(started)
+        return run
+
+    def _train_epoch(self, loader: DataLoader[Any], run: TaskRun, epoch: int) -> None:
+        device = self._bench.device
+        precision = self._bench.settings.training.precision
+        begun = self._read()
+        for batch, targets in loader:
+            batch, targets = batch.to(device, non_blocking=True), targets.to(device)
+            if not self._shared_pictures:
+                batch = one_picture_each(batch)
+            self._optimizer.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                output = self.model(batch)
+            self.model.loss(output, targets).backward()
+            self._optimizer.step()
+            ended = self._read()
+            run.steps.append(Step(Shape.of(batch), ended.since(begun), {}, epoch=epoch))
+            begun = self._read()
+
+    def _loader(self, samples: Sequence[Sample], task: int) -> DataLoader[Any]:
+        processor = self.model.processor
+        processor.prepare(samples)
+        batches = TrainingBatches(
+            [processor.length(sample) for sample in samples],
+            batch_size=self._bench.settings.training.batch_size,
+            source=generator(self._bench.seed, f"order/{task}"),
+            buckets=self._buckets,
+        )
+        return DataLoader(
+            samples,  # type: ignore[arg-type]
+            batch_sampler=batches,
+            collate_fn=processor.collate,
+            generator=self._loaders,
+            pin_memory=self._bench.device.type == "cuda",
+        )
+
+
+def systems(bench: Bench) -> dict[str, Callable[[], System]]:
+    """Makers of the measured systems by name, in the order of the report."""
+    return {
+        BARE: lambda: BareLoop(bench),
+        FINE_TUNING: lambda: Measured(bench, fine_tuning(bench)),
+        MSPT: lambda: Measured(bench, whole_method(bench)),
+    }
+
+
+def fine_tuning(bench: Bench) -> MultimodalStrategy:
+    """The template without any plugin."""
+    model = copy.deepcopy(bench.model)
+    training = bench.training()
+    return MultimodalStrategy(
+        model=model,
+        optimizer=build_optimizer(model, **{name: training[name] for name in RATES}),
+        train_mb_size=training["batch_size"],
+        train_epochs=training["epochs"],
+        precision=training["precision"],
+        device=bench.device,
+        evaluator=continual_evaluator(),
+        seed=bench.seed,
+    )
+
+
+def whole_method(bench: Bench) -> MultimodalStrategy:
+    """MSPT with its three plugins."""
+    return mspt(
+        copy.deepcopy(bench.model),
+        device=bench.device,
+        seed=bench.seed,
+        **bench.training(),
+        **vars(bench.settings.method),
+    )
+
+
+def one_picture_each(batch: MultimodalBatch) -> MultimodalBatch:
+    """Give every post a picture of its own, as a loader would that knows no shared pictures."""
+    index = batch["visual_index"]
+    pictures = {name for name in batch if name.startswith(("images", "crop"))}
+    tensors = {name: v[index] if name in pictures else v for name, v in batch.items()}
+    tensors["visual_index"] = torch.arange(len(index), device=index.device)
+    return MultimodalBatch(tensors, uids=batch.uids)
+
+
+def _foreach(optimizer: Optimizer) -> Optimizer:
+    """Return AdamW with the groups of ``optimizer`` and a ``foreach`` step."""
+    groups = [
+        {name: group[name] for name in ("params", "lr", "weight_decay")}
+        for group in optimizer.param_groups
+    ]
+    return AdamW(groups, foreach=True)

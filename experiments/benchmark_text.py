@@ -1,0 +1,176 @@
+"""The report as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmark_flops import FORMULA, SIDE
+from benchmark_summary import PARTS, plugin_label
+
+WIDTH = 46
+
+
+def text_of(report: Mapping[str, Any]) -> str:
+    """Write the report as tables."""
+    sections = (_head, _speed, _split, _whole, _tasks, _arithmetic, _ratios, _flags)
+    return "\n".join(line for section in sections for line in (*section(report), "")) + "\n"
+
+
+def _head(report: Mapping[str, Any]) -> list[str]:
+    setting, machine = report["setting"], report["machine"]
+    lines = [
+        f"{setting['scenario']}, {setting['tasks']} tasks of at most {setting['posts']} posts, "
+        f"{setting['epochs']} epochs, batch {setting['batch_size']}, encoders {setting['text']} + "
+        f"{setting['vision']}, images {setting['images']}",
+        f"{setting['rounds']} paired rounds on {machine['device']} ({machine['processor']}), "
+        f"{machine['threads']} threads, torch {machine['torch']}",
+    ]
+    before, after = machine["load"]
+    if max(before, after) > machine["threads"] + 0.5:
+        lines.append(
+            f"BUSY MACHINE: load {before:.1f} before, {after:.1f} after, {machine['cpus']} "
+            "processors; wall times are stretched, compare ratios, and those by processor time"
+        )
+    return lines
+
+
+def _speed(report: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for name, system in report["systems"].items():
+        speed, memory = system["samples_per_second"], system["memory_mb"]
+        peak = "" if memory is None else _number(memory["peak"], "10.0f")
+        base = "" if memory is None else _number(memory["before"], "10.0f")
+        rows.append([name, f"{speed['steps']:10.1f}", f"{speed['training']:10.1f}", peak, base])
+    heads = ["samples/s and memory", "in steps", "all train", "peak MB", "before MB"]
+    return _table(heads, rows)
+
+
+def _split(report: Mapping[str, Any]) -> list[str]:
+    splits = {n: s["split"] for n, s in report["systems"].items() if s["split"] is not None}
+    rows = []
+    for part in PARTS:
+        row = [part]
+        for found in splits.values():
+            row += [f"{found['parts'][part]['ms']:9.2f}", f"{found['parts'][part]['percent']:5.1f}"]
+        rows.append(row)
+    for name in sorted({name for found in splits.values() for name in found["plugins_ms"]}):
+        row = [f"   {plugin_label(name)}"]
+        for found in splits.values():
+            own = found["plugins_ms"].get(name)
+            row += ["" if own is None else f"{own:9.2f}", ""]
+        rows.append(row)
+    rows.append(["= step"])
+    rows.append(["evaluation, all of it by training steps"])
+    for found in splits.values():
+        rows[-2] += [f"{found['step_ms']:9.2f}", "100.0"]
+        share = 100 * found["evaluation_ms"] / found["step_ms"]
+        rows[-1] += [f"{found['evaluation_ms']:9.2f}", f"{share:5.1f}"]
+    heads = ["a step on current posts, ms and per cent"]
+    for name in splits:
+        heads += [name[:11], "%"]
+    return _table(heads, rows)
+
+
+def _whole(report: Mapping[str, Any]) -> list[str]:
+    words = {
+        "current_steps": "steps on current posts",
+        "memory_phase": "memory phases",
+        "between": "between (binding, teacher copy, exemplars)",
+        "evaluation": "evaluation after every task",
+    }
+    systems = report["systems"]
+    rows = [
+        [words[key], *(f"{system['seconds'][key]:10.2f}" for system in systems.values())]
+        for key in words
+    ]
+    return _table(["the whole stream, seconds", *systems], rows)
+
+
+def _tasks(report: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for name, system in report["systems"].items():
+        if system["split"] is None:
+            continue
+        first = system["tasks"][0]["seconds_per_post"]
+        rows = []
+        for task in system["tasks"]:
+            rows.append(
+                [
+                    str(task["task"]),
+                    f"{task['posts']}",
+                    f"{task['tokens_per_post']:.1f}",
+                    f"{1e3 * task['seconds_per_post']:.2f}",
+                    f"{task['seconds_per_post'] / first:.2f}",
+                    f"{task['teacher_posts']}/{task['teacher_seconds']:.2f}",
+                    f"{task['memory_posts']}/{task['memory_seconds']:.2f}",
+                    f"{task['between_seconds']:.2f}",
+                    f"{task['evaluated']}/{task['evaluation_seconds']:.2f}",
+                ]
+            )
+        heads = [f"{name}, task", "posts", "tokens", "ms/post", "/task 1"]
+        heads += ["teacher n/s", "memory n/s", "between s", "eval n/s"]
+        lines += [*_table(heads, rows, first=20), ""]
+    return lines[:-1]
+
+
+def _arithmetic(report: Mapping[str, Any]) -> list[str]:
+    product = report["machine"]["matrix_product_flops"]
+    rows = []
+    for name, system in report["systems"].items():
+        flops = system["flops"]
+        busy = flops.get("forward_backward")
+        rows.append(
+            [
+                name,
+                f"{flops['giga_per_post']:.3f}",
+                f"{flops['step'] / 1e9:.1f}",
+                "" if busy is None else f"{busy / 1e9:.1f}",
+                f"{flops['percent_of_product']:.1f}",
+            ]
+        )
+    heads = ["arithmetic, GFLOP and GFLOP/s", "a post", "a step", "fwd+bwd", "% of product"]
+    note = f"matrix product {SIDE}^3 float32: {product / 1e9:.1f} GFLOP/s"
+    return [*_table(heads, rows), note, FORMULA]
+
+
+def _ratios(report: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for found in report["ratios"]:
+        aim = found["aim"]
+        verdict = {True: "met", False: "MISSED", None: ""}[found["met"]]
+        spread = f"{found['low']:.2f}-{found['high']:.2f}" if "low" in found else ""
+        wall, cpu = f"{found['value']:.3f}", f"{found['cpu']:.3f}"
+        rows.append([found["name"], wall, spread, cpu, "" if aim is None else f"{aim}", verdict])
+    same = {True: "yes, bit for bit", False: "NO", None: "not compared"}[report["same_weights"]]
+    heads = ["ratios", "wall", "rounds", "cpu time", "aim", ""]
+    return [*_table(heads, rows), f"bare loop and fine-tuning end with the same weights: {same}"]
+
+
+def _flags(report: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [
+            found["name"],
+            f"{found['milliseconds_per_post']:.2f}",
+            f"{found['factor']:.2f}",
+            f"{found['factor_cpu']:.2f}",
+            f"{found['padded_per_token']:.2f}",
+            f"{found['pictures_per_post']:.2f}",
+        ]
+        for found in report["flags"]
+    ]
+    heads = ["bare loop, task 1, one thing off", "ms/post", "x wall", "x cpu", "pad", "pictures"]
+    return _table(heads, rows) if rows else []
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], first: int = WIDTH) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return (
+            f"{cells[0]:<{first}}" + "".join(f"{cell.strip():>12}" for cell in cells[1:])
+        ).rstrip()
+
+    return [line(heads), "-" * (first + 12 * (len(heads) - 1)), *(line(row) for row in rows)]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "?" if value is None else format(value, form)

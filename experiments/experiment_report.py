@@ -1,0 +1,112 @@
+"""What an experiment prints and writes: tables beside the paper's, figures, configuration."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from experiment_settings import Settings
+
+from mkgc_cl.config import dump
+from mkgc_cl.results import CellRecord, build_table
+from mkgc_cl.results.figures import draw_curves, draw_gamma, draw_matrix
+from mkgc_cl.results.files import to_json, write_atomic
+from mkgc_cl.results.provenance import environment
+from mkgc_cl.results.tables import write_table
+
+PAPER_TABLES = Path(__file__).resolve().parent / "paper" / "tables.yaml"
+
+
+def write_setup(out: Path, settings: Settings, *, command: Sequence[str]) -> None:
+    """Write the resolved configuration and the environment, before anything runs."""
+    line = shlex.join(command)
+    write_atomic(out / "config.yaml", f"# resolved from: {line}\n{dump(settings)}")
+    write_atomic(out / "env.json", to_json({**environment(), "command": line}))
+
+
+def write_report(out: Path, settings: Settings, records: Sequence[CellRecord]) -> str:
+    """Write tables and figures of all finished cells and return the main table as text."""
+    rows, notes = paper_rows(settings)
+    remarks = list(conditions(settings, records))
+    table = build_table(records, paper=rows, remarks=remarks, notes=notes)
+    other = build_table(records, measure="U", remarks=remarks)
+    for made, stem in ((table, "table-A"), (other, "table-U")):
+        write_table(made, lambda name, text: write_atomic(out / name, text), stem=stem)
+    figures = out / "figures"
+    draw_curves(records, figures / "A", measure="A")
+    draw_curves(records, figures / "U", measure="U")
+    for system in dict.fromkeys(record.system for record in records):
+        own = [record for record in records if record.system == system]
+        draw_matrix(own, figures / f"matrix-{_slug(system)}")
+    _draw_gamma(records, figures)
+    return table.text()
+
+
+def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[str]:
+    """Words for the caption: what a reader must know before comparing."""
+    words = [f"encoders {settings.model.text} + {settings.model.vision}"]
+    words.append(f"{settings.training.epochs} epochs a task")
+    words.append("; ".join(dict.fromkeys(image_words(record.provenance) for record in records)))
+    if settings.stream.scenario == "demo":
+        words.append("DEMONSTRATION DATA, not a result on the paper's benchmark")
+    return words
+
+
+def image_words(provenance: Mapping[str, Any]) -> str:
+    """Say whether images are real, blank or drawn, from the stream's provenance."""
+    stream = provenance.get("stream", {})
+    if stream.get("demonstration"):
+        return "images drawn"
+    files, blank = stream.get("image_files"), stream.get("image_files_blank")
+    if files is None or blank is None:
+        return "images unknown"
+    if blank == 0:
+        return "images real"
+    return "images blank" if blank == files else f"{blank} of {files} images blank"
+
+
+def paper_rows(
+    settings: Settings,
+) -> tuple[dict[str, list[float | None]], tuple[str, ...]]:
+    """Return the paper's row for each system of the settings, and the notes that go with them."""
+    tables = yaml.safe_load(PAPER_TABLES.read_text(encoding="utf-8"))
+    rows: dict[str, list[float | None]] = {}
+    notes: tuple[str, ...] = ()
+    for table in tables.values():  # Table 3 comes last and replaces what Table 2 says of its rows
+        if (table["scenario"], table["order"]) != (settings.scenario, settings.order):
+            continue
+        found = {
+            ours: table["rows"][theirs]
+            for ours, theirs in table["system_rows"].items()
+            if ours in settings.systems
+        }
+        if found:
+            rows, notes = rows | found, tuple(table["notes"])
+    return rows, notes
+
+
+def _draw_gamma(records: Sequence[CellRecord], figures: Path) -> None:
+    """Draw Figure 4 for the first seed that has both curves, or any of them."""
+    labels = {"full": "with modulation (full)", "w/o GM": "without modulation (w/o GM)"}
+    traced = [r for r in records if r.system in labels and any(r.traces.get("gamma", ()))]
+    if not traced:
+        return
+    curves = Counter(record.seed for record in traced)
+    seed = max(curves, key=lambda candidate: (curves[candidate], -candidate))
+    chosen = [record for record in traced if record.seed == seed]
+    first = chosen[0]
+    draw_gamma(
+        {labels[record.system]: record.traces["gamma"] for record in chosen},
+        figures / "gamma",
+        boundaries=[int(step) for step in first.traces.get("boundaries", ())],
+        title=f"{first.scenario}, {first.order}, seed {seed}",
+    )
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")

@@ -1,0 +1,207 @@
+"""Settings of an experiment: the schema behind the YAML files and the ``key=value`` overrides.
+
+Imports no training code, so that ``--help`` and a mistake in the settings answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mkgc_cl.config import setting, to_dict
+from mkgc_cl.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
+DEFAULT_ORDERS = {
+    "demo-ner": "PER-ORG-LOC-MISC",
+    "demo-re": "default",
+    "imner": "PER-LOC-ORG-MISC",
+    "imre": "sep10",
+}
+ENTITY_TYPES = ("LOC", "MISC", "ORG", "PER")
+
+SystemName = Literal["w/o MI", "w/o AD", "w/o GM", "w/o MM", "full", "fine-tuning"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which parts of MSPT a system has: the ticks of Table 3."""
+
+    interaction: bool = True
+    distillation: bool = True
+    modulation: bool = True
+    memory: bool = True
+
+
+SYSTEMS: dict[SystemName, Parts] = {
+    "w/o MI": Parts(interaction=False),
+    "w/o AD": Parts(distillation=False),
+    "w/o GM": Parts(modulation=False),
+    "w/o MM": Parts(memory=False),
+    "full": Parts(),
+    "fine-tuning": Parts(False, False, False, False),
+}
+"""Rows of Table 3 in its order, then plain fine-tuning of the same encoders, no part of MSPT."""
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """The stream of tasks."""
+
+    scenario: Literal["demo", "imner", "imre"] = setting("demo", help="which stream")
+    task: Literal["ner", "re"] = setting("ner", help="of the demonstration: tagging or relations")
+    data: str | None = setting(None, help="folder with MRE/ and MNER/; MKGC_DATA by default")
+    order: tuple[str, ...] = setting(
+        (), help="imner: the four types; imre: sep10, sep7 or sep5; demo: its classes"
+    )
+    missing_images: Literal["error", "blank"] = setting(
+        "error", help="what to do where an image file is not there"
+    )
+    seed: int = setting(0, help="seed of the demonstration's posts, the same for every run")
+    train_per_task: int = setting(240, help="demo: training posts of a task", minimum=1)
+    test_size: int = setting(220, help="demo: test posts of the stream", minimum=1)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Keyword arguments of ``DualStreamModel.build``."""
+
+    text: str = setting("tiny", help="text encoder: tiny, minilm, a hub name or a folder")
+    vision: str = setting("tiny", help="vision encoder: tiny, vit-384, a timm name or a folder")
+    pretrained: bool = setting(True, help="load pretrained weights where there are any")
+    interaction_layers: int = setting(3, help="top layers that interact", minimum=1)
+    key_shape: Literal["per-position", "single"] = setting(
+        "per-position", help="shape of the shared key; the released code's single one is inert"
+    )
+    pooling: Literal["cls", "entity-markers"] = setting("cls", help="what a relation is read from")
+    images: Literal["image", "crops", "image+crops"] = setting("image", help="visual input")
+    max_text_length: int = setting(128, help="most tokens a post may have", minimum=8)
+    freeze_lower: int = setting(0, help="lowest layers that do not train", minimum=0)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Keyword arguments of ``mspt`` for the optimizer and the loop."""
+
+    epochs: int = setting(5, help="passes over a task", minimum=1)
+    batch_size: int = setting(16, help="posts a step", minimum=1)
+    lr: float = setting(1e-3, help="learning rate of the encoders", above=0)
+    head_lr: float | None = setting(None, help="of head and CRF; lr by default", above=0)
+    key_lr: float | None = setting(None, help="of the shared keys; lr by default", above=0)
+    bias_lr: float | None = setting(None, help="of the bias maps; lr by default", above=0)
+    weight_decay: float = setting(0.01, help="of AdamW", minimum=0)
+    precision: Literal["fp32", "bf16"] = setting("fp32", help="of the forward pass")
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """Keyword arguments of ``mspt`` for its parts; a system may leave parts out."""
+
+    alpha: float = setting(0.3, help="strength of the modulation, the paper's alpha", minimum=0)
+    target: Literal["dominant", "paper"] = setting("dominant", help="which modality is slowed")
+    schedule: Literal["average", "per-step"] = setting(
+        "average", help="coefficients of the tasks before, or of the step (released code)"
+    )
+    noise: bool = setting(False, help="add the released code's gradient noise")
+    ad_weight: float = setting(0.1, help="weight of the distillation, lambda", minimum=0)
+    ad_axis: Literal["width", "height"] = setting("width", help="side of the maps that is kept")
+    memory_size: int = setting(6, help="exemplars a slot", minimum=1)
+    memory_scope: Literal["class", "task"] = setting("class", help="a slot is a class or a task")
+    selection: Literal["kmeans", "herding", "random"] = setting(
+        "kmeans", help="how exemplars are chosen"
+    )
+    na_policy: Literal["merge", "refresh", "keep-first", "grow", "exclude"] = setting(
+        "merge", help="what becomes of N/A in the memory"
+    )
+    replay_schedule: Literal["after", "mixed", "alternate"] = setting(
+        "after", help="when the memory is trained on"
+    )
+    memory_epochs: int | None = setting(
+        None, help="of a memory phase; epochs by default", minimum=1
+    )
+    memory_batch_size: int | None = setting(
+        None, help="exemplars a step; batch_size by default", minimum=1
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything about an experiment except where it writes and how loud it is."""
+
+    name: str = setting("ablation", help="folder of the experiment under --out")
+    systems: tuple[SystemName, ...] = setting(
+        ("w/o MI", "w/o AD", "w/o GM", "w/o MM", "full"), help="rows of the table"
+    )
+    seeds: tuple[int, ...] = setting((0, 1, 2), help="training seeds, one run each", minimum=0)
+    device: str = setting("auto", help="a torch device; auto takes a GPU where there is one")
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    method: MethodSettings = field(default_factory=MethodSettings)
+
+    @property
+    def scenario(self) -> str:
+        """Name of the scenario, as in the records."""
+        stream = self.stream
+        return f"demo-{stream.task}" if stream.scenario == "demo" else stream.scenario
+
+    @property
+    def order(self) -> str:
+        """Name of the order, as in the records and the paper's tables."""
+        return "-".join(self.stream.order) or DEFAULT_ORDERS[self.scenario]
+
+    def cell_config(self) -> dict[str, Any]:
+        """Every setting that can change a number of one run, as plain types.
+
+        Left out are the list of other runs and where the data lie: the same data elsewhere are the
+        same, and their fingerprint is in the record.
+        """
+        plain = to_dict(self)
+        for key in ("name", "systems", "seeds"):
+            del plain[key]
+        del plain["stream"]["data"]
+        plain["stream"]["order"] = self.order  # left to the default or written out: the same run
+        return plain
+
+    def problems(self) -> Sequence[str]:
+        """Mistakes that only show across settings."""
+        found = []
+        for key in ("systems", "seeds"):
+            values = getattr(self, key)
+            if not values or len(set(values)) < len(values):
+                found.append(f"{key!r} must name at least one, and each once, got {list(values)}")
+        stream = self.stream
+        wrong = {
+            "imner": bool(stream.order) and tuple(sorted(stream.order)) != ENTITY_TYPES,
+            "imre": bool(stream.order) and self.order not in ("sep10", "sep7", "sep5"),
+        }
+        if wrong.get(stream.scenario):
+            expected = {"imner": "the four of PER ORG LOC MISC", "imre": "sep10, sep7 or sep5"}
+            found.append(
+                f"'stream.order' of {stream.scenario} must be {expected[stream.scenario]}, "
+                f"got {list(stream.order)}"
+            )
+        if "/" in self.name or self.name in ("", ".", ".."):
+            found.append(f"'name' must be the name of one folder, got {self.name!r}")
+        return found
+
+
+def config_path(name: str) -> Path:
+    """Return the YAML file of a known setting, or ``name`` itself if it is a file.
+
+    Raises:
+        ConfigError: if there is neither.
+    """
+    known = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+    if name in known:
+        return known[name]
+    if Path(name).is_file():
+        return Path(name)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigError(
+        [f"--config {name}: no such file or setting; {hint}known settings: {', '.join(known)}"]
+    )

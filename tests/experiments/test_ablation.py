@@ -1,0 +1,168 @@
+"""The script from the command line to its files, mostly with a stand-in for training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from mkgc_cl.metrics import Counts, ResultMatrix
+from mkgc_cl.results import CellRecord
+
+REAL = {"image_files": 9, "image_files_blank": 9}
+IMNER = ["--scenario", "imner", "--seeds", "0", "1"]
+
+
+@pytest.fixture
+def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Replace training by numbers that depend on system and seed; return what was run."""
+    done: list[tuple[str, int]] = []
+
+    def run_cell(settings, cell, progress) -> CellRecord:
+        done.append((cell.system, cell.seed))
+        progress(0.5, "half")
+        matrix = ResultMatrix(4)
+        for after in range(4):
+            for on in range(after + 1):
+                tp = 80 - 5 * (after - on) - len(cell.system) + cell.seed
+                matrix.record("test", after=after, on=on, counts=Counts(tp, 100, 100))
+        return CellRecord.from_matrix(
+            matrix,
+            system=cell.system,
+            scenario=cell.scenario,
+            order=cell.order,
+            seed=cell.seed,
+            tasks=["PER", "LOC", "ORG", "MISC"],
+            seconds=1.0,
+            config=cell.config,
+            provenance={"stream": REAL},
+            traces={"gamma": [1.0, 2.0, 0.5, 1.5], "boundaries": [0.0, 2.0]},
+        )
+
+    monkeypatch.setattr(ablation, "run_cell", run_cell)
+    return done
+
+
+def test_it_prints_the_table_beside_the_papers_and_writes_everything(
+    ablation: ModuleType, ran: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ablation.main([*IMNER, "--out", str(tmp_path), "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    lines = printed.out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("w/o MI"))
+    names = [line[:9].strip() for line in lines[start : start + 10]]
+    assert names == [
+        part for s in ("w/o MI", "w/o AD", "w/o GM", "w/o MM", "full") for part in (s, "(paper)")
+    ]
+    assert lines[start + 1].split() == ["(paper)", "76.9", "71.1", "54.6", "41.9", "61.1"]
+    caption = " ".join(lines[:start])
+    assert "n = 2, seeds 0 1, encoders minilm + vit-384, 3 epochs a task, images blank" in caption
+    assert "is inferred" in " ".join(lines[start + 10 :])
+    out = tmp_path / "ablation-imner"
+    data = json.loads((out / "results.json").read_text())
+    assert [(c["system"], c["seed"]) for c in data["cells"]] == ran
+    assert len(ran) == 10
+    assert yaml.safe_load((out / "config.yaml").read_text())["training"]["epochs"] == 3
+    assert json.loads((out / "env.json").read_text())["command"].startswith(
+        "python experiments/ablation.py --scenario imner"
+    )
+    for stem in ("table-A", "table-U"):
+        for suffix in ("txt", "md", "tex", "csv"):
+            assert (out / f"{stem}.{suffix}").stat().st_size > 0
+    assert len(list(csv.DictReader((out / "table-A.csv").read_text().splitlines()))) == 25
+    figures = {path.name for path in (out / "figures").iterdir()}
+    stems = {"A", "U", "gamma", "matrix-full", "matrix-w-o-MI", "matrix-w-o-AD"}
+    stems |= {"matrix-w-o-GM", "matrix-w-o-MM"}
+    assert figures == {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")}
+
+
+def test_a_finished_cell_is_not_run_again(
+    ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(report, "write_report", lambda *_: "")  # figures take seconds
+    common = ["--out", str(tmp_path), "--quiet"]
+    assert ablation.main(["--seeds", "0", *common]) == 0
+    assert len(ran) == 5
+    assert ablation.main(["--seeds", "0", "1", *common]) == 0
+    assert [seed for _, seed in ran] == [0] * 5 + [1] * 5
+    assert ablation.main(["--seeds", "0", "1", "--systems", "full", *common]) == 0
+    assert len(ran) == 10
+
+
+def test_a_failed_cell_leaves_the_table_of_the_others(
+    ablation: ModuleType, ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = ablation.run_cell
+
+    def run_cell(settings, cell, progress) -> CellRecord:
+        if cell.system == "w/o AD":
+            raise ValueError("the loss is not finite")
+        return good(settings, cell, progress)
+
+    monkeypatch.setattr(ablation, "run_cell", run_cell)
+    assert ablation.main(["--seeds", "0", "--out", str(tmp_path), "--quiet"]) == 1
+    printed = capsys.readouterr()
+    assert "w/o GM" in printed.out
+    assert "w/o AD" not in printed.out
+    assert "FAILED w/o AD, PER-ORG-LOC-MISC, seed 0: ValueError: the loss is" in printed.err
+    assert len(list((tmp_path / "ablation-demo-ner" / "failed").iterdir())) == 1
+
+
+def test_an_interrupt_says_how_to_go_on(
+    ablation: ModuleType, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_cell(settings, cell, progress) -> CellRecord:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ablation, "run_cell", run_cell)
+    assert ablation.main(["--out", str(tmp_path), "--quiet"]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_wrong_settings_are_all_told_and_nothing_is_written(
+    ablation: ModuleType, tmp_path: Path, capsys
+) -> None:
+    argv = ["trainig.lr=1", "--seeds", "x", "method.alpha=-1", "--out", str(tmp_path / "runs")]
+    assert ablation.main(argv) == 2
+    told = capsys.readouterr().err
+    assert "3 mistake(s)" in told
+    assert "unknown key 'trainig.lr', did you mean 'training.lr'?" in told
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["epochs=3"]])
+def test_help_and_mistakes_import_nothing_heavy(experiments: Path, argv: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(experiments / "ablation.py"), *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "mkgc_cl.config" in imported
+    heavy = {"torch", "avalanche", "matplotlib", "transformers", "timm", "numpy", "sklearn"}
+    assert not heavy & imported
+    assert ("usage: ablation.py" in done.stdout) == (argv == ["--help"])
+
+
+@pytest.mark.slow
+def test_a_small_demonstration_runs_for_real(ablation: ModuleType, tmp_path: Path, capsys) -> None:
+    argv = ["--seeds", "0", "--systems", "w/o GM,full", "--epochs", "1", "--out", str(tmp_path)]
+    small = ["stream.train_per_task=24", "stream.test_size=40", "name=small", "--quiet"]
+    assert ablation.main([*argv, *small]) == 0
+    assert "DEMONSTRATION DATA" in " ".join(capsys.readouterr().out.split())
+    cells = json.loads((tmp_path / "small" / "results.json").read_text())["cells"]
+    assert [cell["system"] for cell in cells] == ["w/o GM", "full"]
+    for cell in cells:
+        assert len(cell["A"]) == len(cell["U"]) == len(cell["tasks"]) == 4
+        assert cell["provenance"]["stream"]["demonstration"] is True
+        assert cell["peak_memory_mb"] > 0
+    assert (tmp_path / "small" / "figures" / "gamma.png").exists()

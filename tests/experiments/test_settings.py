@@ -1,0 +1,150 @@
+"""Every shipped YAML, every command in its header, and the schema against what it feeds."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import get_args, get_type_hints
+
+import pytest
+
+from mkgc_cl.config import resolve, to_dict
+from mkgc_cl.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "experiments" / "configs").glob("*.yaml"))
+
+
+def header_commands(path: Path) -> dict[str, list[str]]:
+    """Arguments of the commands after "Command:" and "Override:" of a header."""
+    header = "".join(re.findall(r"^#(.*\n)", path.read_text(), flags=re.MULTILINE))
+    found = dict(re.findall(r"(Command|Override):((?:.|\n)*?)(?=\n Override:|\Z)", header))
+    return {name: shlex.split(text)[2:] for name, text in found.items()}
+
+
+def test_there_are_settings_for_every_scenario() -> None:
+    names = {path.stem for path in CONFIGS}
+    assert {"ablation-demo", "ablation-demo-re", "ablation-imner", "ablation-imner-paper"} < names
+    assert "imre-sep10" in names
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_shipped_yaml_is_valid_and_its_commands_work(path: Path, ablation: ModuleType) -> None:
+    assert path.read_text().startswith("# What for: ")
+    commands = header_commands(path)
+    assert commands.keys() == {"Command", "Override"}
+    direct = resolve(ablation.Settings, yaml_path=path)
+    by_command = ablation.settings_of(ablation.parse(commands["Command"]))
+    by_override = ablation.settings_of(ablation.parse(commands["Override"]))
+    without_data = to_dict(by_command)
+    without_data["stream"]["data"] = None
+    assert without_data == to_dict(direct)
+    assert by_override.name == direct.name
+    assert by_override != by_command
+
+
+def test_the_schema_names_what_mspt_and_the_model_take(schema: ModuleType) -> None:
+    from mkgc_cl.models import DualStreamModel
+    from mkgc_cl.strategies import mspt
+
+    taken = inspect.signature(mspt).parameters
+    for section in (schema.TrainingSettings, schema.MethodSettings):
+        assert {field.name for field in fields(section)} <= taken.keys()
+    parts = {"distillation", "modulation", "memory", "seed", "device", "evaluator", "model"}
+    ours = [f.name for s in (schema.TrainingSettings, schema.MethodSettings) for f in fields(s)]
+    assert {*ours, *parts} == taken.keys()
+    builds = inspect.signature(DualStreamModel.build).parameters
+    ours = [field.name for field in fields(schema.ModelSettings)]
+    assert {*ours, "labels", "interaction", "seed"} == builds.keys()
+
+
+def test_the_schema_has_the_choices_of_the_code(schema: ModuleType) -> None:
+    from mkgc_cl.models import DualStreamModel
+    from mkgc_cl.strategies import mspt
+
+    checked = 0
+    for section, target in (
+        (schema.ModelSettings, DualStreamModel.build),
+        (schema.TrainingSettings, mspt),
+        (schema.MethodSettings, mspt),
+    ):
+        hints, theirs = get_type_hints(section), get_type_hints(target)
+        for name in hints:
+            assert sorted(map(str, get_args(hints[name]))) == sorted(
+                map(str, get_args(theirs[name]))
+            ), name
+            checked += bool(get_args(hints[name]))
+    assert checked >= 10
+
+
+def test_the_default_orders_are_the_streams(schema: ModuleType) -> None:
+    from mkgc_cl.data.demo import NER_ORDER
+
+    assert schema.DEFAULT_ORDERS["demo-ner"] == "-".join(NER_ORDER)
+
+
+def test_rows_of_table_3_in_order(schema: ModuleType) -> None:
+    assert schema.Settings().systems == ("w/o MI", "w/o AD", "w/o GM", "w/o MM", "full")
+    assert set(get_args(schema.SystemName)) == schema.SYSTEMS.keys()
+    assert [sum(vars(parts).values()) for parts in schema.SYSTEMS.values()] == [3, 3, 3, 3, 4, 0]
+
+
+def test_a_cell_knows_only_what_changes_its_numbers(ablation: ModuleType) -> None:
+    def cell_config(*argv: str) -> dict[str, object]:
+        return ablation.settings_of(ablation.parse(argv)).cell_config()
+
+    same = cell_config("--scenario", "imner")
+    assert same == cell_config("--scenario", "imner", "--data", "here", "--seeds", "7")
+    assert same == cell_config("--scenario", "imner", "--order", "PER-LOC-ORG-MISC", "name=other")
+    assert same != cell_config("--scenario", "imner", "--order", "PER-ORG-LOC-MISC")
+    assert same != cell_config("--scenario", "imner", "method.alpha=0.2")
+
+
+@pytest.mark.parametrize(
+    ("argv", "values"),
+    [
+        (["--seeds", "0,1"], {"seeds": (0, 1)}),
+        (["--seeds", "0", "1", "training.lr=1e-4"], {"seeds": (0, 1)}),
+        (["--systems", "w/o MI,full"], {"systems": ("w/o MI", "full")}),
+        (["--systems", "fine-tuning", "w/o MM", "--quiet"], {"systems": ("fine-tuning", "w/o MM")}),
+        (["name=x", "--device", "cpu", "seeds=5"], {"name": "x", "device": "cpu", "seeds": (5,)}),
+        (["--task", "re"], {"name": "ablation-demo-re"}),
+        (["--scenario", "imre", "--order", "sep7"], {"name": "imre-sep10", "order": "sep7"}),
+    ],
+)
+def test_the_command_line(ablation: ModuleType, argv: list[str], values: dict) -> None:
+    settings = ablation.settings_of(ablation.parse(argv))
+    assert {key: getattr(settings, key) for key in values} == values
+
+
+def test_an_override_behind_seeds_is_an_override(ablation: ModuleType) -> None:
+    settings = ablation.settings_of(ablation.parse(["--seeds", "3", "training.lr=1e-4"]))
+    assert settings.training.lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [
+        (
+            ["--systems", "full,half"],
+            "--systems: 'systems' must be a list, each item one of 'w/o MI'",
+        ),
+        (["seeds=1,1"], "'seeds' must name at least one, and each once, got [1, 1]"),
+        (["--epochs", "0"], "--epochs: 'training.epochs' must be at least 1, got 0"),
+        (["--scenario", "imner", "--order", "PER-LOC"], "must be the four of PER ORG LOC MISC"),
+        (["--scenario", "imre", "--order", "sep9"], "must be sep10, sep7 or sep5, got ['sep9']"),
+        (
+            ["--config", "ablation-dmo"],
+            "did you mean 'ablation-demo'? known settings: ablation-demo",
+        ),
+        (["name=../x"], "'name' must be the name of one folder"),
+        (["method.alfa=1"], "unknown key 'method.alfa', did you mean 'method.alpha'?"),
+    ],
+)
+def test_mistakes(ablation: ModuleType, argv: list[str], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ablation.settings_of(ablation.parse(argv))
+    assert problem in str(caught.value)
