@@ -53,6 +53,9 @@ class Instant(NamedTuple):
         return Instant(self.wall - start.wall, self.cpu - start.cpu)
 
 
+NO_TIME = Instant(0.0, 0.0)
+
+
 class Shape(NamedTuple):
     """Size of a padded batch: posts, tokens a post, pictures, and tokens that are no padding."""
 
@@ -105,8 +108,8 @@ class TaskRun:
 
     steps: list[Step] = field(default_factory=list)
     outside: dict[str, float] = field(default_factory=dict)
-    training: Instant = Instant(0.0, 0.0)
-    evaluation: Instant = Instant(0.0, 0.0)
+    training: Instant = NO_TIME
+    evaluation: Instant = NO_TIME
     evaluated: int = 0
 
     def current(self) -> list[Step]:

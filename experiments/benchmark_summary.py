@@ -176,9 +176,7 @@ def ratios(rounds: Rounds, epochs: int) -> list[dict[str, Any]]:
         last = ratio(full, fine, lambda task, _: task == tasks - 1)
         second = ratio(full, fine, lambda task, _: task == 1)
         growth = {key: last[key] / second[key] for key in ("value", "cpu")}
-        found.append(
-            _aimed(f"growth of that ratio, task {tasks} / task 2", growth, AIMS["growth"])
-        )
+        found.append(_aimed(f"growth of that ratio, task {tasks} / task 2", growth, AIMS["growth"]))
     return found
 
 

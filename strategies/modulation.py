@@ -33,7 +33,8 @@ class GradientModulationPlugin(SupervisedPlugin):
 
     Loss terms that are not to be modulated (distillation on the maps, replayed posts) enter the
     slowed stream 1/coefficient times as strong (at most 100 times), so its smaller step returns
-    them to their weight. The shared key sees those terms at the raised strength.
+    them to their weight. The shared key sees those terms at the raised strength. One table escapes:
+    the tagging head adds BERT's positions to the picture too (eq. 3), where replay stays slowed.
 
     Args:
         alpha: the paper's alpha (eq. 7), at least 0; 0 observes without acting (paper: 0.3 IMNER;

@@ -56,6 +56,7 @@ class Processor:
         self._outputs = {name: index for index, name in enumerate(labels.outputs)}
         self._text: dict[tuple[str, int], EncodedText] = {}
         self._caches = {} if cache is None else dict(cache)
+        self._decoded: dict[int, set[str]] = {}  # keys of prepared pictures by side
 
     def __deepcopy__(self, memo: dict[int, object]) -> Processor:
         """Share the processor: it is a cache, and a model's frozen copy reads the same posts."""
@@ -71,12 +72,16 @@ class Processor:
         for sample in samples:
             self.encode(sample)
             self.target(sample)
-        by_side: dict[int, list[ImageSource]] = {}
+        by_side: dict[int, dict[str, ImageSource]] = {}
         for sample in samples:
             for side, source in self._slots(sample):
-                by_side.setdefault(side, []).append(source)
+                # Every evaluation comes by with the same posts; the cache would lock its folder
+                # and look at every file again.
+                if source.key not in self._decoded.get(side, ()):
+                    by_side.setdefault(side, {})[source.key] = source
         for side, sources in by_side.items():
-            self._cache(side).prepare(sources)
+            self._cache(side).prepare(sources.values())
+            self._decoded.setdefault(side, set()).update(sources)
 
     def encode(self, sample: Sample) -> EncodedText:
         """Return the token ids of a sample, computed once per uid."""
@@ -238,10 +243,10 @@ class Processor:
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     """Stack rows of ids, padded at the end with ``value``."""
-    padded = torch.full((len(rows), max(len(row) for row in rows)), value, dtype=torch.long)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-    return padded
+    longest = max(len(row) for row in rows)
+    # One tensor of all rows: a tensor a row costs five times as much.
+    padded = [[*row, *[value] * (longest - len(row))] for row in rows]
+    return torch.tensor(padded, dtype=torch.long)
 
 
 def _channels_first(pixels: np.ndarray) -> Tensor:

@@ -69,11 +69,9 @@ def nearest_rows(features: Tensor, centres: Tensor) -> list[int]:
     [1, 0]
     """
     taken: list[int] = []
-    # In float32, cdist's default goes over a matrix product, whose rounding exceeds the differences
+    # cdist goes over a matrix product: in single precision its rounding exceeds the differences
     # between posts where features lie far from the origin.
-    distances = torch.cdist(
-        centres.double(), features.double(), compute_mode="donot_use_mm_for_euclid_dist"
-    )
+    distances = torch.cdist(centres.double(), features.double())
     for order in distances.argsort(dim=1, stable=True).tolist():
         taken.append(next(row for row in order if row not in taken))
     return taken

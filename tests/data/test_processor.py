@@ -264,6 +264,29 @@ def test_tags_collate_with_ignored_padding() -> None:
     assert torch.equal(batch["word_mask"], targets != -100)
 
 
+@dataclass(frozen=True)
+class Halves(Flat):
+    """Dark on the left, light on the right; red at the top, not at the bottom."""
+
+    def read(self) -> Image.Image:
+        pixels = np.zeros((20, 20, 3), dtype=np.uint8)
+        pixels[:, 10:] = 200
+        pixels[:10, :, 0] = 255
+        return Image.fromarray(pixels)
+
+
+def test_pixels_are_channel_row_column() -> None:
+    sample = relation("a b", (0, 1), (1, 2), visual=VisualInput(Halves(-1)))
+    image = processor().collate([sample])[0]["images"][0]
+    corners = {(y, x): image[:, y, x].tolist() for y in (0, 7) for x in (0, 7)}
+    assert corners == {
+        (0, 0): [255, 0, 0],
+        (0, 7): [255, 200, 200],
+        (7, 0): [0, 0, 0],
+        (7, 7): [200, 200, 200],
+    }
+
+
 @pytest.mark.parametrize("flags", [None, [False, True, False], [True, True, True]])
 def test_replayed_posts_are_flagged(flags: list[bool] | None) -> None:
     samples = [relation("a b", (0, 1), (1, 2), uid=uid) for uid in "abc"]

@@ -108,6 +108,15 @@ def test_equal_maps_have_gradient_zero_and_no_nan() -> None:
         assert not gradient.isnan().any()
 
 
+@pytest.mark.parametrize("lost", [0.0, 1e-30, 1e-8])
+def test_a_loss_too_small_to_square_has_gradient_zero(lost: float) -> None:
+    """The square underflows, and the slope of the root at 0 is infinite."""
+    now = torch.zeros(1, 2, 3, requires_grad=True)
+    before = torch.tensor([[[lost, -1.0, 0.0], [0.0, lost, -1.0]]])
+    (gradient,) = torch.autograd.grad(lost_attention(before, now).sum(), now)
+    assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
 def test_gradient_is_the_unit_vector_of_what_was_lost() -> None:
     """d/dx ||relu(b - x)|| = -relu(b - x) / ||relu(b - x)||: lost 3 and 4, gained 5."""
     now = torch.tensor([[[0.0, 5.0], [0.0, 0.0]]], requires_grad=True)

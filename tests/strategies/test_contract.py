@@ -39,6 +39,8 @@ IDLE: dict[str, Make] = {
     "replay-alternate": lambda: PrototypeReplayPlugin(size=0, schedule="alternate"),
 }
 
+SMALL = {"per_class": 3, "na": 2}  # posts of a class and without any: two steps a task
+
 ALL = ("modulation", "distillation", "replay-after")
 
 
@@ -49,7 +51,7 @@ def plain(kit: Any) -> Callable[[str], dict[str, torch.Tensor]]:
 
     def weights(kind: str) -> dict[str, torch.Tensor]:
         if kind not in found:
-            benchmark = kit.benchmark(kind)
+            benchmark = kit.benchmark(kind, **SMALL)
             found[kind] = kit.train(kit.strategy(benchmark.labels), benchmark)
         return found[kind]
 
@@ -58,7 +60,7 @@ def plain(kit: Any) -> Callable[[str], dict[str, torch.Tensor]]:
 
 @pytest.mark.parametrize("name", IDLE)
 def test_weight_zero_is_no_plugin_to_the_bit(kit: Any, kind: str, plain: Any, name: str) -> None:
-    benchmark = kit.benchmark(kind)
+    benchmark = kit.benchmark(kind, **SMALL)
     with_plugin = kit.train(kit.strategy(benchmark.labels, IDLE[name]()), benchmark)
     assert kit.same(with_plugin, plain(kind))
 
@@ -67,7 +69,7 @@ def test_weight_zero_is_no_plugin_to_the_bit(kit: Any, kind: str, plain: Any, na
 def test_acts_repeats_draws_nothing_global_and_does_not_mind_evaluation(
     kit: Any, kind: str, plain: Any, name: str
 ) -> None:
-    benchmark = kit.benchmark(kind)
+    benchmark = kit.benchmark(kind, **SMALL)
     runs = []
     for watched in (False, True):
         torch.manual_seed(int(watched))
@@ -105,7 +107,7 @@ def restore(plugin: Any, state: Any, benchmark: Any) -> None:
 
 
 def assert_goes_on_as_before(kit: Any, kind: str, names: tuple[str, ...]) -> None:
-    benchmark = kit.benchmark(kind, 3)
+    benchmark = kit.benchmark(kind, 3, **SMALL)
     one = [ACTIVE[name]() for name in names]
     strategy = kit.strategy(benchmark.labels, *one)
     for experience in benchmark.train_stream[:2]:
@@ -168,7 +170,7 @@ SUBSETS = [subset for size in range(4) for subset in combinations(ALL, size)]
 def test_any_subset_in_any_order_is_the_same_run(
     kit: Any, kind: str, subset: tuple[str, ...]
 ) -> None:
-    benchmark = kit.benchmark(kind, 3, per_class=3, na=2)
+    benchmark = kit.benchmark(kind, 3, **SMALL)
     runs = []
     for order in permutations(subset):
         strategy = kit.strategy(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import DualStreamModel
+from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies import (
     AttentionDistillationPlugin,
     GradientModulationPlugin,
@@ -206,6 +208,26 @@ def test_one_teacher_pass_a_post_a_task_whatever_the_epochs(
     current = sorted(sample.uid for sample in benchmark.train_stream[1].samples)
     assert sorted(watch.uids) == current
     assert plugin.teacher_posts == len(current)
+
+
+def test_a_post_that_comes_back_in_a_later_task_meets_the_later_teacher(
+    kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sentence may be in two tasks, tagged with other types; each task has its own teacher."""
+    stream = kit.stream("ner", 3)
+    again = tuple(
+        replace(sample, tags=tuple(tag.replace("K1", "K2") for tag in sample.tags))
+        for sample in stream.tasks[1].train
+        if "B-K1" in sample.tags
+    )
+    tasks = (*stream.tasks[:2], replace(stream.tasks[2], train=again))
+    benchmark = make_benchmark(replace(stream, tasks=tasks))
+    watch = TeacherWatch(monkeypatch)
+    strategy = kit.strategy(benchmark.labels, AttentionDistillationPlugin(), epochs=2)
+    kit.train(strategy, benchmark)
+    later = [sample.uid for task in tasks[1:] for sample in task.train]
+    assert len(later) > len(set(later))
+    assert sorted(watch.uids) == sorted(later)
 
 
 def test_weight_zero_has_no_teacher(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def test_matrix_and_measures_against_a_recount(kit: Any, kind: str) -> None:
             for on, cell in enumerate(row):
                 assert matrix.counts(stream, after=after, on=on) == Counts(*cell)
     test = rows["test"]
-    assert sum(cell[0] for row in test for cell in row) > 4
+    assert sum(cell[0] for row in test for cell in row) > 2
     assert rows["valid"] != test
     for k, values in enumerate(emitted):
         single = [[f1(*cell) for cell in row] for row in test]

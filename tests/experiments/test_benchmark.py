@@ -1,0 +1,237 @@
+"""The benchmark's report is complete and consistent; how fast anything is, no test says."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mkgc_cl.models import DualStreamModel
+from mkgc_cl.scenarios import demo, make_benchmark
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+POSTS, TASKS, EPOCHS, BATCH = 8, 3, 2, 4
+
+
+@pytest.fixture(scope="module")
+def modules() -> Iterator[SimpleNamespace]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXPERIMENTS))
+        import benchmark
+        import benchmark_clock
+        import benchmark_flops
+        import benchmark_summary
+        import benchmark_systems
+        import benchmark_text
+        import experiment_settings
+
+        yield SimpleNamespace(
+            cli=benchmark,
+            clock=benchmark_clock,
+            flops=benchmark_flops,
+            summary=benchmark_summary,
+            systems=benchmark_systems,
+            text=benchmark_text,
+            settings=experiment_settings,
+        )
+
+
+@pytest.fixture(scope="module")
+def report(modules: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("benchmark") / "report.json"
+    sizes = ["--posts", str(POSTS), "--tasks", str(TASKS), "--epochs", str(EPOCHS)]
+    small = [f"training.batch_size={BATCH}", "stream.train_per_task=16", "stream.test_size=16"]
+    command = [*sizes, "--rounds", "1", "--quiet", "--json", str(path), *small]
+    assert modules.cli.main(command) == 0
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def bench(modules: SimpleNamespace) -> Any:
+    stream = demo(task="ner", train_per_task=8, test_size=8).stream
+    stream = modules.cli.smaller(stream, posts=POSTS, tasks=2)
+    training = modules.settings.TrainingSettings(epochs=EPOCHS, batch_size=BATCH)
+    settings = modules.settings.Settings(training=training)
+    model = DualStreamModel.build(stream.labels)
+    return modules.systems.Bench(settings, make_benchmark(stream), model, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def runs(modules: SimpleNamespace, bench: Any) -> list[Any]:
+    """Both tasks under the whole method."""
+    system = modules.systems.Measured(bench, modules.systems.whole_method(bench))
+    return [system.run_task(index) for index in range(2)]
+
+
+def numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from numbers(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from numbers(item)
+    elif isinstance(value, float):
+        yield value
+
+
+def test_the_report_is_complete(report: dict[str, Any]) -> None:
+    assert list(report["systems"]) == ["MSPT", "bare loop", "fine-tuning"]  # sorted by JSON
+    for system in report["systems"].values():
+        assert len(system["tasks"]) == TASKS
+        assert min(system["samples_per_second"].values()) > 0
+        assert system["memory_mb"]["peak"] >= system["memory_mb"]["before"] > 0
+        assert system["flops"]["step"] > 0
+    assert all(math.isfinite(number) for number in numbers(report))
+    assert report["machine"]["matrix_product_flops"] > 0
+    assert [flag["name"] for flag in report["flags"]] == [
+        "as shipped",
+        "no length buckets",
+        "a picture encoded for every post",
+        "AdamW foreach, not fused",
+    ]
+    assert report["flags"][0]["factor"] == 1.0
+
+
+def test_parts_sum_to_the_step(report: dict[str, Any]) -> None:
+    for name in ("fine-tuning", "MSPT"):
+        split = report["systems"][name]["split"]
+        parts = split["parts"].values()
+        assert sum(part["ms"] for part in parts) == pytest.approx(split["step_ms"])
+        assert sum(part["percent"] for part in parts) == pytest.approx(100)
+        plugins = sum(split["plugins_ms"].values())
+        assert plugins == pytest.approx(split["parts"]["plugins"]["ms"])
+        assert split["steps"] == TASKS * EPOCHS * POSTS // BATCH
+    assert "teacher pass" in report["systems"]["MSPT"]["split"]["plugins_ms"]
+    assert "teacher pass" not in report["systems"]["fine-tuning"]["split"]["plugins_ms"]
+
+
+def test_posts_are_counted(report: dict[str, Any]) -> None:
+    for name, system in report["systems"].items():
+        tasks = system["tasks"]
+        assert [task["posts"] for task in tasks] == [POSTS * EPOCHS] * TASKS
+        full = name == "MSPT"
+        # The teacher sees a post once, whatever the epochs; the first task has neither.
+        assert [task["teacher_posts"] for task in tasks] == [0, *[POSTS * full] * (TASKS - 1)]
+        assert [task["memory_posts"] > 0 for task in tasks] == [False, *[full] * (TASKS - 1)]
+        assert [task["evaluated"] > 0 for task in tasks] == [name != "bare loop"] * TASKS
+
+
+def test_the_bare_loop_trains_the_same_model(report: dict[str, Any]) -> None:
+    assert report["same_weights"] is True
+
+
+def test_every_aim_is_printed_with_its_verdict(
+    modules: SimpleNamespace, report: dict[str, Any]
+) -> None:
+    aimed = [ratio for ratio in report["ratios"] if ratio["aim"] is not None]
+    assert [ratio["aim"] for ratio in aimed] == [1.05, 1.5, 1.05]
+    assert all(ratio["met"] == (ratio["value"] <= ratio["aim"]) for ratio in aimed)
+    missed = [{**ratio, "met": False} for ratio in report["ratios"]]
+    text = modules.text.text_of({**report, "ratios": missed})
+    assert text.count("MISSED") == len(missed)
+    for word in ("samples/s", "peak MB", "teacher pass", "1024^3", "evaluation", "no length"):
+        assert word in text
+
+
+def test_no_time_is_lost_or_counted_twice(runs: list[Any]) -> None:
+    for run in runs:
+        for step in run.steps:
+            assert sum(step.parts.values()) == pytest.approx(step.time.wall)
+        inside = sum(step.time.wall for step in run.steps)
+        # Keeping a step is left out of both, a few microseconds a step.
+        assert inside + sum(run.outside.values()) <= run.training.wall
+        assert run.evaluation.wall > 0
+
+
+def test_steps_know_their_epoch_and_phase(runs: list[Any]) -> None:
+    first, second = runs
+    epochs = [epoch for epoch in range(EPOCHS) for _ in range(POSTS // BATCH)]
+    assert [step.epoch for step in first.steps] == epochs
+    assert not first.replayed()
+    assert [step.epoch for step in second.current()] == epochs
+    assert {step.epoch for step in second.replayed()} == set(range(EPOCHS))
+    taught = [sum(shape.posts for shape in step.taught) for step in second.steps]
+    assert sum(taught) == POSTS
+    timed = ["teacher pass" in step.parts for step in second.steps]
+    assert timed == [count > 0 for count in taught]
+
+
+def test_operations_are_those_torch_counts(modules: SimpleNamespace, bench: Any) -> None:
+    model = bench.model
+    batch, _ = model.processor.collate(bench.benchmark.train_stream[0].samples)
+    # The fused kernels of a CPU are not counted; the plain mathematics is the same work.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        model(batch)
+    counted = counter.get_flop_counts()
+    encoders = sum(counted["DualStreamModel.text"].values())
+    encoders += sum(counted["DualStreamModel.vision"].values())
+    shape = modules.clock.Shape.of(batch)
+    assert modules.flops.forward_flops(model, shape) == encoders
+
+
+def test_frozen_layers_have_no_backward(modules: SimpleNamespace, bench: Any) -> None:
+    shape = modules.clock.Shape(4, 16, 4, 50)
+    frozen = DualStreamModel.build(bench.model.labels, freeze_lower=4)
+    assert modules.flops.forward_flops(frozen, shape, trained_only=True) == 0
+    whole = modules.flops.forward_flops(frozen, shape)
+    step = modules.clock.Step(shape, modules.clock.Instant(1.0, 1.0), {}, taught=(shape,))
+    assert modules.flops.step_flops(frozen, step) == 2 * whole  # its forward and the teacher's
+
+
+def test_a_ratio_forgives_one_disturbed_round(modules: SimpleNamespace) -> None:
+    clock = modules.clock
+
+    def rounds(*rows: tuple[float, float]) -> list[list[Any]]:
+        shape = clock.Shape(1, 1, 1, 1)
+        return [
+            [clock.TaskRun([clock.Step(shape, clock.Instant(t, t / 2), {}) for t in row])]
+            for row in rows
+        ]
+
+    above, below = rounds((2, 8), (2, 8), (2, 99)), rounds((1, 4), (1, 4), (1, 4))
+    found = modules.summary.ratio(above, below)
+    assert found == {"value": 2.0, "cpu": 2.0, "low": 2.0, "high": pytest.approx(101 / 5)}
+
+
+def test_pictures_of_their_own_change_no_score(modules: SimpleNamespace, bench: Any) -> None:
+    samples = bench.benchmark.train_stream[0].samples[:2]
+    shared, _ = bench.model.processor.collate([*samples, *samples])
+    own = modules.systems.one_picture_each(shared)
+    assert len(shared["images"]) == 2
+    assert len(own["images"]) == 4
+    model = bench.model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(own).logits, model(shared).logits)
+    model.train()
+
+
+def test_a_smaller_stream_is_spread_over_the_whole(modules: SimpleNamespace) -> None:
+    stream = demo(task="re", train_per_task=20, test_size=40).stream
+    part = modules.cli.smaller(stream, posts=4, tasks=2)
+    assert len(part.tasks) == 2
+    assert part.labels.classes == stream.labels.classes[:4]
+    assert part.tasks[1].train == stream.tasks[1].train[::5]
+    assert modules.cli.smaller(stream, posts=10**6, tasks=None) == stream
+
+
+def test_wrong_sizes_are_told(modules: SimpleNamespace, capsys: Any) -> None:
+    assert modules.cli.main(["--posts", "0", "--rounds", "0"]) == 2
+    message = capsys.readouterr().err
+    assert "--posts is 0; give 1 or more" in message
+    assert "--rounds is 0" in message
+
+
+def test_the_command_line_answers_without_torch() -> None:
+    code = "import sys, benchmark; benchmark.parse([]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=EXPERIMENTS, check=False, timeout=60)
+    assert done.returncode == 0
