@@ -172,7 +172,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     """
     default = DEFAULT_CONFIGS.get(arguments.scenario or "demo")
     if default is None:
-        default = "ablation-demo-re" if arguments.task == "re" else "ablation-demo"
+        default = "ablation-demo-ner" if arguments.task == "ner" else "ablation-demo"
     flags = {key: getattr(arguments, flag) for flag, key in FLAGS.items()}
     return resolve(
         Settings,

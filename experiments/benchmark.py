@@ -173,7 +173,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--posts", type=int, default=128, help="most posts of a task and split (128)")
     add("--tasks", type=int, help="most tasks (all)")
     add("--epochs", type=int, default=2, help="epochs a task (2)")
-    add("--rounds", type=int, default=3, help="paired rounds (3)")
+    add("--rounds", type=int, default=4, help="paired rounds, best an even number (4)")
     add("--threads", type=int, help="threads of torch (its default)")
     add("--device", help="a torch device; auto takes a GPU where there is one (auto)")
     add("--config", help="a known setting of the ablation or a YAML file")

@@ -56,7 +56,9 @@ class Peak:
 def run_rounds(bench: Bench, makers: Makers, *, rounds: int, tell: Tell) -> Rounds:
     """Measure every system ``rounds`` times.
 
-    Within a round the systems take turns task by task, and the first to go changes each time.
+    Within a round the systems take turns task by task. The first to go changes with every task, and
+    every other round goes backwards: what a system leaves behind (freed memory that the next one
+    must fault in again) then meets each of the others.
     """
     found = Rounds({name: [] for name in makers})
     for number in range(rounds):
@@ -64,7 +66,7 @@ def run_rounds(bench: Bench, makers: Makers, *, rounds: int, tell: Tell) -> Roun
         made = {name: make() for name, make in makers.items()}
         for runs in found.runs.values():
             runs.append([])
-        names = list(made)
+        names = list(made)[:: -1 if number % 2 else 1]
         for task in range(bench.tasks):
             first = (task + number) % len(names)
             for name in names[first:] + names[:first]:

@@ -16,6 +16,14 @@ from mkgc_cl.models import DualStreamModel
 PARTS = ("data", "forward", "backward", "optimizer", "plugins")
 AIMS = {"bare": 1.05, "mspt": 1.5, "growth": 1.05}
 """Largest ratios that are aimed at."""
+PLUGINS = {
+    "GradientModulationPlugin": "modulation",
+    DISTILLATION: "distillation, its teacher's pass apart",
+    "PrototypeReplayPlugin": "replay",
+    "EvaluationPlugin": "Avalanche's metrics and logging",
+    "PeriodicEval": "Avalanche's periodic evaluation",
+    "Clock": "Avalanche's clock",
+}
 
 Runs = Sequence[Sequence[TaskRun]]
 Chosen = Callable[[int, Step], bool]
@@ -199,11 +207,7 @@ def summarise(model: DualStreamModel, rounds: Rounds, peaks: dict[str, Peak]) ->
 
 def plugin_label(name: str) -> str:
     """Name of a plugin as the report has it."""
-    if name == DISTILLATION:
-        return "distillation, its teacher's pass apart"
-    return {"GradientModulationPlugin": "modulation", "PrototypeReplayPlugin": "replay"}.get(
-        name, name
-    )
+    return PLUGINS.get(name, name)
 
 
 def _aimed(name: str, values: dict[str, float], aim: float | None = None) -> dict[str, Any]:

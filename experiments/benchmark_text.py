@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from benchmark_flops import FORMULA, SIDE
 from benchmark_summary import PARTS, plugin_label
 
 WIDTH = 46
+"""Columns of a row's name."""
 
 
 def text_of(report: Mapping[str, Any]) -> str:
@@ -129,9 +131,9 @@ def _arithmetic(report: Mapping[str, Any]) -> list[str]:
                 f"{flops['percent_of_product']:.1f}",
             ]
         )
-    heads = ["arithmetic, GFLOP and GFLOP/s", "a post", "a step", "fwd+bwd", "% of product"]
+    heads = ["arithmetic, GFLOP and GFLOP/s", "a post", "a step", "fwd+bwd", "% product"]
     note = f"matrix product {SIDE}^3 float32: {product / 1e9:.1f} GFLOP/s"
-    return [*_table(heads, rows), note, FORMULA]
+    return [*_table(heads, rows), note, *textwrap.wrap(FORMULA, 100)]
 
 
 def _ratios(report: Mapping[str, Any]) -> list[str]:

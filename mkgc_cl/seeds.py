@@ -40,6 +40,6 @@ def seeded(seed: int, name: str) -> Iterator[None]:
     """
     import torch
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # models are built on the CPU
         torch.set_rng_state(generator(seed, name).get_state())
         yield

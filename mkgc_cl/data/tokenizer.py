@@ -79,7 +79,7 @@ class HashTokenizer:
         buckets: number of word ids; two words share an id with probability 1 / buckets.
 
     >>> HashTokenizer(buckets=100).encode_words(["Jordan", "jordan"])
-    [[74], [74]]
+    [[24], [24]]
     """
 
     def __init__(self, *, buckets: int) -> None:

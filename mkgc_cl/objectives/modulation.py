@@ -12,7 +12,7 @@ Target = Literal["dominant", "paper"]
 
 
 class Coefficients(NamedTuple):
-    """Factor on the step of each modality, in (0, 1]."""
+    """Factor on the step of each modality, in [0, 1]; 0 only where tanh rounds to 1 (above 19)."""
 
     text: float
     vision: float

@@ -68,7 +68,7 @@ def test_it_prints_the_table_beside_the_papers_and_writes_everything(
     out = tmp_path / "ablation-imner"
     data = json.loads((out / "results.json").read_text())
     assert [(c["system"], c["seed"]) for c in data["cells"]] == ran
-    assert len(ran) == 10
+    assert len(ran) == 12
     assert yaml.safe_load((out / "config.yaml").read_text())["training"]["epochs"] == 3
     assert json.loads((out / "env.json").read_text())["command"].startswith(
         "python experiments/ablation.py --scenario imner"
@@ -76,10 +76,10 @@ def test_it_prints_the_table_beside_the_papers_and_writes_everything(
     for stem in ("table-A", "table-U"):
         for suffix in ("txt", "md", "tex", "csv"):
             assert (out / f"{stem}.{suffix}").stat().st_size > 0
-    assert len(list(csv.DictReader((out / "table-A.csv").read_text().splitlines()))) == 25
+    assert len(list(csv.DictReader((out / "table-A.csv").read_text().splitlines()))) == 30
     figures = {path.name for path in (out / "figures").iterdir()}
     stems = {"A", "U", "gamma", "matrix-full", "matrix-w-o-MI", "matrix-w-o-AD"}
-    stems |= {"matrix-w-o-GM", "matrix-w-o-MM"}
+    stems |= {"matrix-w-o-GM", "matrix-w-o-MM", "matrix-fine-tuning"}
     assert figures == {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")}
 
 
@@ -89,11 +89,11 @@ def test_a_finished_cell_is_not_run_again(
     monkeypatch.setattr(report, "write_report", lambda *_: "")  # figures take seconds
     common = ["--out", str(tmp_path), "--quiet"]
     assert ablation.main(["--seeds", "0", *common]) == 0
-    assert len(ran) == 5
+    assert len(ran) == 6
     assert ablation.main(["--seeds", "0", "1", *common]) == 0
-    assert [seed for _, seed in ran] == [0] * 5 + [1] * 5
+    assert [seed for _, seed in ran] == [0] * 6 + [1] * 6
     assert ablation.main(["--seeds", "0", "1", "--systems", "full", *common]) == 0
-    assert len(ran) == 10
+    assert len(ran) == 12
 
 
 def test_a_failed_cell_leaves_the_table_of_the_others(
@@ -111,8 +111,8 @@ def test_a_failed_cell_leaves_the_table_of_the_others(
     printed = capsys.readouterr()
     assert "w/o GM" in printed.out
     assert "w/o AD" not in printed.out
-    assert "FAILED w/o AD, PER-ORG-LOC-MISC, seed 0: ValueError: the loss is" in printed.err
-    assert len(list((tmp_path / "ablation-demo-ner" / "failed").iterdir())) == 1
+    assert "FAILED w/o AD, default, seed 0: ValueError: the loss is" in printed.err
+    assert len(list((tmp_path / "ablation-demo" / "failed").iterdir())) == 1
 
 
 def test_an_interrupt_says_how_to_go_on(
@@ -156,13 +156,19 @@ def test_help_and_mistakes_import_nothing_heavy(experiments: Path, argv: list[st
 @pytest.mark.slow
 def test_a_small_demonstration_runs_for_real(ablation: ModuleType, tmp_path: Path, capsys) -> None:
     argv = ["--seeds", "0", "--systems", "w/o GM,full", "--epochs", "1", "--out", str(tmp_path)]
-    small = ["stream.train_per_task=24", "stream.test_size=40", "name=small", "--quiet"]
+    small = [
+        "stream.train_per_task=24",
+        "stream.test_size=40",
+        "method.memory_epochs=1",
+        "name=small",
+        "--quiet",
+    ]
     assert ablation.main([*argv, *small]) == 0
     assert "DEMONSTRATION DATA" in " ".join(capsys.readouterr().out.split())
     cells = json.loads((tmp_path / "small" / "results.json").read_text())["cells"]
     assert [cell["system"] for cell in cells] == ["w/o GM", "full"]
     for cell in cells:
-        assert len(cell["A"]) == len(cell["U"]) == len(cell["tasks"]) == 4
+        assert len(cell["A"]) == len(cell["U"]) == len(cell["tasks"]) == 5
         assert cell["provenance"]["stream"]["demonstration"] is True
         assert cell["peak_memory_mb"] > 0
     assert (tmp_path / "small" / "figures" / "gamma.png").exists()

@@ -27,7 +27,7 @@ def header_commands(path: Path) -> dict[str, list[str]]:
 
 def test_there_are_settings_for_every_scenario() -> None:
     names = {path.stem for path in CONFIGS}
-    assert {"ablation-demo", "ablation-demo-re", "ablation-imner", "ablation-imner-paper"} < names
+    assert {"ablation-demo", "ablation-demo-ner", "ablation-imner", "ablation-imner-paper"} < names
     assert "imre-sep10" in names
 
 
@@ -111,7 +111,7 @@ def test_a_cell_knows_only_what_changes_its_numbers(ablation: ModuleType) -> Non
         (["--systems", "w/o MI,full"], {"systems": ("w/o MI", "full")}),
         (["--systems", "fine-tuning", "w/o MM", "--quiet"], {"systems": ("fine-tuning", "w/o MM")}),
         (["name=x", "--device", "cpu", "seeds=5"], {"name": "x", "device": "cpu", "seeds": (5,)}),
-        (["--task", "re"], {"name": "ablation-demo-re"}),
+        (["--task", "ner"], {"name": "ablation-demo-ner"}),
         (["--scenario", "imre", "--order", "sep7"], {"name": "imre-sep10", "order": "sep7"}),
     ],
 )
