@@ -63,15 +63,24 @@ def run(settings: Settings, arguments: argparse.Namespace, argv: Sequence[str]) 
     """Run every cell that is not finished, then write and print everything."""
     from experiment_report import write_report, write_setup
 
+    # Once and first: a wrong data root is one message and not one a cell, and what the stream holds
+    # is part of what makes two cells the same.
+    benchmark = build_stream(settings)
+    provenance = benchmark.stream.provenance
+    identity = {key: provenance.get(key) for key in ("fingerprint", "image_files_blank")}
+    config = {**settings.cell_config(), "stream_content": identity}
     out = Path(arguments.out) / settings.name
     write_setup(out, settings, command=["python", "experiments/ablation.py", *argv])
     cells = [
-        Cell(system, settings.scenario, settings.order, seed, settings.cell_config())
+        Cell(system, settings.scenario, settings.order, seed, config)
         for seed in settings.seeds
         for system in settings.systems
     ]
     result = run_grid(
-        cells, lambda cell, step: run_cell(settings, cell, step), out=out, quiet=arguments.quiet
+        cells,
+        lambda cell, step: run_cell(settings, benchmark, cell, step),
+        out=out,
+        quiet=arguments.quiet,
     )
     # Seed by seed, so that an early look at an unfinished grid has every row; tables go by system.
     records = sorted(result.records, key=lambda record: settings.systems.index(record.system))
@@ -85,19 +94,16 @@ def run(settings: Settings, arguments: argparse.Namespace, argv: Sequence[str]) 
     return result.exit_code
 
 
-def run_cell(settings: Settings, cell: Cell, progress: Progress) -> CellRecord:
+def run_cell(settings: Settings, benchmark: Any, cell: Cell, progress: Progress) -> CellRecord:
     """Train and evaluate one system with one seed over the whole stream.
 
-    The one place where this script meets models, scenarios and strategies.
+    With :func:`build_stream` the place where this script meets models, scenarios and strategies.
     """
-    # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
-    warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
     from mkgc_cl.models import DualStreamModel
     from mkgc_cl.strategies import mspt, run_stream
 
     parts = SYSTEMS[cell.system]  # type: ignore[index]
     memory_since = "start of the cell" if reset_peak_memory() else "start of the process"
-    benchmark = build_stream(settings)
     stream = benchmark.stream
     config: Mapping[str, Any] = cell.config
     interaction: Any = "shared-key" if parts.interaction else "self"
@@ -138,6 +144,8 @@ def run_cell(settings: Settings, cell: Cell, progress: Progress) -> CellRecord:
 
 def build_stream(settings: Settings) -> Any:
     """Build the Avalanche benchmark of the settings."""
+    # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
+    warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
     from mkgc_cl import scenarios
 
     stream = settings.stream
@@ -170,9 +178,11 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     Raises:
         ConfigError: naming every mistake.
     """
-    default = DEFAULT_CONFIGS.get(arguments.scenario or "demo")
-    if default is None:
-        default = "ablation-demo-ner" if arguments.task == "ner" else "ablation-demo"
+    given = dict(text.partition("=")[::2] for text in arguments.overrides)
+    scenario = arguments.scenario or given.get("stream.scenario") or "demo"
+    task = arguments.task or given.get("stream.task")
+    demo = "ablation-demo-ner" if task == "ner" else "ablation-demo"
+    default = DEFAULT_CONFIGS.get(scenario, demo)
     flags = {key: getattr(arguments, flag) for flag, key in FLAGS.items()}
     return resolve(
         Settings,

@@ -95,6 +95,7 @@ def measure(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]
             "tasks": len(stream.tasks),
             "posts": arguments.posts,
             "epochs": settings.training.epochs,
+            "replay_schedule": settings.method.replay_schedule,
             "memory_epochs": settings.method.memory_epochs,
             "batch_size": settings.training.batch_size,
             "text": settings.model.text,
@@ -165,7 +166,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("overrides", nargs="*", metavar="key=value", help="any setting of ablation.py --help")
     add("--scenario", choices=("demo", "imner", "imre"), help="which stream (demo)")
-    add("--task", choices=("ner", "re"), help="of the demonstration (ner)")
+    add("--task", choices=("ner", "re"), help="of the demonstration: tagging or relations")
     add("--data", metavar="FOLDER", help="folder with MRE/ and MNER/; MKGC_DATA by default")
     add("--missing-images", choices=("error", "blank"), help="where an image is not there")
     add("--text-encoder", metavar="NAME", help="tiny, minilm, a hub name or a folder")

@@ -57,19 +57,29 @@ NO_TIME = Instant(0.0, 0.0)
 
 
 class Shape(NamedTuple):
-    """Size of a padded batch: posts, tokens a post, pictures, and tokens that are no padding."""
+    """Size of a padded batch.
+
+    Posts, tokens a post, pictures, tokens that are no padding, and posts that come from a memory.
+    """
 
     posts: int
     length: int
     pictures: int
     tokens: int
+    replayed: int = 0
+
+    @property
+    def current(self) -> int:
+        """Posts of the current task."""
+        return self.posts - self.replayed
 
     @classmethod
     def of(cls, batch: MultimodalBatch) -> Shape:
         """Measure a batch."""
         posts, length = batch["input_ids"].shape
         pictures = batch["crops_present"].shape[0]
-        return cls(posts, length, pictures, int(batch["attention_mask"].sum()))
+        tokens, replayed = int(batch["attention_mask"].sum()), int(batch["replayed"].sum())
+        return cls(posts, length, pictures, tokens, replayed)
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,6 @@ class Step:
         time: what it took, from the end of the step before.
         parts: wall seconds by part; they sum to ``time.wall``.
         epoch: from 0, within the task or its memory phase.
-        memory: a step of a memory phase.
         taught: batches the teacher encoded in it.
     """
 
@@ -89,8 +98,12 @@ class Step:
     time: Instant
     parts: dict[str, float]
     epoch: int = 0
-    memory: bool = False
     taught: tuple[Shape, ...] = ()
+
+    @property
+    def memory(self) -> bool:
+        """A step on the memory alone, of its own phase or between others."""
+        return self.shape.current == 0
 
 
 @dataclass
@@ -113,11 +126,11 @@ class TaskRun:
     evaluated: int = 0
 
     def current(self) -> list[Step]:
-        """Steps on the task's own posts."""
+        """Steps on the task's own posts, with or without the memory's beside them."""
         return [step for step in self.steps if not step.memory]
 
     def replayed(self) -> list[Step]:
-        """Steps of the memory phase."""
+        """Steps on the memory alone."""
         return [step for step in self.steps if step.memory]
 
 
@@ -147,7 +160,7 @@ class Meter:
         self._last = self._begun = self.read()
         self._open: dict[str, float] = {}
         self._taught: list[Shape] = []
-        self._epoch = -1
+        self._epoch, self._phase = -1, ""
         plugins = list(strategy.plugins)
         probes = [Probe(self, None)]
         probes += [Probe(self, type(plugin).__name__) for plugin in plugins]
@@ -160,7 +173,7 @@ class Meter:
     def start(self) -> None:
         """Begin a new task."""
         self.run = TaskRun()
-        self._open, self._taught = {}, []
+        self._open, self._taught, self._phase = {}, [], ""
         self._last = self._begun = self.read()
 
     def mark(self, part: str) -> None:
@@ -178,9 +191,9 @@ class Meter:
 
     def start_epoch(self) -> None:
         """A pass over a task or a memory begins."""
-        memory = self._strategy.phase == "memory"
-        first = not self.run.steps or self.run.steps[-1].memory != memory
-        self._epoch = 0 if first else self._epoch + 1
+        same = self._strategy.phase == self._phase
+        self._epoch = self._epoch + 1 if same else 0
+        self._phase = self._strategy.phase
 
     def close_step(self) -> None:
         """Keep the step that ends at the last mark."""
@@ -190,7 +203,6 @@ class Meter:
                 time=self._last.since(self._begun),
                 parts=self._open,
                 epoch=self._epoch,
-                memory=self._strategy.phase == "memory",
                 taught=tuple(self._taught),
             )
         )

@@ -69,7 +69,7 @@ def whole(runs: Runs) -> dict[str, float]:
     training = _mean(sum(task.training.wall for task in tasks) for tasks in runs)
     return {
         "current_steps": current,
-        "memory_phase": memory,
+        "memory_steps": memory,
         "between": max(0.0, training - current - memory),
         "evaluation": _mean(sum(task.evaluation.wall for task in tasks) for tasks in runs),
     }
@@ -80,30 +80,34 @@ def throughput(runs: Runs) -> dict[str, float]:
     steps, everything = [], []
     for tasks in runs:
         current = [step for task in tasks for step in task.current()]
-        posts = sum(step.shape.posts for step in current)
+        posts = sum(step.shape.current for step in current)
         steps.append(posts / sum(step.time.wall for step in current))
         everything.append(posts / sum(task.training.wall for task in tasks))
     return {"steps": statistics.median(steps), "training": statistics.median(everything)}
 
 
 def by_task(runs: Runs) -> list[dict[str, Any]]:
-    """What each task cost: medians over rounds, counts as they are."""
+    """What each task cost: medians over rounds, counts as they are.
+
+    Memory posts beside current ones are counted, their time is that of the step they are in.
+    """
     found = []
     for index in range(len(runs[0])):
         tasks = [one[index] for one in runs]
-        current, replayed = tasks[0].current(), tasks[0].replayed()
-        posts = sum(step.shape.posts for step in current)
+        current = tasks[0].current()
+        posts = sum(step.shape.current for step in current)
         found.append(
             {
                 "task": index + 1,
                 "posts": posts,
-                "tokens_per_post": sum(step.shape.tokens for step in current) / posts,
+                "tokens_per_post": sum(step.shape.tokens for step in current)
+                / sum(step.shape.posts for step in current),
                 "seconds_per_post": _median(_wall(task.current()) / posts for task in tasks),
                 "teacher_posts": sum(s.posts for step in current for s in step.taught),
                 "teacher_seconds": _median(
                     sum(step.parts.get(TEACHER, 0.0) for step in task.steps) for task in tasks
                 ),
-                "memory_posts": sum(step.shape.posts for step in replayed),
+                "memory_posts": sum(step.shape.replayed for step in tasks[0].steps),
                 "memory_seconds": _median(_wall(task.replayed()) for task in tasks),
                 "between_seconds": _median(
                     max(0.0, task.training.wall - _wall(task.steps)) for task in tasks

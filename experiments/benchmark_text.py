@@ -9,6 +9,11 @@ from typing import Any
 from benchmark_flops import FORMULA, SIDE
 from benchmark_summary import PARTS, plugin_label
 
+REPLAY = {
+    "after": "MSPT replays in a phase of its own after each task",
+    "mixed": "MSPT replays beside current posts: its steps on current posts carry the memory's too",
+    "alternate": "MSPT replays between the steps on current posts",
+}
 WIDTH = 46
 """Columns of a row's name."""
 
@@ -25,6 +30,7 @@ def _head(report: Mapping[str, Any]) -> list[str]:
         f"{setting['scenario']}, {setting['tasks']} tasks of at most {setting['posts']} posts, "
         f"{setting['epochs']} epochs, batch {setting['batch_size']}, encoders {setting['text']} + "
         f"{setting['vision']}, images {setting['images']}",
+        REPLAY[setting["replay_schedule"]],
         f"{setting['rounds']} paired rounds on {machine['device']} ({machine['processor']}), "
         f"{machine['threads']} threads, torch {machine['torch']}",
     ]
@@ -77,7 +83,7 @@ def _split(report: Mapping[str, Any]) -> list[str]:
 def _whole(report: Mapping[str, Any]) -> list[str]:
     words = {
         "current_steps": "steps on current posts",
-        "memory_phase": "memory phases",
+        "memory_steps": "steps on the memory alone",
         "between": "between (binding, teacher copy, exemplars)",
         "evaluation": "evaluation after every task",
     }

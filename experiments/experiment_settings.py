@@ -174,6 +174,10 @@ class Settings:
             if not values or len(set(values)) < len(values):
                 found.append(f"{key!r} must name at least one, and each once, got {list(values)}")
         stream = self.stream
+        if stream.scenario == "demo" and stream.data is not None:
+            found.append(
+                "'stream.data' is not read by the demonstration; add --scenario imner or imre"
+            )
         wrong = {
             "imner": bool(stream.order) and tuple(sorted(stream.order)) != ENTITY_TYPES,
             "imre": bool(stream.order) and self.order not in ("sep10", "sep7", "sep5"),

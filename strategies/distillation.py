@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -52,6 +53,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         self.teacher_posts = 0
         self.losses: list[float] = []
         self._teacher: DualStreamModel | None = None
+        self._encode: Callable[[DualStreamModel, MultimodalBatch], ModelOutput] | None = None
         self._known: dict[str, tuple[Tensor, Tensor]] = {}
         self._tasks = 0
 
@@ -60,6 +62,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         if self._tasks > 0 and self.weight > 0:
             # taken here and not after the task, so that no order of plugins puts it before replay
             self._teacher = copy.deepcopy(strategy.network).eval().requires_grad_(False)
+            self._encode = strategy.encode  # in the student's precision, or rounding is "lost"
 
     def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Add the distillation loss of the batch's current posts."""
@@ -73,7 +76,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Let the teacher and its maps go."""
         self._tasks += 1
-        self._teacher = None
+        self._teacher = self._encode = None
         self._known = {}
 
     def distance(self, batch: MultimodalBatch, output: ModelOutput, rows: Tensor) -> Tensor:
@@ -109,13 +112,13 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         self, batch: MultimodalBatch, rows: Tensor, *, length: int
     ) -> tuple[Tensor, Tensor]:
         """The teacher's reduced maps of posts ``rows``: (N, L, H, T) and (N, L, H, P)."""
-        teacher = self._teacher
-        if teacher is None:
+        teacher, encode = self._teacher, self._encode
+        if teacher is None or encode is None:
             raise ConfigError(["there is no teacher before the second task"])
         new = [row for row in rows.tolist() if batch.uids[row] not in self._known]
         if new:
             part = batch.select(torch.tensor(new, device=rows.device))
-            output = teacher(part)
+            output = encode(teacher, part)
             text, vision = reduced_maps(output, axis=self.axis)
             lengths = output.text_mask.sum(dim=1).tolist()
             for index, uid in enumerate(part.uids):

@@ -28,8 +28,9 @@ class GradientModulationPlugin(SupervisedPlugin):
 
     Eq. (9) is written for SGD, where a factor on the gradient is a factor on the step. An adaptive
     optimizer forgets a constant factor on the gradient, so the plugin scales the learning rate of
-    the modality's parameter groups during the step: the same thing for SGD, and what eq. (9) says
-    for AdamW. Shared key and head belong to neither modality; their step is never scaled.
+    the modality's parameter groups during the step: the same thing for SGD (where it slows weight
+    decay and momentum too), and what eq. (9) says for AdamW. Shared key and head belong to neither
+    modality; their step is never scaled.
 
     Loss terms that are not to be modulated (distillation on the maps, replayed posts) enter the
     slowed stream 1/coefficient times as strong (at most 100 times), so its smaller step returns

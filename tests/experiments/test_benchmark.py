@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -49,8 +50,9 @@ def modules() -> Iterator[SimpleNamespace]:
 @pytest.fixture(scope="module")
 def report(modules: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("benchmark") / "report.json"
-    sizes = ["--posts", str(POSTS), "--tasks", str(TASKS), "--epochs", str(EPOCHS)]
+    sizes = ["--task", "ner", "--posts", str(POSTS), "--tasks", str(TASKS), "--epochs", str(EPOCHS)]
     small = [f"training.batch_size={BATCH}", "stream.train_per_task=16", "stream.test_size=16"]
+    small += ["method.replay_schedule=after", f"method.memory_epochs={EPOCHS}"]
     command = [*sizes, "--rounds", "1", "--quiet", "--json", str(path), *small]
     assert modules.cli.main(command) == 0
     return json.loads(path.read_text(encoding="utf-8"))
@@ -164,6 +166,23 @@ def test_steps_know_their_epoch_and_phase(runs: list[Any]) -> None:
     assert sum(taught) == POSTS
     timed = ["teacher pass" in step.parts for step in second.steps]
     assert timed == [count > 0 for count in taught]
+
+
+@pytest.mark.parametrize("schedule", ["mixed", "alternate"])
+def test_replayed_posts_are_told_from_current_ones(
+    modules: SimpleNamespace, bench: Any, schedule: str
+) -> None:
+    method = dataclasses.replace(bench.settings.method, replay_schedule=schedule)
+    settings = dataclasses.replace(bench.settings, method=method)
+    strategy = modules.systems.whole_method(dataclasses.replace(bench, settings=settings))
+    system = modules.systems.Measured(bench, strategy)
+    first, second = (system.run_task(index) for index in range(2))
+    assert not any(step.shape.replayed for step in first.steps)
+    assert [step.epoch for step in second.current()] == [step.epoch for step in first.steps]
+    assert sum(step.shape.current for step in second.steps) == POSTS * EPOCHS
+    beside = [step.shape.replayed > 0 for step in second.current()]
+    assert beside == [schedule == "mixed"] * len(beside)
+    assert len(second.replayed()) == (len(beside) if schedule == "alternate" else 0)
 
 
 def test_operations_are_those_torch_counts(modules: SimpleNamespace, bench: Any) -> None:

@@ -112,6 +112,8 @@ def test_a_cell_knows_only_what_changes_its_numbers(ablation: ModuleType) -> Non
         (["--systems", "fine-tuning", "w/o MM", "--quiet"], {"systems": ("fine-tuning", "w/o MM")}),
         (["name=x", "--device", "cpu", "seeds=5"], {"name": "x", "device": "cpu", "seeds": (5,)}),
         (["--task", "ner"], {"name": "ablation-demo-ner"}),
+        (["stream.task=ner"], {"name": "ablation-demo-ner"}),
+        (["stream.scenario=imner"], {"name": "ablation-imner"}),
         (["--scenario", "imre", "--order", "sep7"], {"name": "imre-sep10", "order": "sep7"}),
     ],
 )
@@ -141,6 +143,7 @@ def test_an_override_behind_seeds_is_an_override(ablation: ModuleType) -> None:
             "did you mean 'ablation-demo'? known settings: ablation-demo",
         ),
         (["name=../x"], "'name' must be the name of one folder"),
+        (["--data", "here"], "'stream.data' is not read by the demonstration; add --scenario"),
         (["method.alfa=1"], "unknown key 'method.alfa', did you mean 'method.alpha'?"),
     ],
 )

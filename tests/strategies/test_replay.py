@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mkgc_cl.data.samples import Task
@@ -229,6 +230,26 @@ def test_schedule_after(kit: Any, kind: str, epochs: int | None, passes: int) ->
             assert sorted(epoch) == stored
 
 
+class StopAtTheEnd(SupervisedPlugin):
+    """Ask to stop in the last epoch of a task, when only a later loop can hear it."""
+
+    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.phase == "task":
+            strategy.stop_training()
+
+
+def test_a_task_that_was_stopped_rehearses_all_the_same(kit: Any, kind: str) -> None:
+    benchmark = kit.benchmark(kind, 3)
+    recorder = kit.Recorder()
+    plugin = PrototypeReplayPlugin(size=2, epochs=1)
+    strategy = kit.strategy(benchmark.labels, recorder, plugin, StopAtTheEnd(), epochs=1)
+    for number, experience in enumerate(benchmark.train_stream):
+        recorder.steps.clear()
+        strategy.train(experience)
+        phases = {step.phase for step in recorder.steps}
+        assert phases == ({"task", "memory"} if number else {"task"})
+
+
 @pytest.mark.parametrize("schedule", ["mixed", "alternate"])
 @pytest.mark.parametrize(("batch_size", "expected"), [(3, 3), (None, 4), (99, 6)])
 def test_schedules_beside_and_between(
@@ -290,5 +311,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
             selection="best",  # type: ignore[arg-type]
             na_policy="drop",  # type: ignore[arg-type]
             schedule="before",  # type: ignore[arg-type]
+            epochs=-1,
+            batch_size=0,
         )
-    assert len(caught.value.problems) == 5
+    assert len(caught.value.problems) == 7
