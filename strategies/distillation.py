@@ -31,6 +31,8 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         weight: the paper's lambda, at least 0 (released code: 1 IMRE, 0.1 IMNER); 0 does nothing.
         axis: the side of the maps that is kept, see
             :func:`~mkgc_cl.objectives.distillation.reduce_map`.
+        centre: close the way out of eq. (13), likewise there; needs the axis ``"width"``.
+            PAPER: off.
         normalise_rows: RELEASED CODE: its normalisation, under which the gradient is zero.
 
     Attributes:
@@ -38,17 +40,25 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         losses: the unweighted distillation loss of every step.
 
     Raises:
-        ConfigError: ``weight`` is negative, or the axis is unknown.
+        ConfigError: ``weight`` is negative, the axis is unknown or cannot be centred.
     """
 
     def __init__(
-        self, *, weight: float = 0.1, axis: Axis = "width", normalise_rows: bool = False
+        self,
+        *,
+        weight: float = 0.1,
+        axis: Axis = "width",
+        centre: bool = False,
+        normalise_rows: bool = False,
     ) -> None:
         super().__init__()
         if weight < 0 or axis not in ("width", "height"):
             raise ConfigError([f"weight={weight}, axis={axis!r}; give 0 or more, width or height"])
+        if centre and axis == "height":
+            raise ConfigError(["centre=True goes with axis='width' only: a centred row sums to 0"])
         self.weight = weight
         self.axis = axis
+        self.centre = centre
         self.normalise_rows = normalise_rows
         self.teacher_posts = 0
         self.losses: list[float] = []
@@ -81,7 +91,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
 
     def distance(self, batch: MultimodalBatch, output: ModelOutput, rows: Tensor) -> Tensor:
         """Distillation loss of posts ``rows`` (N,) of a batch: a scalar (eq. 14)."""
-        text, vision = reduced_maps(output, axis=self.axis)
+        text, vision = reduced_maps(output, axis=self.axis, centre=self.centre)
         before_text, before_vision = self._teacher_maps(batch, rows, length=text.shape[-1])
         pairs = ((before_text, text[rows]), (before_vision, vision[rows]))
         total = text.new_zeros(())
@@ -119,7 +129,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         if new:
             part = batch.select(torch.tensor(new, device=rows.device))
             output = encode(teacher, part)
-            text, vision = reduced_maps(output, axis=self.axis)
+            text, vision = reduced_maps(output, axis=self.axis, centre=self.centre)
             lengths = output.text_mask.sum(dim=1).tolist()
             for index, uid in enumerate(part.uids):
                 self._known[uid] = (text[index, ..., : lengths[index]], vision[index])
@@ -129,8 +139,13 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         return torch.stack(padded), torch.stack([vision for _, vision in known])
 
 
-def reduced_maps(output: ModelOutput, *, axis: Axis) -> tuple[Tensor, Tensor]:
+def reduced_maps(output: ModelOutput, *, axis: Axis, centre: bool = False) -> tuple[Tensor, Tensor]:
     """Reduce the maps of both streams: (B, L, H, T) and (B, L, H, P) for L interaction layers."""
-    text = [reduce_map(scores, output.text_mask, axis=axis) for scores in output.text_maps]
-    vision = [reduce_map(scores, output.vision_mask, axis=axis) for scores in output.vision_maps]
+    text, vision = (
+        [reduce_map(scores, mask, axis=axis, centre=centre) for scores in maps]
+        for maps, mask in (
+            (output.text_maps, output.text_mask),
+            (output.vision_maps, output.vision_mask),
+        )
+    )
     return torch.stack(text, dim=1), torch.stack(vision, dim=1)[output.visual_index]

@@ -7,13 +7,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mkgc_cl.errors import ConfigError
+
 Axis = Literal["width", "height"]
 
 # Keeps the gradient of the norm finite where nothing was lost; its square root is the floor.
 _TINY = 1e-12
 
 
-def reduce_map(scores: Tensor, mask: Tensor, *, axis: Axis = "width") -> Tensor:
+def reduce_map(
+    scores: Tensor, mask: Tensor, *, axis: Axis = "width", centre: bool = False
+) -> Tensor:
     r"""Sum a pre-softmax map along one side, masked positions left out (inner sum of eq. 13).
 
     With rows as queries (the height) and columns as keys (the width), ``"width"`` is
@@ -22,18 +26,39 @@ def reduce_map(scores: Tensor, mask: Tensor, *, axis: Axis = "width") -> Tensor:
     RELEASED CODE sums over keys for vision and over queries for text under the same name, and sums
     pad columns of about -10000 along; here both streams use one axis and pads are out first.
 
+    A constant added to a row changes its sum but not its softmax, so a model can undo every loss
+    of eq. (13) by raising all scores and attend to something else. ``centre`` closes that way out:
+    each row is taken less its mean over the real keys, which is all that the softmax reads of it.
+
     Args:
         scores: (B, H, T, T) pre-softmax map.
         mask: (B, T) bool, true on real positions.
         axis: the side that is kept.
+        centre: take each row less its mean. PAPER: eq. (13) sums the scores as they are.
 
     Returns:
         (B, H, T), zero at masked positions.
+
+    Raises:
+        ConfigError: ``centre`` with the axis ``"height"``: the sum of a centred row is zero.
     """
+    if centre and axis == "height":
+        raise ConfigError(
+            ["centre=True sums each row to zero along the height; use axis='width' or centre=False"]
+        )
     real = mask[:, None, :, None] & mask[:, None, None, :]
     # summed in single precision at least: a bfloat16 sum over a row keeps two digits
     exact = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    return exact.masked_fill(~real, 0.0).sum(dim=-2 if axis == "width" else -1)
+    exact = exact.masked_fill(~real, 0.0)
+    if axis == "height":
+        return exact.sum(dim=-1)
+    columns = exact.sum(dim=-2)  # (B, H, T)
+    if not centre:
+        return columns
+    # the means of the rows, summed over the rows, are the mean of the columns' sums
+    keys = mask[:, None, :]
+    mean = columns.sum(dim=-1, keepdim=True) / keys.sum(dim=-1, keepdim=True).clamp(min=1)
+    return (columns - mean).masked_fill(~keys, 0.0)
 
 
 def lost_attention(before: Tensor, now: Tensor, *, normalise_rows: bool = False) -> Tensor:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mkgc_cl.data.samples import LabelSpace, RelationSample
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import DualStreamModel
 from mkgc_cl.objectives.distillation import Axis, lost_attention, reduce_map
 
@@ -34,16 +35,18 @@ def test_reduction_equals_a_loop(heads: int, lengths: list[int], holes: bool, se
     mask = torch.arange(length)[None] < torch.tensor(lengths)[:, None]
     if holes:  # crops that are missing leave holes in the middle, not only padding at the end
         mask[:, length // 2] = length == 1
-    for axis in ("width", "height"):
+    ways: list[tuple[Axis, bool]] = [("width", False), ("width", True), ("height", False)]
+    for axis, centre in ways:
         expected = torch.zeros(len(lengths), heads, length, dtype=torch.float64)
         for b in range(len(lengths)):
+            real = mask[b].nonzero().flatten().tolist()
             for h in range(heads):
-                for row in range(length):
-                    for column in range(length):
-                        if mask[b, row] and mask[b, column]:
-                            kept = column if axis == "width" else row
-                            expected[b, h, kept] += scores[b, h, row, column]
-        assert torch.allclose(reduce_map(scores, mask, axis=axis), expected)
+                for row in real:
+                    mean = sum(float(scores[b, h, row, key]) for key in real) / len(real)
+                    for column in real:
+                        kept = column if axis == "width" else row
+                        expected[b, h, kept] += scores[b, h, row, column] - centre * mean
+        assert torch.allclose(reduce_map(scores, mask, axis=axis, centre=centre), expected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -85,6 +88,38 @@ def test_padding_neither_counts_nor_learns(axis: Axis) -> None:
     assert not reduced[~mask[:, None].expand_as(reduced)].any()
     (gradient,) = torch.autograd.grad(reduced.square().sum(), scores)
     assert torch.equal(gradient != 0, real.expand_as(gradient))
+
+
+def test_raising_every_score_is_the_way_out_that_centring_closes() -> None:
+    """A constant on a row leaves its softmax alone: what was lost must stay lost."""
+    mask = torch.tensor([[True, True, True, False]])
+    before = maps(1, 2, 4, 0)
+    now = maps(1, 2, 4, 1)
+    raised = now + 100.0
+    assert torch.allclose(raised.softmax(dim=-1), now.softmax(dim=-1))
+
+    def distance(scores: Tensor, *, centre: bool) -> float:
+        pair = [reduce_map(each, mask, centre=centre) for each in (before, scores)]
+        return float(lost_attention(*pair))
+
+    assert distance(now, centre=False) > 0.1
+    assert distance(raised, centre=False) == 0.0
+    assert distance(now, centre=True) > 0.1
+    assert distance(raised, centre=True) == pytest.approx(distance(now, centre=True))
+
+
+def test_the_centred_gradient_moves_no_row_as_a_whole() -> None:
+    mask = torch.tensor([[True, True, True, False], [True, True, True, True]])
+    before, now = maps(2, 3, 4, 0), maps(2, 3, 4, 1).requires_grad_()
+    loss = lost_attention(*(reduce_map(each, mask, centre=True) for each in (before, now))).sum()
+    (gradient,) = torch.autograd.grad(loss, now)
+    assert float(gradient.abs().max()) > 0.1
+    assert torch.allclose(gradient.sum(dim=-1), torch.zeros(2, 3, 4, dtype=torch.float64))
+
+
+def test_centring_along_the_height_would_leave_nothing() -> None:
+    with pytest.raises(ConfigError, match="use axis='width' or centre=False"):
+        reduce_map(maps(1, 1, 2, 0), torch.ones(1, 2, dtype=torch.bool), axis="height", centre=True)
 
 
 def test_attention_gained_costs_nothing_and_its_gradient_is_exactly_zero() -> None:

@@ -63,11 +63,19 @@ class Total(SupervisedPlugin):
         self.losses.append(float(strategy.loss.detach()))
 
 
-def lost(before: Tensor, now: Tensor, real: list[bool], axis: str) -> float:
+def centred(rows: list[list[float]], places: list[int]) -> list[list[float]]:
+    """Each row less its mean over the real keys."""
+    means = [sum(row[key] for key in places) / len(places) for row in rows]
+    return [[score - mean for score in row] for row, mean in zip(rows, means, strict=True)]
+
+
+def lost(before: Tensor, now: Tensor, real: list[bool], axis: str, centre: bool) -> float:
     """Eq. (13) of one map (H, T, T) of one post, entry by entry."""
     places = [place for place, is_real in enumerate(real) if is_real]
     total = 0.0
     for old_head, new_head in zip(before.tolist(), now.tolist(), strict=True):
+        if centre:
+            old_head, new_head = centred(old_head, places), centred(new_head, places)
         for kept in places:
             entries = [(s, kept) if axis == "width" else (kept, s) for s in places]
             old = sum(old_head[row][column] for row, column in entries)
@@ -76,7 +84,7 @@ def lost(before: Tensor, now: Tensor, real: list[bool], axis: str) -> float:
     return math.sqrt(total)
 
 
-def by_hand(step: dict[str, Any], axis: str) -> float:
+def by_hand(step: dict[str, Any], axis: str, centre: bool) -> float:
     """Eq. (14): mean over the batch's current posts and the layers, both streams added."""
     before, now = step["before"], step["now"]
     posts = [row for row, old in enumerate(step["replayed"]) if not old]
@@ -84,28 +92,35 @@ def by_hand(step: dict[str, Any], axis: str) -> float:
     for row in posts:
         real = now.text_mask[row].tolist()
         text += [
-            lost(a[row], b[row], real, axis)
+            lost(a[row], b[row], real, axis, centre)
             for a, b in zip(before.text_maps, now.text_maps, strict=True)
         ]
         shown = int(now.visual_index[row])
         real = now.vision_mask[shown].tolist()
         vision += [
-            lost(a[shown], b[shown], real, axis)
+            lost(a[shown], b[shown], real, axis, centre)
             for a, b in zip(before.vision_maps, now.vision_maps, strict=True)
         ]
     return sum(text) / len(text) + sum(vision) / len(vision)
 
 
 @pytest.mark.parametrize(
-    ("axis", "interaction"), [("width", "shared-key"), ("height", "shared-key"), ("width", "self")]
+    ("axis", "centre", "interaction"),
+    [
+        ("width", False, "shared-key"),
+        ("width", True, "shared-key"),
+        ("height", False, "shared-key"),
+        ("width", False, "self"),
+        ("width", True, "self"),
+    ],
 )
 def test_the_loss_is_the_weighted_distance_to_the_model_at_the_start_of_the_task(
-    kit: Any, kind: str, axis: Any, interaction: str
+    kit: Any, kind: str, axis: Any, centre: bool, interaction: str
 ) -> None:
     """Two epochs: in the second the teacher's maps come from the cache and must be as good."""
     benchmark = kit.benchmark(kind)
     snapshots, total = Snapshots(), Total()
-    plugin = AttentionDistillationPlugin(weight=0.7, axis=axis)
+    plugin = AttentionDistillationPlugin(weight=0.7, axis=axis, centre=centre)
     replay = PrototypeReplayPlugin(size=2, schedule="mixed", batch_size=2)
     strategy = kit.strategy(
         benchmark.labels,
@@ -122,7 +137,7 @@ def test_the_loss_is_the_weighted_distance_to_the_model_at_the_start_of_the_task
     second = [step for step in snapshots.steps if step["task"] == 1]
     assert len(plugin.losses) == len(second)
     assert all(any(step["replayed"]) and not all(step["replayed"]) for step in second)
-    expected = [by_hand(step, axis) for step in second]
+    expected = [by_hand(step, axis, centre) for step in second]
     assert plugin.losses == pytest.approx(expected, rel=1e-3, abs=1e-4)
     assert max(expected) > 0.1
     # in the first task there is no teacher, so the loss passes untouched
@@ -279,7 +294,14 @@ def test_state_is_a_copy(kit: Any) -> None:
     assert state == known
 
 
-@pytest.mark.parametrize("options", [{"weight": -1.0}, {"axis": "depth"}])
-def test_wrong_options(options: Any) -> None:
-    with pytest.raises(ConfigError, match="give 0 or more, width or height"):
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"weight": -1.0}, "give 0 or more, width or height"),
+        ({"axis": "depth"}, "give 0 or more, width or height"),
+        ({"axis": "height", "centre": True}, "goes with axis='width' only"),
+    ],
+)
+def test_wrong_options(options: Any, advice: str) -> None:
+    with pytest.raises(ConfigError, match=advice):
         AttentionDistillationPlugin(**options)
