@@ -81,21 +81,22 @@ class DualStreamModel(nn.Module):
         chosen = {"interaction": interaction, "key_shape": key_shape, "pooling": pooling}
         counts = {"interaction_layers": interaction_layers, "freeze_lower": freeze_lower}
         _check_options(chosen, counts)
-        source = generator(seed, "interaction")
+        # a generator each, so that what one part draws does not depend on whether another is there
+        source = {part: generator(seed, f"{part}-parameters") for part in ("text", "vision", "key")}
         shared = interaction == "shared-key"
         self.text = TextStream(
             text,
             interaction_layers=interaction_layers,
             shared_key=shared,
             max_length=max_text_length,
-            generator=source,
+            generator=source["text"],
         )
         self.vision = VisionStream(
             vision,
             plan=_view_plan(images, vision),
             interaction_layers=interaction_layers,
             shared_key=shared,
-            generator=source,
+            generator=source["vision"],
         )
         width = self.text.width
         if width != self.vision.width:
@@ -106,7 +107,8 @@ class DualStreamModel(nn.Module):
         self.shared_keys = nn.ParameterList()
         for _ in range(interaction_layers if shared else 0):
             key = torch.empty(positions, width)
-            self.shared_keys.append(nn.Parameter(nn.init.xavier_uniform_(key, generator=source)))
+            nn.init.xavier_uniform_(key, generator=source["key"])
+            self.shared_keys.append(nn.Parameter(key))
         self.labels = labels
         self.pooling = pooling
         outputs = len(labels.outputs)

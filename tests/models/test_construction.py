@@ -103,3 +103,15 @@ def test_modules_of_ones_own_are_checked_before_they_are_used() -> None:
             tokenizer=text.tokenizer,
             vision=load_vision_encoder("tiny"),
         )
+
+
+def test_with_and_without_interaction_start_from_the_same_model() -> None:
+    """Rows of an ablation differ in the part that is left out and in nothing else."""
+    labels = LabelSpace("re", ("peer",), na="None")
+    shared, alone = (
+        DualStreamModel.build(labels, interaction=how, images="image+crops", seed=3).state_dict()
+        for how in ("shared-key", "self")
+    )
+    common = shared.keys() & alone.keys()
+    assert "vision.crop_positions" in common
+    assert all(torch.equal(shared[name], alone[name]) for name in common)
