@@ -86,8 +86,8 @@ class GradientModulationPlugin(SupervisedPlugin):
         self.applied: list[Coefficients] = []
         self.boundaries: list[int] = []
         self._noise = generator(seed, "modulation-noise")
-        self._means: list[Coefficients] = []  # G of every finished task (eq. 8)
-        self._task: list[Coefficients] = []  # g_n of the running task
+        self._means: list[Coefficients] = []  # G of every task before this one (eq. 8)
+        self._task: list[Coefficients] = []  # g_n of this task
         self._step: Coefficients | None = None  # what the running step applies
         self._rates: list[float] = []
 
@@ -102,7 +102,8 @@ class GradientModulationPlugin(SupervisedPlugin):
                 ]
             )
         self.boundaries.append(len(self.ratios))
-        self._task = []
+        # here and not after the task, so that no order of plugins puts it before a memory phase
+        self._means, self._task = self._finished(), []
 
     def after_forward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Read the ratio off the batch, choose coefficients, shield what is not modulated."""
@@ -143,16 +144,10 @@ class GradientModulationPlugin(SupervisedPlugin):
             group["lr"] = rate
         self._rates = []
 
-    def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        """Keep the task's mean coefficients (eq. 8)."""
-        if self._task:
-            self._means.append(_mean(self._task))
-            self._task = []
-
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on."""
         return {
-            "means": [list(mean) for mean in self._means],
+            "means": [list(mean) for mean in self._finished()],
             "ratios": list(self.ratios),
             "applied": [list(step) for step in self.applied],
             "boundaries": list(self.boundaries),
@@ -166,6 +161,10 @@ class GradientModulationPlugin(SupervisedPlugin):
         self.applied = [Coefficients(*step) for step in state["applied"]]
         self.boundaries = list(state["boundaries"])
         self._noise.set_state(state["noise"])
+
+    def _finished(self) -> list[Coefficients]:
+        """Mean coefficients of every task up to the last one (eq. 8)."""
+        return [*self._means, _mean(self._task)] if self._task else list(self._means)
 
     def _factor(self, group: Mapping[str, Any]) -> float:
         step = self._step or Coefficients(1.0, 1.0)

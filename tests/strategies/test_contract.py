@@ -23,7 +23,9 @@ Make = Callable[[], Any]
 ACTIVE: dict[str, Make] = {
     "modulation": lambda: GradientModulationPlugin(alpha=0.5),
     "modulation-noise": lambda: GradientModulationPlugin(alpha=0.5, noise=True),
+    "modulation-of-replay": lambda: GradientModulationPlugin(alpha=0.5, modulate_replay=True),
     "distillation": lambda: AttentionDistillationPlugin(weight=0.5),
+    "distillation-centred": lambda: AttentionDistillationPlugin(weight=0.5, centre=True),
     "replay-after": lambda: PrototypeReplayPlugin(size=2),
     "replay-mixed": lambda: PrototypeReplayPlugin(size=2, schedule="mixed"),
     "replay-alternate": lambda: PrototypeReplayPlugin(size=2, schedule="alternate"),
@@ -163,7 +165,10 @@ def test_all_three_saved_together_go_on_as_if_never_stopped(kit: Any, kind: str)
     assert_goes_on_as_before(kit, kind, ("modulation-noise", "distillation", "replay-mixed"))
 
 
-SUBSETS = [subset for size in range(4) for subset in combinations(ALL, size)]
+SUBSETS = [
+    *(subset for size in range(4) for subset in combinations(ALL, size)),
+    ("modulation-of-replay", "replay-after"),
+]
 
 
 @pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
