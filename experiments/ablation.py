@@ -21,6 +21,7 @@ from typing import Any
 from experiment_settings import SYSTEMS, Settings, config_path
 
 from mkgc_cl.config import keys, resolve
+from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.errors import MkgcError
 from mkgc_cl.results import Cell, CellRecord, run_grid
 from mkgc_cl.results.progress import Progress
@@ -63,29 +64,33 @@ def run(settings: Settings, arguments: argparse.Namespace, argv: Sequence[str]) 
     """Run every cell that is not finished, then write and print everything."""
     from experiment_report import write_report, write_setup
 
+    # Read before anything runs: the checkout may be at another commit when a long cell ends.
+    made_by = environment()
     # Once and first: a wrong data root is one message and not one a cell, and what the stream holds
     # is part of what makes two cells the same.
     benchmark = build_stream(settings)
-    provenance = benchmark.stream.provenance
-    identity = {key: provenance.get(key) for key in ("fingerprint", "image_files_blank")}
-    config = {**settings.cell_config(), "stream_content": identity}
-    out = Path(arguments.out) / settings.name
-    write_setup(out, settings, command=["python", "experiments/ablation.py", *argv])
+    config = {
+        **settings.cell_config(),
+        "stream_fingerprint": content_fingerprint(benchmark.stream),
+    }
+    # Seed by seed, so that an early look at an unfinished grid has every row; tables go by system.
     cells = [
         Cell(system, settings.scenario, settings.order, seed, config)
         for seed in settings.seeds
         for system in settings.systems
     ]
+    # One folder a setting: other seeds and systems join its tables, another order does not.
+    out = Path(arguments.out) / settings.name / cells[0].setting
+    command = ["python", "experiments/ablation.py", *argv]
+    write_setup(out, settings, made_by, command=command)
     result = run_grid(
         cells,
-        lambda cell, step: run_cell(settings, benchmark, cell, step),
+        lambda cell, step: run_cell(settings, benchmark, cell, step, made_by),
         out=out,
         quiet=arguments.quiet,
     )
-    # Seed by seed, so that an early look at an unfinished grid has every row; tables go by system.
-    records = sorted(result.records, key=lambda record: settings.systems.index(record.system))
-    if records:
-        sys.stdout.write(write_report(out, settings, records))
+    if result.records:
+        sys.stdout.write(write_report(out, settings, result.records))
     for failure in result.failures:
         sys.stderr.write(f"FAILED {failure.cell.name}: {failure.error}\n")
     if result.failures:
@@ -94,7 +99,13 @@ def run(settings: Settings, arguments: argparse.Namespace, argv: Sequence[str]) 
     return result.exit_code
 
 
-def run_cell(settings: Settings, benchmark: Any, cell: Cell, progress: Progress) -> CellRecord:
+def run_cell(
+    settings: Settings,
+    benchmark: Any,
+    cell: Cell,
+    progress: Progress,
+    made_by: Mapping[str, object],
+) -> CellRecord:
     """Train and evaluate one system with one seed over the whole stream.
 
     With :func:`build_stream` the place where this script meets models, scenarios and strategies.
@@ -136,8 +147,12 @@ def run_cell(settings: Settings, benchmark: Any, cell: Cell, progress: Progress)
         seconds=result.seconds,
         peak_memory_mb=peak_memory_mb(),
         config=config,
-        provenance=environment()
-        | {"device": device, "memory_since": memory_since, "stream": stream.provenance},
+        provenance={
+            **made_by,
+            "device": device,
+            "memory_since": memory_since,
+            "stream": stream.provenance,
+        },
         traces=result.traces,
     )
 

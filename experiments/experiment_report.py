@@ -10,28 +10,31 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from experiment_settings import Settings
+from experiment_settings import SYSTEMS, Settings
 
 from mkgc_cl.config import dump
 from mkgc_cl.results import CellRecord, build_table
 from mkgc_cl.results.figures import draw_curves, draw_gamma, draw_matrix
 from mkgc_cl.results.files import to_json, write_atomic
-from mkgc_cl.results.provenance import environment
 from mkgc_cl.results.tables import write_table
 
 PAPER_TABLES = Path(__file__).resolve().parent / "paper" / "tables.yaml"
 
 
-def write_setup(out: Path, settings: Settings, *, command: Sequence[str]) -> None:
+def write_setup(
+    out: Path, settings: Settings, made_by: Mapping[str, object], *, command: Sequence[str]
+) -> None:
     """Write the resolved configuration and the environment, before anything runs."""
     line = shlex.join(command)
     write_atomic(out / "config.yaml", f"# resolved from: {line}\n{dump(settings)}")
-    write_atomic(out / "env.json", to_json({**environment(), "command": line}))
+    write_atomic(out / "env.json", to_json({**made_by, "command": line}))
 
 
 def write_report(out: Path, settings: Settings, records: Sequence[CellRecord]) -> str:
     """Write tables and figures of all finished cells and return the main table as text."""
-    rows, notes = paper_rows(settings)
+    place = {system: number for number, system in enumerate(SYSTEMS)}
+    records = sorted(records, key=lambda record: place[record.system])
+    rows, notes = paper_rows(settings, [record.system for record in records])
     remarks = list(conditions(settings, records))
     table = build_table(records, paper=rows, remarks=remarks, notes=notes)
     other = build_table(records, measure="U", remarks=remarks)
@@ -71,9 +74,9 @@ def image_words(provenance: Mapping[str, Any]) -> str:
 
 
 def paper_rows(
-    settings: Settings,
+    settings: Settings, systems: Sequence[str]
 ) -> tuple[dict[str, list[float | None]], tuple[str, ...]]:
-    """Return the paper's row for each system of the settings, and the notes that go with them."""
+    """Return the paper's row for each of the systems, and the notes that go with them."""
     tables = yaml.safe_load(PAPER_TABLES.read_text(encoding="utf-8"))
     rows: dict[str, list[float | None]] = {}
     notes: tuple[str, ...] = ()
@@ -83,7 +86,7 @@ def paper_rows(
         found = {
             ours: table["rows"][theirs]
             for ours, theirs in table["system_rows"].items()
-            if ours in settings.systems
+            if ours in systems
         }
         if found:
             rows, notes = rows | found, tuple(table["notes"])

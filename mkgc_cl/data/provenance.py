@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from mkgc_cl.data.images import fingerprint_bytes
+from mkgc_cl.data.samples import TaskStream
 from mkgc_cl.data.splits import Splits
 from mkgc_cl.data.textfile import read_bytes
 from mkgc_cl.data.visuals import ImageCount, ImagePolicy
@@ -53,6 +55,34 @@ def provenance(
         "files": digests,
         "fingerprint": fingerprint_bytes(names.encode()),
     }
+
+
+def content_fingerprint(stream: TaskStream) -> str:
+    """Return a short sha256 over all that a stream shows: words, labels and bytes of the pictures.
+
+    Reads each picture file once, which takes seconds where there are thousands; where the files lie
+    makes no difference.
+
+    Raises:
+        ImageError: a file cannot be read.
+    """
+    pictures: dict[str, str] = {}
+    lines = []
+    for task in stream.tasks:
+        for split in ("train", "valid", "test"):
+            lines.append(f"{task.name} {split}")
+            for sample in getattr(task, split):
+                words = [getattr(sample, f.name) for f in fields(sample) if f.name != "visual"]
+                visual = sample.visual
+                whole = () if visual.image is None else (visual.image,)
+                shown = []
+                for group in (whole, visual.grounding, visual.detected):
+                    for source in group:
+                        if source.key not in pictures:
+                            pictures[source.key] = source.fingerprint()
+                    shown.append([pictures[source.key] for source in group])
+                lines.append(repr((words, shown)))
+    return fingerprint_bytes("\n".join(lines).encode())
 
 
 def _name(root: Path, path: Path) -> str:

@@ -5,7 +5,8 @@ Under the folder of a grid::
     cells/<key>.json          a finished cell: its record and a digest of it
     cells/<key>.traces.json   its series over training steps
     failed/<key>.json         a cell that failed: what it was and the traceback
-    results.json              {"cells": [...]}: records of the finished cells, in grid order
+    results.json              {"cells": [...]}: records of all finished cells, of this call and of
+                              earlier ones, by scenario, order, seed and system
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from mkgc_cl.results.progress import GridProgress, Progress, duration
 from mkgc_cl.results.record import CellRecord, RecordError, RecordFormatError
 
 logger = logging.getLogger(__name__)
+
+TRACES = ".traces.json"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,12 @@ class Cell:
         return _digest(self.identity)[:16]
 
     @property
+    def setting(self) -> str:
+        """Name of a folder for this cell and all that differ from it in system or seed only."""
+        shared = {k: v for k, v in self.identity.items() if k not in ("system", "seed")}
+        return f"{self.order}-{_digest(shared)[:8]}"
+
+    @property
     def name(self) -> str:
         """The cell in words."""
         return f"{self.system}, {self.order}, seed {self.seed}"
@@ -81,7 +90,7 @@ class CellFailure:
 
 @dataclass(frozen=True)
 class GridResult:
-    """What a grid left: records in the order of the cells, and failures."""
+    """What a grid left: records of its folder (:func:`finished_records`), and failures."""
 
     records: tuple[CellRecord, ...]
     failures: tuple[CellFailure, ...]
@@ -107,13 +116,14 @@ def run_grid(
     grid early; the same call later goes on from there.
 
     Args:
-        cells: the cells, in the order in which they run and stand in ``results.json``.
+        cells: the cells, in the order in which they run.
         run: makes the record of one cell; calls the second argument with its progress.
         out: folder of the grid.
         quiet: no progress.
 
     Returns:
-        Records of all finished cells, this time's and earlier ones, with failures of this time.
+        Records of all finished cells of the folder, asked for this time or earlier, and failures of
+        this time.
 
     Raises:
         ConfigError: if two cells are the same.
@@ -121,24 +131,37 @@ def run_grid(
     """
     out = Path(out)
     _check_distinct(cells)
-    records = {cell.key: record for cell in cells if (record := load_cell(out, cell)) is not None}
-    todo = [cell for cell in cells if cell.key not in records]
+    todo = [cell for cell in cells if load_cell(out, cell) is None]
     failures: list[CellFailure] = []
     progress = GridProgress(len(todo), quiet=quiet)
-    if records:
-        progress.message(f"{len(records)} of {len(cells)} cells are finished already in {out}")
+    if done := len(cells) - len(todo):
+        progress.message(f"{done} of {len(cells)} cells are finished already in {out}")
     try:
         for cell in todo:
-            outcome = _run_cell(cell, run, out, progress)
-            if isinstance(outcome, CellFailure):
-                failures.append(outcome)
-            else:
-                records[cell.key] = outcome
+            if (failure := _run_cell(cell, run, out, progress)) is not None:
+                failures.append(failure)
     finally:
         progress.close()
-        finished = tuple(records[cell.key] for cell in cells if cell.key in records)
+        finished = finished_records(out)
         _write(out / "results.json", {"cells": [record.to_dict() for record in finished]})
     return GridResult(finished, tuple(failures))
+
+
+def finished_records(out: str | Path) -> tuple[CellRecord, ...]:
+    """Return every finished cell of a grid's folder, by scenario, order, seed and system.
+
+    A file that cannot be read is left out, with a warning: the cell runs again when it is asked
+    for.
+    """
+    found = []
+    for path in sorted(Path(out).glob("cells/*.json")):
+        if path.name.endswith(TRACES):
+            continue
+        try:
+            found.append(_read_record(path, path.with_name(path.stem + TRACES)))
+        except (OSError, ValueError) as error:
+            logger.warning("%s is left out of the results: %s", path, error)
+    return tuple(sorted(found, key=lambda r: (r.scenario, r.order, r.seed, r.system)))
 
 
 def load_cell(out: str | Path, cell: Cell) -> CellRecord | None:
@@ -187,7 +210,7 @@ def read_results(path: str | Path) -> tuple[CellRecord, ...]:
 
 def _run_cell(
     cell: Cell, run: Callable[[Cell, Progress], CellRecord], out: Path, progress: GridProgress
-) -> CellRecord | CellFailure:
+) -> CellFailure | None:
     path, side = _paths(out, cell)
     failed = out / "failed" / path.name
     progress.start(cell.name)
@@ -208,7 +231,7 @@ def _run_cell(
     final, average = record.A[-1], sum(record.A) / len(record.A)
     took = duration(record.seconds)
     progress.finish(f"done in {took}, final A {final:.1f} %, mean A {average:.1f} %")
-    return record
+    return None
 
 
 def _read_record(path: Path, side: Path) -> CellRecord:
@@ -246,7 +269,7 @@ def _check_distinct(cells: Sequence[Cell]) -> None:
 
 
 def _paths(out: Path, cell: Cell) -> tuple[Path, Path]:
-    return out / "cells" / f"{cell.key}.json", out / "cells" / f"{cell.key}.traces.json"
+    return out / "cells" / f"{cell.key}.json", out / "cells" / f"{cell.key}{TRACES}"
 
 
 def _write(path: Path, data: Any) -> None:

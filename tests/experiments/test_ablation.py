@@ -12,13 +12,14 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import yaml
 
+from mkgc_cl.data import LabelSpace, TaskStream
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import CellRecord
 
 REAL = {"image_files": 9, "image_files_blank": 9}
 IMNER = ["--scenario", "imner", "--seeds", "0", "1"]
 
-MADE = SimpleNamespace(stream=SimpleNamespace(provenance=REAL))
+MADE = SimpleNamespace(stream=TaskStream("made", LabelSpace("re", ("r",), na="None"), (), REAL))
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
     """Replace training by numbers that depend on system and seed; return what was run."""
     done: list[tuple[str, int]] = []
 
-    def run_cell(settings, benchmark, cell, progress) -> CellRecord:
+    def run_cell(settings, benchmark, cell, progress, made_by) -> CellRecord:
         done.append((cell.system, cell.seed))
         progress(0.5, "half")
         matrix = ResultMatrix(4)
@@ -43,7 +44,7 @@ def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
             tasks=["PER", "LOC", "ORG", "MISC"],
             seconds=1.0,
             config=cell.config,
-            provenance={"stream": REAL},
+            provenance={**made_by, "stream": REAL},
             traces={"gamma": [1.0, 2.0, 0.5, 1.5], "boundaries": [0.0, 2.0]},
         )
 
@@ -68,9 +69,10 @@ def test_it_prints_the_table_beside_the_papers_and_writes_everything(
     caption = " ".join(lines[:start])
     assert "n = 2, seeds 0 1, encoders minilm + vit-384, 3 epochs a task, images blank" in caption
     assert "is inferred" in " ".join(lines[start + 10 :])
-    out = tmp_path / "ablation-imner"
+    (out,) = (tmp_path / "ablation-imner").iterdir()
+    assert out.name.startswith("PER-LOC-ORG-MISC-")
     data = json.loads((out / "results.json").read_text())
-    assert [(c["system"], c["seed"]) for c in data["cells"]] == ran
+    assert sorted((c["system"], c["seed"]) for c in data["cells"]) == sorted(ran)
     assert len(ran) == 12
     assert yaml.safe_load((out / "config.yaml").read_text())["training"]["epochs"] == 3
     assert json.loads((out / "env.json").read_text())["command"].startswith(
@@ -99,15 +101,49 @@ def test_a_finished_cell_is_not_run_again(
     assert len(ran) == 12
 
 
+def test_later_seeds_and_systems_join_the_table_and_another_order_has_its_own(
+    ablation: ModuleType, ran: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--scenario", "imner", "--out", str(tmp_path), "--quiet"]
+    ablation.main([*common, "--seeds", "0", "--systems", "w/o MM,full"])
+    capsys.readouterr()
+    ablation.main([*common, "--seeds", "1", "--systems", "full"])
+    printed = capsys.readouterr().out
+    assert "n differs, seeds w/o MM: 0; full: 0 1" in " ".join(printed.split())
+    names = [line[:9].strip() for line in printed.splitlines() if line[:3] in ("w/o", "ful", "  (")]
+    assert names == ["w/o MM", "(paper)", "full", "(paper)"]
+    ablation.main([*common, "--order", "PER-ORG-LOC-MISC", "--seeds", "0", "--systems", "full"])
+    folders = sorted(path.name for path in (tmp_path / "ablation-imner").iterdir())
+    assert [name.rpartition("-")[0] for name in folders] == ["PER-LOC-ORG-MISC", "PER-ORG-LOC-MISC"]
+    cells = [
+        json.loads((tmp_path / "ablation-imner" / name / "results.json").read_text())["cells"]
+        for name in folders
+    ]
+    assert [len(found) for found in cells] == [3, 1]
+
+
+def test_a_record_names_the_source_that_was_loaded_not_what_is_there_when_it_ends(
+    ablation: ModuleType, ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long grid may see its checkout move on."""
+    states = iter(range(100))
+    monkeypatch.setattr(ablation, "environment", lambda: {"git": next(states)})
+    ablation.main(["--seeds", "0", "--systems", "w/o MM,full", "--out", str(tmp_path), "--quiet"])
+    (path,) = tmp_path.glob("*/*/results.json")
+    cells = json.loads(path.read_text())["cells"]
+    assert [cell["provenance"]["git"] for cell in cells] == [0, 0]
+    assert json.loads((path.parent / "env.json").read_text())["git"] == 0
+
+
 def test_a_failed_cell_leaves_the_table_of_the_others(
     ablation: ModuleType, ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = ablation.run_cell
 
-    def run_cell(settings, benchmark, cell, progress) -> CellRecord:
+    def run_cell(settings, benchmark, cell, progress, made_by) -> CellRecord:
         if cell.system == "w/o AD":
             raise ValueError("the loss is not finite")
-        return good(settings, benchmark, cell, progress)
+        return good(settings, benchmark, cell, progress, made_by)
 
     monkeypatch.setattr(ablation, "run_cell", run_cell)
     monkeypatch.setattr(ablation, "build_stream", lambda _: MADE)
@@ -116,13 +152,13 @@ def test_a_failed_cell_leaves_the_table_of_the_others(
     assert "w/o GM" in printed.out
     assert "w/o AD" not in printed.out
     assert "FAILED w/o AD, default, seed 0: ValueError: the loss is" in printed.err
-    assert len(list((tmp_path / "ablation-demo" / "failed").iterdir())) == 1
+    assert len(list((tmp_path / "ablation-demo").glob("*/failed/*"))) == 1
 
 
 def test_an_interrupt_says_how_to_go_on(
     ablation: ModuleType, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_cell(settings, benchmark, cell, progress) -> CellRecord:
+    def run_cell(settings, benchmark, cell, progress, made_by) -> CellRecord:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ablation, "run_cell", run_cell)
@@ -170,10 +206,11 @@ def test_a_small_demonstration_runs_for_real(ablation: ModuleType, tmp_path: Pat
     ]
     assert ablation.main([*argv, *small]) == 0
     assert "DEMONSTRATION DATA" in " ".join(capsys.readouterr().out.split())
-    cells = json.loads((tmp_path / "small" / "results.json").read_text())["cells"]
-    assert [cell["system"] for cell in cells] == ["w/o GM", "full"]
+    (out,) = (tmp_path / "small").iterdir()
+    cells = json.loads((out / "results.json").read_text())["cells"]
+    assert {cell["system"] for cell in cells} == {"w/o GM", "full"}
     for cell in cells:
         assert len(cell["A"]) == len(cell["U"]) == len(cell["tasks"]) == 5
         assert cell["provenance"]["stream"]["demonstration"] is True
         assert cell["peak_memory_mb"] > 0
-    assert (tmp_path / "small" / "figures" / "gamma.png").exists()
+    assert (out / "figures" / "gamma.png").exists()

@@ -51,7 +51,8 @@ def test_table_3_agrees_with_its_averages_and_the_gains_of_the_prose() -> None:
 def test_the_papers_rows_stand_only_beside_the_papers_setting(
     ablation: ModuleType, report: ModuleType, overrides: list[str], systems: set, first: float
 ) -> None:
-    rows, notes = report.paper_rows(resolve(ablation.Settings, overrides=overrides))
+    settings = resolve(ablation.Settings, overrides=overrides)
+    rows, notes = report.paper_rows(settings, settings.systems)
     assert rows.keys() == systems
     assert bool(notes) == bool(systems)
     if first is not None:

@@ -36,15 +36,16 @@ class Runner:
         return self.make(cell.system, cell.seed, rows, traces={"gamma": [1.0, cell.seed + 1.5]})
 
 
-def test_every_cell_runs_once_and_stands_in_order(make_record, tmp_path: Path) -> None:
+def test_every_cell_runs_once_and_the_results_are_sorted(make_record, tmp_path: Path) -> None:
     runner = Runner(make_record)
     result = run_grid(CELLS, runner, out=tmp_path, quiet=True)
     order = [("b", 0), ("a", 0), ("b", 1), ("a", 1)]
     assert runner.ran == order
     assert result.exit_code == 0
-    assert [(r.system, r.seed) for r in result.records] == order
+    by_seed = [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    assert [(r.system, r.seed) for r in result.records] == by_seed
     data = json.loads((tmp_path / "results.json").read_text())
-    assert [(c["system"], c["seed"]) for c in data["cells"]] == order
+    assert [(c["system"], c["seed"]) for c in data["cells"]] == by_seed
     again = run_grid(CELLS, runner, out=tmp_path, quiet=True)
     assert runner.ran == order
     assert again == result
@@ -62,12 +63,40 @@ def test_a_part_then_the_whole_gives_the_same_bytes(make_record, tmp_path: Path)
     assert whole == parts
 
 
+def test_cells_of_earlier_calls_stay_in_the_results(make_record, tmp_path: Path) -> None:
+    run_grid(CELLS[:2], Runner(make_record), out=tmp_path, quiet=True)
+    result = run_grid(CELLS[2:3], Runner(make_record), out=tmp_path, quiet=True)
+    together = [("a", 0), ("b", 0), ("b", 1)]
+    assert [(r.system, r.seed) for r in result.records] == together
+    found = read_results(tmp_path / "results.json")
+    assert [(r.system, r.seed) for r in found] == together
+
+
+def test_a_damaged_cell_that_is_not_asked_for_is_left_out_with_a_warning(
+    make_record, tmp_path: Path, caplog
+) -> None:
+    run_grid(CELLS, Runner(make_record), out=tmp_path, quiet=True)
+    path = tmp_path / "cells" / f"{CELLS[0].key}.json"
+    path.write_text("{")
+    result = run_grid(CELLS[1:], Runner(make_record), out=tmp_path, quiet=True)
+    assert [(r.system, r.seed) for r in result.records] == [("a", 0), ("a", 1), ("b", 1)]
+    assert f"{path} is left out of the results" in caplog.text
+    assert path.read_text() == "{"
+
+
+def test_a_setting_is_all_but_system_and_seed() -> None:
+    assert {cell.setting for cell in CELLS} == {CELLS[0].setting}
+    assert CELLS[0].setting.startswith("PER-LOC-")
+    other = Cell("b", "demo-ner", "PER-LOC", 0, {"epochs": 2})
+    assert other.setting != CELLS[0].setting
+
+
 def test_a_failed_cell_is_recorded_and_the_rest_goes_on(
     make_record, tmp_path: Path, caplog
 ) -> None:
     result = run_grid(CELLS, Runner(make_record, [("a", 0)]), out=tmp_path, quiet=True)
     assert result.exit_code == 1
-    assert [(r.system, r.seed) for r in result.records] == [("b", 0), ("b", 1), ("a", 1)]
+    assert [(r.system, r.seed) for r in result.records] == [("b", 0), ("a", 1), ("b", 1)]
     (failure,) = result.failures
     assert failure.cell == CELLS[1]
     assert failure.error == "ValueError: the loss is not finite"
