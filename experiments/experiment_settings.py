@@ -108,6 +108,9 @@ class MethodSettings:
     noise: bool = setting(False, help="add the released code's gradient noise")
     ad_weight: float = setting(0.1, help="weight of the distillation, lambda", minimum=0)
     ad_axis: Literal["width", "height"] = setting("width", help="side of the maps that is kept")
+    ad_centre: bool = setting(
+        True, help="compare what the softmax reads of the maps; off: eq. (13) to the letter"
+    )
     memory_size: int = setting(6, help="exemplars a slot", minimum=1)
     memory_scope: Literal["class", "task"] = setting("class", help="a slot is a class or a task")
     selection: Literal["kmeans", "herding", "random"] = setting(
@@ -125,6 +128,7 @@ class MethodSettings:
     memory_batch_size: int | None = setting(
         None, help="exemplars a step; batch_size by default", minimum=1
     )
+    memory_lr_scale: float = setting(1.0, help="on every learning rate in a memory phase", above=0)
 
 
 @dataclass(frozen=True)

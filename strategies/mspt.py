@@ -37,6 +37,7 @@ def mspt(
     noise: bool = False,
     ad_weight: float = 0.1,
     ad_axis: Axis = "width",
+    ad_centre: bool = True,
     memory_size: int = 6,
     memory_scope: Scope = "class",
     selection: Selection = "kmeans",
@@ -44,6 +45,7 @@ def mspt(
     replay_schedule: ReplaySchedule = "after",
     memory_epochs: int | None = None,
     memory_batch_size: int | None = None,
+    memory_lr_scale: float = 1.0,
     device: str | torch.device = "cpu",
     precision: Precision = "fp32",
     evaluator: EvaluationPlugin | None = None,
@@ -58,12 +60,13 @@ def mspt(
 
     Args:
         model: the model.
-        distillation: use :class:`AttentionDistillationPlugin` with ``ad_weight`` and ``ad_axis``.
+        distillation: use :class:`AttentionDistillationPlugin` with ``ad_weight``, ``ad_axis`` and
+            ``ad_centre``.
         modulation: use :class:`GradientModulationPlugin` with ``alpha``, ``target``, ``schedule``
             and ``noise``.
         memory: use :class:`PrototypeReplayPlugin` with ``memory_size``, ``memory_scope``,
-            ``selection``, ``na_policy``, ``replay_schedule``, ``memory_epochs`` and
-            ``memory_batch_size``.
+            ``selection``, ``na_policy``, ``replay_schedule``, ``memory_epochs``,
+            ``memory_batch_size`` and ``memory_lr_scale``.
         epochs: epochs a task (released code: 10).
         batch_size: posts a step (released code: 2).
         lr: learning rate of the encoders (released code: 3e-5 IMNER, 1e-5 IMRE).
@@ -77,6 +80,7 @@ def mspt(
         noise: add OGM-GE's noise.
         ad_weight: weight of the distillation loss.
         ad_axis: side of the maps that is kept.
+        ad_centre: compare what the softmax reads of the maps. PAPER: off.
         memory_size: exemplars a slot.
         memory_scope: a slot is a class or a task.
         selection: how exemplars are chosen.
@@ -84,6 +88,7 @@ def mspt(
         replay_schedule: when the memory is trained on.
         memory_epochs: epochs of a memory phase; as many as ``epochs`` by default.
         memory_batch_size: exemplars a step; ``batch_size`` by default.
+        memory_lr_scale: factor on the learning rates in a memory phase.
         device: where to train.
         precision: see :class:`MultimodalStrategy`.
         evaluator: metrics and loggers; :func:`continual_evaluator` by default.
@@ -99,7 +104,9 @@ def mspt(
         )
     ]
     if distillation:
-        plugins.append(AttentionDistillationPlugin(weight=ad_weight, axis=ad_axis))
+        plugins.append(
+            AttentionDistillationPlugin(weight=ad_weight, axis=ad_axis, centre=ad_centre)
+        )
     if memory:
         plugins.append(
             PrototypeReplayPlugin(
@@ -110,6 +117,7 @@ def mspt(
                 schedule=replay_schedule,
                 epochs=memory_epochs,
                 batch_size=memory_batch_size,
+                lr_scale=memory_lr_scale,
                 seed=seed,
             )
         )

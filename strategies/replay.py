@@ -46,6 +46,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
             batch of exemplars after every batch.
         epochs: epochs of the phase ``"after"``; as many as the task has by default.
         batch_size: exemplars a step; the training batch size by default.
+        lr_scale: factor on the learning rates in the phase ``"after"``, above 0. RELEASED CODE: 1.
         seed: seed of selection and replay order.
 
     Attributes:
@@ -67,6 +68,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         schedule: ReplaySchedule = "after",
         epochs: int | None = None,
         batch_size: int | None = None,
+        lr_scale: float = 1.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -83,6 +85,8 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value is not None and value < 1:
                 wrong.append(f"{name}={value}; give 1 or more, or None for the strategy's")
+        if not 0 < lr_scale < float("inf"):
+            wrong.append(f"lr_scale={lr_scale}; give a number above 0")
         if wrong:
             raise ConfigError(wrong)
         self.size = size
@@ -92,6 +96,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         self.schedule = schedule
         self.epochs = epochs
         self.batch_size = batch_size
+        self.lr_scale = lr_scale
         self.memory = ExemplarMemory()
         self.prototypes: dict[str, Tensor] = {}
         self._samples: dict[str, Sample] = {}
@@ -126,6 +131,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
                 epochs=epochs,
                 batch_size=self.batch_size or strategy.train_mb_size,
                 source=self._replay,
+                lr_scale=self.lr_scale,
             )
 
     def exemplars(self) -> list[Sample]:

@@ -115,7 +115,13 @@ class MultimodalStrategy(SupervisedTemplate):
         return cast(ModelOutput, self.mb_output)
 
     def memory_phase(
-        self, samples: Sequence[Sample], *, epochs: int, batch_size: int, source: torch.Generator
+        self,
+        samples: Sequence[Sample],
+        *,
+        epochs: int,
+        batch_size: int,
+        source: torch.Generator,
+        lr_scale: float = 1.0,
     ) -> None:
         """Train on memory samples alone, with every plugin hearing it as phase ``"memory"``.
 
@@ -124,6 +130,7 @@ class MultimodalStrategy(SupervisedTemplate):
             epochs: passes over them.
             batch_size: exemplars a step.
             source: generator of their order.
+            lr_scale: factor on every learning rate during the phase.
         """
         if not samples:
             return
@@ -133,12 +140,17 @@ class MultimodalStrategy(SupervisedTemplate):
         self._stop_training = False
         self.phase = "memory"
         self.dataloader = self._loader(items, self._shuffled(items, batch_size, source))
+        rates = [group["lr"] for group in self.optimizer.param_groups]
         try:
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * lr_scale
             for _ in range(epochs):
                 self._before_training_epoch()
                 self.training_epoch()
                 self._after_training_epoch()
         finally:
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
             self.phase, self.dataloader = "task", previous
             self._stop_training = False
 
@@ -176,13 +188,17 @@ class MultimodalStrategy(SupervisedTemplate):
         """Encode samples in evaluation mode, in batches: (N, F) on the CPU.
 
         Training goes on as if it had not been called.
+
+        Raises:
+            TrainingError: a feature is not finite; names the posts of the batch.
         """
         training = self.network.training
         self.network.eval()
-        found = [
-            self.encode(self.network, batch.to(self.device)).features.float().cpu()
-            for batch, _ in self._loader([(s, False) for s in samples], self._in_order(samples))
-        ]
+        found = []
+        for batch, _ in self._loader([(s, False) for s in samples], self._in_order(samples)):
+            features = self.encode(self.network, batch.to(self.device)).features.float().cpu()
+            self._require_finite(features, "features are", batch)
+            found.append(features)
         self.network.train(training)
         order = torch.tensor([i for batch in self._in_order(samples) for i in batch])
         return torch.cat(found)[order.argsort()]
@@ -263,12 +279,17 @@ class MultimodalStrategy(SupervisedTemplate):
         """Keep the optimizer: Avalanche would add every parameter to its first group."""
 
     def forward(self) -> ModelOutput:
-        """Run the model; in an evaluation, once for each batch of posts."""
+        """Run the model; in an evaluation, once for each batch of posts.
+
+        Raises:
+            TrainingError: a score of an evaluation is not finite: the best of such is no answer.
+        """
         if self.is_training:
             return self.encode(self.network, self.batch)
         uids = self.batch.uids
         if uids not in self._scored:
             output = self.encode(self.network, self.batch).scores_only()
+            self._require_finite(output.logits, "scores are", self.batch)
             self._scored[uids] = (output, self.network.decode(output))
         return self._scored[uids][0]
 
@@ -278,12 +299,7 @@ class MultimodalStrategy(SupervisedTemplate):
         Raises:
             TrainingError: the loss is not finite; names the posts of the batch.
         """
-        if not bool(torch.isfinite(self.loss).all()):
-            raise TrainingError(
-                f"the loss is {float(self.loss.detach()):g} in task "
-                f"{self._experience.task_name!r} on posts {list(self.batch.uids)}; lower the "
-                "learning rate or look at these posts"
-            )
+        self._require_finite(self.loss.detach(), "loss is", self.batch)
         super().backward()
 
     # ---- inside --------------------------------------------------------------------------------
@@ -291,6 +307,15 @@ class MultimodalStrategy(SupervisedTemplate):
     @property
     def _experience(self) -> KnowledgeExperience:
         return cast(KnowledgeExperience, self.experience)
+
+    def _require_finite(self, values: Tensor, what: str, batch: MultimodalBatch) -> None:
+        finite = torch.isfinite(values)
+        if not bool(finite.all()):
+            raise TrainingError(
+                f"the {what} {float(values[~finite].flatten()[0]):g} in task "
+                f"{self._experience.task_name!r} on posts {list(batch.uids)}; lower the learning "
+                "rate or look at these posts"
+            )
 
     def _bind(self, experience: KnowledgeExperience) -> KnowledgeExperience:
         """Give the dataset this model's collate function, for loaders that Avalanche makes."""

@@ -38,12 +38,14 @@ def test_options_reach_their_plugins(kit: Any) -> None:
         noise=True,
         ad_weight=2.0,
         ad_axis="height",
+        ad_centre=False,
         memory_size=3,
         memory_scope="task",
         selection="herding",
         na_policy="grow",
         replay_schedule="mixed",
         memory_epochs=7,
+        memory_lr_scale=0.5,
         epochs=2,
         batch_size=5,
         lr=1e-3,
@@ -55,8 +57,16 @@ def test_options_reach_their_plugins(kit: Any) -> None:
     assert (modulation.alpha, modulation.target) == (0.1, "paper")
     assert (modulation.schedule, modulation.noise) == ("per-step", True)
     assert (distillation.weight, distillation.axis) == (2.0, "height")
+    assert not distillation.centre
+    default = next(
+        p
+        for p in mspt(kit.model(kit.stream("re").labels)).plugins
+        if isinstance(p, AttentionDistillationPlugin)
+    )
+    assert default.centre
     assert (replay.size, replay.scope, replay.selection) == (3, "task", "herding")
     assert (replay.na_policy, replay.schedule, replay.epochs) == ("grow", "mixed", 7)
+    assert replay.lr_scale == 0.5
     assert (strategy.train_epochs, strategy.train_mb_size) == (2, 5)
     rates = {group["role"]: group["lr"] for group in strategy.optimizer.param_groups}
     assert rates == {"encoder": 1e-3, "head": 2e-3, "key": 3e-3, "bias": 4e-3}

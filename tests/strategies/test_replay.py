@@ -230,6 +230,20 @@ def test_schedule_after(kit: Any, kind: str, epochs: int | None, passes: int) ->
             assert sorted(epoch) == stored
 
 
+def test_the_memory_phase_has_its_own_learning_rate_and_gives_it_back(kit: Any) -> None:
+    benchmark = kit.benchmark("re", 2)
+    recorder = kit.Recorder()
+    strategy = kit.strategy(
+        benchmark.labels, recorder, PrototypeReplayPlugin(size=2, lr_scale=0.1), lr=0.02
+    )
+    kit.train(strategy, benchmark)
+    rates = {phase: {r for s in recorder.steps if s.phase == phase for r in s.rates}
+             for phase in ("task", "memory")}  # fmt: skip
+    assert rates["task"] == {0.02}
+    assert rates["memory"] == {0.02 * 0.1}
+    assert {group["lr"] for group in strategy.optimizer.param_groups} == {0.02}
+
+
 class StopAtTheEnd(SupervisedPlugin):
     """Ask to stop in the last epoch of a task, when only a later loop can hear it."""
 
@@ -313,5 +327,6 @@ def test_all_wrong_options_are_reported_at_once() -> None:
             schedule="before",  # type: ignore[arg-type]
             epochs=-1,
             batch_size=0,
+            lr_scale=0.0,
         )
-    assert len(caught.value.problems) == 7
+    assert len(caught.value.problems) == 8

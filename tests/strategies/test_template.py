@@ -253,7 +253,10 @@ class PoisonedMemory(SupervisedPlugin):
 
 def test_an_interrupted_memory_phase_leaves_the_phase_behind(kit: Any) -> None:
     benchmark = kit.benchmark("re")
-    strategy = kit.strategy(benchmark.labels, PrototypeReplayPlugin(size=2), PoisonedMemory())
+    replay = PrototypeReplayPlugin(size=2, lr_scale=0.1)
+    strategy = kit.strategy(benchmark.labels, replay, PoisonedMemory())
+    before = [group["lr"] for group in strategy.optimizer.param_groups]
     with pytest.raises(KeyboardInterrupt):
         kit.train(strategy, benchmark)
     assert strategy.phase == "task"
+    assert [group["lr"] for group in strategy.optimizer.param_groups] == before
