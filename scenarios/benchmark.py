@@ -9,6 +9,7 @@ from avalanche.benchmarks import CLScenario, EagerCLStream
 from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
 from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute, make_avalanche_dataset
 
+from mkgc_cl.data.sample_checks import check_sample
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, Task, TaskStream
 from mkgc_cl.errors import DataError
 
@@ -124,8 +125,9 @@ def make_benchmark(stream: TaskStream) -> KnowledgeBenchmark:
 
     Raises:
         DataError: a task without training samples, two tasks of one name, a training uid used
-            twice with the same labels, a uid that stands for two different posts, or a class that
-            no task or more than one task brings.
+            twice with the same labels, a uid that stands for two different posts, a sample that is
+            not well formed (:func:`~mkgc_cl.data.sample_checks.check_sample`), or a class that no
+            task or more than one task brings.
     """
     return KnowledgeBenchmark(stream)
 
@@ -160,10 +162,11 @@ def check_stream(stream: TaskStream) -> None:
 
 
 def _check_posts(stream: TaskStream) -> None:
-    """Check that a uid means one post: scores of an evaluation and teacher maps are kept by uid."""
+    """Check every post, and that a uid means one: scores and teacher maps are kept by uid."""
     posts: dict[str, tuple[object, ...]] = {}
     for task in stream.tasks:
         for sample in (*task.train, *task.valid, *task.test):
+            check_sample(sample)
             spans = (sample.head, sample.tail) if isinstance(sample, RelationSample) else ()
             post = (sample.tokens, spans, sample.visual.key)
             if posts.setdefault(sample.uid, post) != post:

@@ -1,0 +1,103 @@
+"""Files of the miniature download, and ways to break them: bytes in, bytes out."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+MRE = "MRE/data/txt/"
+MNER = "MNER/data/twitter2017/"
+TRAIN = MRE + "ours_train.txt"
+NAMES = "MRE/data/ours_rel2id.json"
+SEP5 = MRE + "sep5/"
+POLM = MNER + "sep-POLM-NEW/"
+GROUNDING = MRE + "mre_train_dict.pth"
+DETECTED = "MNER/data/twitter17_detect/twitter17_img2crop.pth"
+PICTURE = "MRE/data/img_org/train/train_0.jpg"
+
+
+def swap(old: str, new: str, count: int = 1) -> Callable[[bytes], bytes]:
+    def change(data: bytes) -> bytes:
+        assert old.encode() in data
+        return data.replace(old.encode(), new.encode(), count)
+
+    return change
+
+
+def swap_bytes(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    return lambda data: data.replace(old, new, 1)
+
+
+def line(number: int, new: str) -> Callable[[bytes], bytes]:
+    """Replace a line (from 1)."""
+
+    def change(data: bytes) -> bytes:
+        lines = data.split(b"\n")
+        lines[number - 1] = new.encode()
+        return b"\n".join(lines)
+
+    return change
+
+
+def repeat_first(data: bytes) -> bytes:
+    return data + data.split(b"\n")[0] + b"\n"
+
+
+def repeat_sentence(data: bytes) -> bytes:
+    return data + data.split(b"\n\n")[0] + b"\n\n"
+
+
+def without_first(data: bytes) -> bytes:
+    return data.split(b"\n", 1)[1]
+
+
+def without_first_sentence(data: bytes) -> bytes:
+    return data.split(b"\n\n", 1)[1]
+
+
+PAYLOAD = "__import__('os').makedirs('PWNED')"
+
+
+class Payload:
+    """Runs code when a careless reader loads it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.makedirs, ("PWNED",))
+
+
+def saved(value: object) -> Callable[[bytes], bytes]:
+    """A torch file with ``value`` in place of what was there."""
+
+    def change(data: bytes) -> bytes:
+        path = Path("saved.pth")
+        torch.save(value, path)
+        return path.read_bytes()
+
+    return change
+
+
+def first_line_of(name: str) -> Callable[[bytes], bytes]:
+    """Append the first line of another file of the download."""
+    return lambda data: data + (Path("../download") / name).read_bytes().split(b"\n")[0] + b"\n"
+
+
+def only(text: bytes, *, keep: bool) -> Callable[[bytes], bytes]:
+    """Keep, or drop, the lines with ``text``."""
+    return lambda data: b"".join(x for x in data.splitlines(True) if (text in x) == keep)
+
+
+def encoded(mode: str, kind: str) -> bytes:
+    """A picture, black on the left and white on the right, in any mode."""
+    picture = Image.new("L", (40, 40))
+    picture.paste(255, (20, 0, 40, 40))
+    file = io.BytesIO()
+    (picture if mode == "L" else picture.convert("RGB").convert(mode)).save(file, kind)
+    return file.getvalue()
+
+
+JPEG = encoded("RGB", "JPEG")
