@@ -2,6 +2,7 @@
 
 from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
 from mkgc_cl.strategies.evaluation import ContinualMetrics, JsonLinesLogger, continual_evaluator
+from mkgc_cl.strategies.ewc import EWCPlugin
 from mkgc_cl.strategies.modulation import GradientModulationPlugin
 from mkgc_cl.strategies.mspt import mspt
 from mkgc_cl.strategies.replay import PrototypeReplayPlugin
@@ -11,6 +12,7 @@ from mkgc_cl.strategies.template import MultimodalStrategy
 __all__ = [
     "AttentionDistillationPlugin",
     "ContinualMetrics",
+    "EWCPlugin",
     "GradientModulationPlugin",
     "JsonLinesLogger",
     "MultimodalStrategy",

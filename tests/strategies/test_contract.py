@@ -13,6 +13,7 @@ import torch
 
 from mkgc_cl.strategies import (
     AttentionDistillationPlugin,
+    EWCPlugin,
     GradientModulationPlugin,
     PrototypeReplayPlugin,
     continual_evaluator,
@@ -30,6 +31,9 @@ ACTIVE: dict[str, Make] = {
     "replay-mixed": lambda: PrototypeReplayPlugin(size=2, schedule="mixed"),
     "replay-alternate": lambda: PrototypeReplayPlugin(size=2, schedule="alternate"),
     "replay-random": lambda: PrototypeReplayPlugin(size=2, selection="random"),
+    "ewc": lambda: EWCPlugin(weight=5.0, samples=3),
+    "ewc-separate": lambda: EWCPlugin(weight=5.0, mode="separate", samples=None),
+    "ewc-last": lambda: EWCPlugin(weight=5.0, mode="last"),
 }
 
 IDLE: dict[str, Make] = {
@@ -39,6 +43,7 @@ IDLE: dict[str, Make] = {
     "replay-after": lambda: PrototypeReplayPlugin(size=0),
     "replay-mixed": lambda: PrototypeReplayPlugin(size=0, schedule="mixed"),
     "replay-alternate": lambda: PrototypeReplayPlugin(size=0, schedule="alternate"),
+    "ewc": lambda: EWCPlugin(weight=0.0),
 }
 
 SMALL = {"per_class": 3, "na": 2}  # posts of a class and without any: two steps a task
@@ -101,7 +106,7 @@ def through_a_file(state: Any) -> Any:
 
 
 def restore(plugin: Any, state: Any, benchmark: Any) -> None:
-    if isinstance(plugin, PrototypeReplayPlugin):
+    if isinstance(plugin, PrototypeReplayPlugin | EWCPlugin):
         samples = [s for experience in benchmark.train_stream for s in experience.samples]
         plugin.load_state_dict(state, samples=samples)
     else:
@@ -168,6 +173,7 @@ def test_all_three_saved_together_go_on_as_if_never_stopped(kit: Any, kind: str)
 SUBSETS = [
     *(subset for size in range(4) for subset in combinations(ALL, size)),
     ("modulation-of-replay", "replay-after"),
+    ("ewc", "replay-after"),
 ]
 
 

@@ -1,0 +1,169 @@
+"""Elastic weight consolidation (Kirkpatrick et al., PNAS 2017) for either task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor, nn
+
+from mkgc_cl.data.samples import Sample
+from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.objectives.consolidation import diagonal_fisher, quadratic_penalty
+from mkgc_cl.seeds import generator
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+EWCMode = Literal["online", "separate", "last"]
+
+
+class EWCPlugin(SupervisedPlugin):
+    r"""Add :math:`\frac\lambda2 \sum_i F_i (\theta_i - \theta_i^*)^2` to the loss.
+
+    The Fisher information is per sample and of the true labels, in evaluation mode; Avalanche's
+    plugin of the same name squares the mean gradient of a batch, so its lambda means something else
+    with every batch size. It is taken when the next task begins, of the task before: so it sees
+    what a memory phase left, in any order of plugins, and the last task costs nothing.
+
+    Memory: ``"online"`` and ``"last"`` hold two copies of the trainable weights, ``"separate"`` two
+    for every finished task.
+
+    Args:
+        weight: lambda, at least 0 (100 as in the code of Han et al. 2020); 0 does nothing.
+        mode: ``"online"`` adds a task's Fisher to ``decay`` times the ones before and anchors at
+            the latest weights (Schwarz et al. 2018); ``"separate"`` keeps one Fisher and anchor a
+            task (Kirkpatrick et al.); ``"last"`` keeps the last task's (RELEASED CODE).
+        decay: factor on the Fisher of earlier tasks (``"online"``), in (0, 1].
+        samples: posts of a task that the Fisher is estimated on; ``None`` for all.
+        seed: seed of their choice.
+
+    Attributes:
+        penalties: the unweighted penalty of every step.
+
+    Raises:
+        ConfigError: an option is not one of the above.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 100.0,
+        mode: EWCMode = "online",
+        decay: float = 1.0,
+        samples: int | None = 256,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        wrong = []
+        if weight < 0:
+            wrong.append(f"weight={weight}; give 0 or more")
+        if mode not in ("online", "separate", "last"):
+            wrong.append(f"mode={mode!r}; choose one of ['online', 'separate', 'last']")
+        if not 0 < decay <= 1:
+            wrong.append(f"decay={decay}; give a number above 0, at most 1")
+        if samples is not None and samples < 1:
+            wrong.append(f"samples={samples}; give 1 or more, or None for all")
+        if wrong:
+            raise ConfigError(wrong)
+        self.weight = weight
+        self.mode = mode
+        self.decay = decay
+        self.samples = samples
+        self.penalties: list[float] = []
+        self._source = generator(seed, "fisher-samples")
+        self._terms: list[tuple[list[Tensor], list[Tensor]]] = []  # (anchors, importances)
+        self._previous: tuple[Sample, ...] = ()
+
+    def before_train_dataset_adaptation(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Consolidate what the task before has taught.
+
+        The earliest callback of a task: a later one would find the new task's outputs unmasked.
+        """
+        if self._previous and self.weight > 0:
+            parameters = _trainable(strategy.network)
+            fisher = diagonal_fisher(
+                _losses(strategy, self._chosen(self._previous)), list(parameters.values())
+            )
+            anchors = [parameter.detach().clone() for parameter in parameters.values()]
+            self._keep(anchors, fisher)
+        self._previous = tuple(strategy.experience.samples)
+
+    def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Add the penalty, in memory phases too."""
+        if not self._terms:
+            return
+        parameters = list(_trainable(strategy.network).values())
+        penalty = torch.stack([quadratic_penalty(parameters, *term) for term in self._terms]).sum()
+        self.penalties.append(float(penalty.detach()))
+        strategy.loss = strategy.loss + self.weight * penalty
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later tasks depend on."""
+        return {
+            "terms": [
+                {"anchors": [t.clone() for t in anchors], "importances": [t.clone() for t in f]}
+                for anchors, f in self._terms
+            ],
+            "previous": [sample.identity for sample in self._previous],
+            "penalties": list(self.penalties),
+            "source": self._source.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, samples: Iterable[Sample]) -> None:
+        """Go on from :meth:`state_dict`.
+
+        Args:
+            state: the state.
+            samples: where the posts of the task before are found: the stream's training samples.
+
+        Raises:
+            DataError: a post of the task before is not among them.
+        """
+        found = {sample.identity: sample for sample in samples}
+        missing = [name for name in state["previous"] if name not in found]
+        if missing:
+            raise DataError(
+                f"{len(missing)} posts of the task before are not in the given samples (first: "
+                f"{missing[0]}); load with the stream that was trained on"
+            )
+        self._previous = tuple(found[name] for name in state["previous"])
+        self._terms = [
+            ([t.clone() for t in term["anchors"]], [t.clone() for t in term["importances"]])
+            for term in state["terms"]
+        ]
+        self.penalties = list(state["penalties"])
+        self._source.set_state(state["source"])
+
+    def _chosen(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        if self.samples is None or self.samples >= len(samples):
+            return samples
+        rows = torch.randperm(len(samples), generator=self._source)[: self.samples]
+        return [samples[row] for row in rows.tolist()]
+
+    def _keep(self, anchors: list[Tensor], fisher: list[Tensor]) -> None:
+        if self.mode == "online" and self._terms:
+            for now, before in zip(fisher, self._terms[0][1], strict=True):
+                now.add_(before, alpha=self.decay)
+        if self.mode == "separate":
+            self._terms.append((anchors, fisher))
+        else:
+            self._terms = [(anchors, fisher)]
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _losses(strategy: MultimodalStrategy, samples: Sequence[Sample]) -> Iterator[Tensor]:
+    """Loss of each sample alone, in evaluation mode; training goes on as it was."""
+    network = strategy.network
+    training = network.training
+    network.eval()
+    try:
+        for sample in samples:
+            batch, targets = network.processor.collate([sample])
+            output = strategy.encode(network, batch.to(strategy.device))
+            yield network.loss(output, targets.to(strategy.device))
+    finally:
+        network.train(training)

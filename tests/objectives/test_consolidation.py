@@ -1,0 +1,65 @@
+"""Fisher information and penalty against closed forms."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from mkgc_cl.objectives.consolidation import diagonal_fisher, quadratic_penalty
+
+
+def softmax_regression(seed: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    source = torch.Generator().manual_seed(seed)
+    weight = torch.randn(3, 4, generator=source, dtype=torch.float64).requires_grad_()
+    x = torch.randn(rows, 4, generator=source, dtype=torch.float64)
+    return weight, x, torch.randint(3, (rows,), generator=source)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), rows=st.integers(1, 8))
+def test_fisher_of_softmax_regression_is_known(seed: int, rows: int) -> None:
+    """The gradient of sample n is (p_n - e_y) x_n^T, so F = mean of (p - e_y)^2 (x^2)^T."""
+    weight, x, y = softmax_regression(seed, rows)
+    losses = (F.cross_entropy((x[n : n + 1] @ weight.T), y[n : n + 1]) for n in range(rows))
+    (fisher,) = diagonal_fisher(losses, [weight])
+    error = (x @ weight.detach().T).softmax(dim=1) - F.one_hot(y, 3)
+    expected = torch.einsum("nc,nd->cd", error.square(), x.square()) / rows
+    assert torch.allclose(fisher, expected)
+
+
+def test_fisher_of_a_gaussian_mean_is_its_precision() -> None:
+    """With residuals of +-1, E[(d/dm (x - m)^2 / 2s^2)^2] = 1 / s^4 over unit residuals."""
+    mean = torch.zeros(1, requires_grad=True)
+    losses = ((x - mean).square().sum() / (2 * 0.5**2) for x in (1.0, -1.0, 1.0, -1.0))
+    (fisher,) = diagonal_fisher(losses, [mean])
+    assert fisher.tolist() == [16.0]
+
+
+def test_it_is_not_the_square_of_the_mean_gradient() -> None:
+    """Two samples that pull apart cancel in a batch's mean and do not cancel here."""
+    mean = torch.zeros(1, requires_grad=True)
+    batch = torch.stack([(x - mean).square().sum() / 2 for x in (1.0, -1.0)]).mean()
+    (of_batch,) = torch.autograd.grad(batch, mean)
+    assert of_batch.square().tolist() == [0.0]
+    (fisher,) = diagonal_fisher(((x - mean).square().sum() / 2 for x in (1.0, -1.0)), [mean])
+    assert fisher.tolist() == [1.0]
+
+
+def test_a_parameter_that_takes_no_part_and_no_sample_at_all() -> None:
+    used, idle = (torch.ones(2, requires_grad=True) for _ in range(2))
+    fisher = diagonal_fisher(iter([used.sum()]), [used, idle])
+    assert [f.tolist() for f in fisher] == [[1.0, 1.0], [0.0, 0.0]]
+    assert [f.tolist() for f in diagonal_fisher(iter(()), [used])] == [[0.0, 0.0]]
+
+
+def test_the_penalty_of_a_quadratic_is_the_quadratic() -> None:
+    """Of loss a (t - c)^2 / 2 with Fisher a the penalty at anchor c is the loss itself."""
+    theta = torch.tensor([2.0, -1.0], requires_grad=True)
+    anchor, fisher = torch.tensor([0.5, 1.0]), torch.tensor([4.0, 3.0])
+    penalty = quadratic_penalty([theta], [anchor], [fisher])
+    assert float(penalty.detach()) == (4 * 1.5**2 + 3 * 2.0**2) / 2
+    (gradient,) = torch.autograd.grad(penalty, theta)
+    assert gradient.tolist() == [4 * 1.5, 3 * -2.0]
