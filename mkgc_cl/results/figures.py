@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, cycle
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,24 +46,34 @@ def draw_curves(
     tasks = records[0].tasks
     with _figure(width=2.4 + 0.7 * max(len(tasks), 5)) as (figure, axes):
         places = list(range(1, len(tasks) + 1))
-        for (system, group), (color, dash, marker) in zip(
-            groups.items(), cycle(_STYLES), strict=False
-        ):
+        for number, (system, group) in enumerate(groups.items()):
+            color, dash, marker = _style(number)
             series = [record.A if measure == "A" else record.U for record in group]
             columns = list(zip(*series, strict=True))
             means = [statistics.fmean(column) for column in columns]
-            axes.plot(places, means, color=color, linestyle=dash, marker=marker, ms=5, label=system)
+            # Not clipped: the axis begins at 0, and half a marker at 0 would lie outside.
+            axes.plot(
+                places,
+                means,
+                color=color,
+                linestyle=dash,
+                marker=marker,
+                ms=5,
+                label=_verbatim(system),
+                clip_on=False,
+                zorder=3,
+            )
             if len(group) > 1:
                 spread = [statistics.stdev(column) for column in columns]
                 low = [mean - sd for mean, sd in zip(means, spread, strict=True)]
                 high = [mean + sd for mean, sd in zip(means, spread, strict=True)]
                 axes.fill_between(places, low, high, color=color, alpha=0.12, linewidth=0)
-        axes.set_xticks(places, [f"{place}\n{name}" for place, name in enumerate(tasks, 1)])
+        axes.set_xticks(places, map(_verbatim, tasks), **_slant(tasks))
         axes.set_xlabel("task learnt last")
         what = "all tasks seen" if measure == "A" else "the task just learnt"
         axes.set_ylabel(f"${measure}_k$: micro-F1 on {what} (%)")
         axes.set_ylim(bottom=0)
-        figure.suptitle(_title(records, "band: one standard deviation over"), fontsize=9)
+        figure.suptitle(_title(groups, "band: one standard deviation over"), fontsize=9)
         axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return _save(figure, Path(stem))
 
@@ -82,19 +92,27 @@ def draw_matrix(records: Sequence[CellRecord], stem: str | Path) -> tuple[Path, 
     mean = [[_mean_cell(records, row, column) for column in range(size)] for row in range(size)]
     side = 1.6 + 0.55 * max(size, 4)
     with _figure(width=side + 0.8, height=side) as (figure, axes):
-        image = axes.imshow(mean, cmap="Greys", vmin=0, vmax=100)
+        # Not imshow: the PDF would hold a bitmap, with seams along the empty half.
+        image = axes.pcolormesh(
+            mean, cmap="Greys", vmin=0, vmax=100, edgecolors="0.85", linewidth=0.5
+        )
+        axes.set_aspect("equal")
+        axes.invert_yaxis()
         for row, values in enumerate(mean):
             for column, value in enumerate(values):
                 if not math.isnan(value):
                     shade = "white" if value > 55 else "black"
                     axes.text(
-                        column, row, f"{value:.1f}", ha="center", va="center", color=shade, size=8
-                    )
-        axes.set_xticks(range(size), tasks, rotation=45 if size > 5 else 0)
-        axes.set_yticks(range(size), tasks)
+                        column + 0.5, row + 0.5, f"{value:.1f}", ha="center", va="center",
+                        color=shade, size=8,
+                    )  # fmt: skip
+        middles = [place + 0.5 for place in range(size)]
+        axes.set_xticks(middles, map(_verbatim, tasks), **_slant(tasks))
+        axes.set_yticks(middles, map(_verbatim, tasks))
         axes.set_xlabel("evaluated on")
         axes.set_ylabel("after training on")
-        figure.suptitle(f"{records[0].system}: {_title(records, 'mean over')}", fontsize=9)
+        system = _verbatim(records[0].system)
+        figure.suptitle(f"{system}: {_title(groups, 'mean over')}", fontsize=9)
         figure.colorbar(image, ax=axes, label="micro-F1 (%)", shrink=0.8)
         return _save(figure, Path(stem))
 
@@ -133,24 +151,23 @@ def draw_gamma(
         raise DataError("no contribution ratio was recorded; nothing to draw")
     width = smooth or max(1, max(map(len, kept.values())) // 50)
     with _figure(width=7.0, height=3.4) as (figure, axes):
-        for (name, points), (color, dash, _) in zip(kept.items(), cycle(_STYLES), strict=False):
+        for series, (name, points) in enumerate(kept.items()):
             if not points:
                 continue
+            color, dash, _ = _style(series)
             steps, values = zip(*points, strict=True)
             if width > 1:
                 axes.plot(steps, values, color=color, alpha=0.18, linewidth=0.6)
-            axes.plot(steps, _running_mean(values, width), color=color, linestyle=dash, label=name)
+            smoothed, label = _running_mean(values, width), _verbatim(name)
+            axes.plot(steps, smoothed, color=color, linestyle=dash, label=label)
         axes.axhline(1.0, color="0.4", linewidth=0.8)
-        for number, step in enumerate(boundaries):
+        above = {"va": "bottom", "fontsize": 7, "color": "0.35"}
+        if boundaries:  # the word once: short tasks leave room for their number only
+            axes.text(0.0, 1.01, "task", transform=axes.transAxes, ha="right", **above)
+        for number, step in enumerate(boundaries, 1):
             axes.axvline(step, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)))
-            axes.annotate(
-                f" task {number + 1}",
-                (step, 1.0),
-                xycoords=("data", "axes fraction"),
-                va="top",
-                fontsize=7,
-                color="0.35",
-            )
+            place = axes.get_xaxis_transform()
+            axes.text(step, 1.01, str(number), transform=place, ha="center", **above)
         axes.set_yscale("log")
         # Not powers of ten: ratios mostly lie so close to 1 that one or none would be in sight.
         low, high = axes.get_ylim()
@@ -159,8 +176,8 @@ def draw_gamma(
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("training step")
         axes.set_ylabel(r"contribution ratio $\gamma^t_n$ (text / vision)")
-        figure.suptitle(title, fontsize=9)
-        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.suptitle(_verbatim(title), fontsize=9)
+        figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=len(kept))
         return _save(figure, Path(stem))
 
 
@@ -181,8 +198,10 @@ def _save(figure: Any, stem: Path) -> tuple[Path, Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     # Not with_suffix: a stem such as "A-0.1" has no suffix to lose.
     png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
-    figure.savefig(png, dpi=150, metadata={"Software": None})
-    figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    # Tight: the constrained layout cuts labels off beside axes of a fixed aspect.
+    figure.savefig(png, dpi=150, bbox_inches="tight", metadata={"Software": None})
+    nameless = {"CreationDate": None, "Producer": None, "Creator": None}
+    figure.savefig(pdf, bbox_inches="tight", metadata=nameless)
     return png, pdf
 
 
@@ -195,10 +214,35 @@ def _by_system(records: Sequence[CellRecord]) -> dict[str, list[CellRecord]]:
     return groups
 
 
-def _title(records: Sequence[CellRecord], spread: str) -> str:
-    number = len({record.seed for record in records})
-    seeds = f"{spread} {number} seeds" if number > 1 else f"seed {records[0].seed}"
-    return f"{records[0].scenario}, {records[0].order}, {seeds}"
+def _style(number: int) -> tuple[str, Any, str]:
+    """Return colour, dash and marker of a line: all differ up to 7 lines, no two equal up to 49."""
+    size = len(_STYLES)
+    color, _, _ = _STYLES[number % size]
+    _, dash, marker = _STYLES[(number + number // size) % size]
+    return color, dash, marker
+
+
+def _verbatim(text: str) -> str:
+    """Keep ``$`` from beginning a formula."""
+    return text.replace("$", r"\$")
+
+
+def _slant(names: Sequence[str]) -> dict[str, Any]:
+    """Return how names stand below an axis: turned where they would run into one another."""
+    if max(map(len, names)) <= 6:
+        return {}
+    return {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+
+
+def _title(groups: Mapping[str, Sequence[CellRecord]], spread: str) -> str:
+    records = [record for group in groups.values() for record in group]
+    seeds = sorted({record.seed for record in records})
+    sizes = sorted({len(group) for group in groups.values()})
+    if sizes[-1] > 1:
+        said = f"{spread} {' to '.join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))} seeds"
+    else:
+        said = f"seed {seeds[0]}" if len(seeds) == 1 else "one seed a system"
+    return _verbatim(f"{records[0].scenario}, {records[0].order}, {said}")
 
 
 def _mean_cell(records: Sequence[CellRecord], row: int, column: int) -> float:

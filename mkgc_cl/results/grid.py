@@ -6,7 +6,7 @@ Under the folder of a grid::
     cells/<key>.traces.json   its series over training steps
     failed/<key>.json         a cell that failed: what it was and the traceback
     results.json              {"cells": [...]}: records of all finished cells, of this call and of
-                              earlier ones, by scenario, order, seed and system
+                              earlier ones, by scenario, order, system and seed
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +72,9 @@ class Cell:
     def setting(self) -> str:
         """Name of a folder for this cell and all that differ from it in system or seed only."""
         shared = {k: v for k, v in self.identity.items() if k not in ("system", "seed")}
-        return f"{self.order}-{_digest(shared)[:8]}"
+        # Orders of relations are many words with slashes; the digest tells them apart.
+        order = re.sub(r"[^A-Za-z0-9]+", "-", self.order).strip("-")[:40].rstrip("-")
+        return f"{order}-{_digest(shared)[:8]}"
 
     @property
     def name(self) -> str:
@@ -148,7 +151,7 @@ def run_grid(
 
 
 def finished_records(out: str | Path) -> tuple[CellRecord, ...]:
-    """Return every finished cell of a grid's folder, by scenario, order, seed and system.
+    """Return every finished cell of a grid's folder, by scenario, order, system and seed.
 
     A file that cannot be read is left out, with a warning: the cell runs again when it is asked
     for.
@@ -161,7 +164,7 @@ def finished_records(out: str | Path) -> tuple[CellRecord, ...]:
             found.append(_read_record(path, path.with_name(path.stem + TRACES)))
         except (OSError, ValueError) as error:
             logger.warning("%s is left out of the results: %s", path, error)
-    return tuple(sorted(found, key=lambda r: (r.scenario, r.order, r.seed, r.system)))
+    return tuple(sorted(found, key=lambda r: (r.scenario, r.order, r.system, r.seed)))
 
 
 def load_cell(out: str | Path, cell: Cell) -> CellRecord | None:

@@ -270,7 +270,11 @@ def _caption(
 
 
 def _wrapped(paragraphs: Sequence[str]) -> list[str]:
-    return [line for text in paragraphs for line in textwrap.wrap(text, width=88)]
+    return [
+        line
+        for text in paragraphs
+        for line in textwrap.wrap(text, width=88, break_on_hyphens=False)
+    ]
 
 
 def _listed(values: Sequence[int]) -> str:
@@ -292,6 +296,8 @@ def _tex_stat(stat: Stat) -> str:
 
 
 def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\~{}", "^": r"\^{}"}
-    special |= {char: "\\" + char for char in "&%$#_{}"}
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$"}
+    # Braces: at the start of a row "[" would be an option of the row's end before it.
+    special |= {"[": "{[}"} | {char: "\\" + char for char in "&%$#_{}"}
     return "".join(special.get(char, char) for char in text)

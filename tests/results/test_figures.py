@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -45,6 +46,32 @@ def test_curves(make_record, tmp_path: Path, drawn: list) -> None:
     heights = band.get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == pytest.approx((68 - math.sqrt(7), 84.0))
     assert "(%)" in axes.get_ylabel()
+    assert drawn[0].get_suptitle().endswith("band: one standard deviation over 1 to 3 seeds")
+
+
+def test_as_many_systems_as_the_paper_has_are_told_apart(
+    make_record, tmp_path: Path, drawn: list
+) -> None:
+    records = [make_record(f"M-[{number}] & $x_1$", number % 2) for number in range(14)]
+    figures.draw_curves(records, tmp_path / "A")
+    (axes,) = drawn[0].axes
+    looks = {(line.get_color(), str(line._dash_pattern), line.get_marker()) for line in axes.lines}
+    assert len(looks) == 14
+    legend = axes.get_legend().get_texts()
+    assert legend[3].get_text() == r"M-[3] & \$x_1\$"  # as matplotlib wants a plain dollar
+    assert drawn[0].get_suptitle().endswith("one seed a system")
+
+
+def test_long_names_of_tasks_do_not_run_into_one_another(
+    make_record, tmp_path: Path, drawn: list
+) -> None:
+    names = ("person", "organisation", "miscellaneous", "creative-work")
+    rows = [[50] * k for k in range(1, 5)]
+    record = dataclasses.replace(make_record(rows=rows), tasks=names)
+    figures.draw_matrix([record], tmp_path / "matrix")
+    labels = drawn[0].axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == list(names)
+    assert {label.get_rotation() for label in labels} == {30.0}
 
 
 def test_matrix(make_record, tmp_path: Path, drawn: list) -> None:
@@ -63,7 +90,7 @@ def test_gamma(tmp_path: Path, drawn: list) -> None:
     axes = drawn[0].axes[0]
     assert axes.get_yscale() == "log"
     assert list(axes.lines[0].get_xdata()) == [0, 1, 3]
-    assert [text.get_text() for text in axes.texts] == [" task 1", " task 2"]
+    assert [text.get_text() for text in axes.texts] == ["task", "1", "2"]
     with pytest.raises(DataError, match="nothing to draw"):
         figures.draw_gamma({"with": []}, tmp_path / "g")
 

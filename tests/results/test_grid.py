@@ -42,14 +42,14 @@ def test_every_cell_runs_once_and_the_results_are_sorted(make_record, tmp_path: 
     order = [("b", 0), ("a", 0), ("b", 1), ("a", 1)]
     assert runner.ran == order
     assert result.exit_code == 0
-    by_seed = [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
-    assert [(r.system, r.seed) for r in result.records] == by_seed
+    by_system = [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert [(r.system, r.seed) for r in result.records] == by_system
     data = json.loads((tmp_path / "results.json").read_text())
-    assert [(c["system"], c["seed"]) for c in data["cells"]] == by_seed
+    assert [(c["system"], c["seed"]) for c in data["cells"]] == by_system
     again = run_grid(CELLS, runner, out=tmp_path, quiet=True)
     assert runner.ran == order
     assert again == result
-    assert again.records[2].traces == {"gamma": [1.0, 2.5]}
+    assert again.records[1].traces == {"gamma": [1.0, 2.5]}
     assert [r.A for r in read_results(tmp_path / "results.json")] == [r.A for r in result.records]
 
 
@@ -91,12 +91,21 @@ def test_a_setting_is_all_but_system_and_seed() -> None:
     assert other.setting != CELLS[0].setting
 
 
+def test_a_setting_of_any_order_is_the_name_of_one_folder(tmp_path: Path) -> None:
+    relations = ("/per/per/peer", "/per/org/member_of", "/loc/loc/contain", "../..")
+    one, two = (Cell("b", "demo-re", "-".join(o), 0) for o in (relations, relations[::-1]))
+    assert one.setting != two.setting
+    for cell in (one, two):
+        assert (tmp_path / cell.setting).resolve().parent == tmp_path.resolve()
+        assert len(cell.setting) < 50
+
+
 def test_a_failed_cell_is_recorded_and_the_rest_goes_on(
     make_record, tmp_path: Path, caplog
 ) -> None:
     result = run_grid(CELLS, Runner(make_record, [("a", 0)]), out=tmp_path, quiet=True)
     assert result.exit_code == 1
-    assert [(r.system, r.seed) for r in result.records] == [("b", 0), ("a", 1), ("b", 1)]
+    assert [(r.system, r.seed) for r in result.records] == [("a", 1), ("b", 0), ("b", 1)]
     (failure,) = result.failures
     assert failure.cell == CELLS[1]
     assert failure.error == "ValueError: the loss is not finite"

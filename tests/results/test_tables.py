@@ -82,6 +82,17 @@ def test_latex(table: Table) -> None:
     ]
 
 
+def test_latex_prints_every_name_as_it_is(make_record) -> None:
+    records = [make_record(name) for name in ("[R & D]_1", r"50 % \x{$#}", "a~b^c<d>|e")]
+    lines = build_table(records, remarks=["100 % of my_images"]).latex().splitlines()
+    assert r"100 \% of my\_images" in lines[2]
+    assert [line.partition(" & 80.0")[0].partition(r" & \text")[0] for line in lines[7:10]] == [
+        r"{[}R \& D]\_1",
+        r"50 \% \textbackslash{}x\{\$\#\}",
+        r"a\textasciitilde{}b\textasciicircum{}c\textless{}d\textgreater{}\textbar{}e",
+    ]
+
+
 def test_csv(table: Table) -> None:
     rows = list(csv.DictReader(io.StringIO(table.csv())))
     assert rows[0] == {
