@@ -6,6 +6,7 @@
     python experiments/ablation.py --seeds 0 --epochs 2 method.alpha=0.1
 
 Runs that are finished are kept and not made again: the same command goes on where it was stopped.
+One setting has one folder, <out>/<name>/<order>-<digest>: other seeds and systems join its tables.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ FLAGS = {
     "data": "stream.data",
     "order": "stream.order",
     "missing_images": "stream.missing_images",
+    "split": "stream.split",
     "seeds": "seeds",
     "systems": "systems",
     "epochs": "training.epochs",
@@ -136,7 +138,8 @@ def run_cell(
     def step(done: int, tasks: int, latest: float) -> None:
         progress(done / tasks, f"task {done} of {tasks}, A {100 * latest:.1f} %")
 
-    result = run_stream(strategy, benchmark, progress=step)
+    split = settings.stream.split
+    result = run_stream(strategy, benchmark, split=split, progress=step)
     return CellRecord.from_matrix(
         result.matrix,
         system=cell.system,
@@ -154,6 +157,7 @@ def run_cell(
             "stream": stream.provenance,
         },
         traces=result.traces,
+        stream=split,
     )
 
 
@@ -224,6 +228,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", metavar="FOLDER", help=text("data"))
     parser.add_argument("--order", metavar="A-B-C", type=_dashed, help=text("order"))
     parser.add_argument("--missing-images", choices=("error", "blank"), help=text("missing_images"))
+    parser.add_argument("--split", choices=("test", "valid"), help=text("split"))
     parser.add_argument("--seeds", nargs="+", metavar="N", help=text("seeds"))
     parser.add_argument("--systems", nargs="+", metavar="S", help=f"of: {', '.join(SYSTEMS)}")
     parser.add_argument("--epochs", type=int, help=text("epochs"))

@@ -32,8 +32,9 @@ def write_setup(
 
 def write_report(out: Path, settings: Settings, records: Sequence[CellRecord]) -> str:
     """Write tables and figures of all finished cells and return the main table as text."""
-    place = {system: number for number, system in enumerate(SYSTEMS)}
-    records = sorted(records, key=lambda record: place[record.system])
+    place: dict[str, int] = {system: number for number, system in enumerate(SYSTEMS)}
+    # A system this version does not know comes last: another version may have added its cells.
+    records = sorted(records, key=lambda record: place.get(record.system, len(place)))
     rows, notes = paper_rows(settings, [record.system for record in records])
     remarks = list(conditions(settings, records))
     table = build_table(records, paper=rows, remarks=remarks, notes=notes)
@@ -53,7 +54,10 @@ def write_report(out: Path, settings: Settings, records: Sequence[CellRecord]) -
 def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[str]:
     """Words for the caption: what a reader must know before comparing."""
     words = [f"encoders {settings.model.text} + {settings.model.vision}"]
+    words.append(f"interaction in the top {settings.model.interaction_layers}")
     words.append(f"{settings.training.epochs} epochs a task")
+    if settings.stream.split == "valid":
+        words.append("VALIDATION POSTS")
     words.append("; ".join(dict.fromkeys(image_words(record.provenance) for record in records)))
     if settings.stream.scenario == "demo":
         words.append("DEMONSTRATION DATA, not a result on the paper's benchmark")
@@ -80,6 +84,8 @@ def paper_rows(
     tables = yaml.safe_load(PAPER_TABLES.read_text(encoding="utf-8"))
     rows: dict[str, list[float | None]] = {}
     notes: tuple[str, ...] = ()
+    if settings.stream.split != "test":
+        return rows, notes
     for table in tables.values():  # Table 3 comes last and replaces what Table 2 says of its rows
         if (table["scenario"], table["order"]) != (settings.scenario, settings.order):
             continue

@@ -60,6 +60,9 @@ class StreamSettings:
     missing_images: Literal["error", "blank"] = setting(
         "error", help="what to do where an image file is not there"
     )
+    split: Literal["test", "valid"] = setting(
+        "test", help="posts to measure on; choose settings on valid"
+    )
     seed: int = setting(0, help="seed of the demonstration's posts, the same for every run")
     train_per_task: int = setting(240, help="demo: training posts of a task", minimum=1)
     test_size: int = setting(220, help="demo: test posts of the stream", minimum=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.metrics.matrix import ResultMatrix
@@ -38,6 +39,7 @@ def run_stream(
     strategy: MultimodalStrategy,
     benchmark: KnowledgeBenchmark,
     *,
+    split: Literal["test", "valid"] = "test",
     progress: Progress | None = None,
 ) -> StreamResult:
     """Train on every task in order and evaluate all seen tasks after each.
@@ -46,6 +48,7 @@ def run_stream(
         strategy: a fresh strategy whose evaluator has
             :class:`~mkgc_cl.strategies.ContinualMetrics`.
         benchmark: the stream.
+        split: the posts to evaluate on; settings are chosen on ``"valid"``.
         progress: called after each task with tasks done, tasks in all and the last A_k.
 
     Raises:
@@ -53,17 +56,18 @@ def run_stream(
     """
     started = time.perf_counter()
     tasks = len(benchmark.train_stream)
+    measured = benchmark.test_stream if split == "test" else benchmark.valid_stream
     matrix: ResultMatrix | None = None
     for index, experience in enumerate(benchmark.train_stream):
         strategy.train(experience)
-        strategy.eval(benchmark.test_stream[: index + 1])
+        strategy.eval(measured[: index + 1])
         matrix = result_matrix(strategy)
         if matrix is None:
             raise ConfigError(
                 ["the strategy's evaluator measures nothing; build it with continual_evaluator()"]
             )
         if progress is not None:
-            progress(index + 1, tasks, matrix.average_f1("test")[-1])
+            progress(index + 1, tasks, matrix.average_f1(split)[-1])
     if matrix is None:
         raise ConfigError(["the benchmark has no task to train on"])
     return StreamResult(matrix, time.perf_counter() - started, _traces(strategy))

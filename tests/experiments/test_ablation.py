@@ -67,7 +67,8 @@ def test_it_prints_the_table_beside_the_papers_and_writes_everything(
     ]
     assert lines[start + 1].split() == ["(paper)", "76.9", "71.1", "54.6", "41.9", "61.1"]
     caption = " ".join(lines[:start])
-    assert "n = 2, seeds 0 1, encoders minilm + vit-384, 3 epochs a task, images blank" in caption
+    assert "n = 2, seeds 0 1, encoders minilm + vit-384, interaction in the top 2, " in caption
+    assert "3 epochs a task, images blank" in caption
     assert "is inferred" in " ".join(lines[start + 10 :])
     (out,) = (tmp_path / "ablation-imner").iterdir()
     assert out.name.startswith("PER-LOC-ORG-MISC-")
@@ -120,6 +121,22 @@ def test_later_seeds_and_systems_join_the_table_and_another_order_has_its_own(
         for name in folders
     ]
     assert [len(found) for found in cells] == [3, 1]
+
+
+def test_cells_of_a_system_another_version_added_come_last(
+    ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """The folder may be shared with a checkout that knows more systems."""
+    common = ["--seeds", "0", "--out", str(tmp_path), "--quiet"]
+    ablation.main([*common, "--systems", "full,fine-tuning"])
+    capsys.readouterr()
+    known = {name: parts for name, parts in report.SYSTEMS.items() if name != "full"}
+    monkeypatch.setattr(report, "SYSTEMS", known)
+    assert ablation.main([*common, "--systems", "fine-tuning"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed if line[:3] in ("ful", "fin")] == [
+        "fine-tuning", "full"
+    ]  # fmt: skip
 
 
 def test_a_record_names_the_source_that_was_loaded_not_what_is_there_when_it_ends(
@@ -197,6 +214,7 @@ def test_help_and_mistakes_import_nothing_heavy(experiments: Path, argv: list[st
 @pytest.mark.slow
 def test_a_small_demonstration_runs_for_real(ablation: ModuleType, tmp_path: Path, capsys) -> None:
     argv = ["--seeds", "0", "--systems", "w/o GM,full", "--epochs", "1", "--out", str(tmp_path)]
+    argv += ["--split", "valid"]
     small = [
         "stream.train_per_task=24",
         "stream.test_size=40",
@@ -205,7 +223,10 @@ def test_a_small_demonstration_runs_for_real(ablation: ModuleType, tmp_path: Pat
         "--quiet",
     ]
     assert ablation.main([*argv, *small]) == 0
-    assert "DEMONSTRATION DATA" in " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "interaction in the top 3" in printed
+    assert "VALIDATION POSTS" in printed
+    assert "DEMONSTRATION DATA" in printed
     (out,) = (tmp_path / "small").iterdir()
     cells = json.loads((out / "results.json").read_text())["cells"]
     assert {cell["system"] for cell in cells} == {"w/o GM", "full"}
@@ -213,4 +234,5 @@ def test_a_small_demonstration_runs_for_real(ablation: ModuleType, tmp_path: Pat
         assert len(cell["A"]) == len(cell["U"]) == len(cell["tasks"]) == 5
         assert cell["provenance"]["stream"]["demonstration"] is True
         assert cell["peak_memory_mb"] > 0
+        assert set(cell["counts"]["streams"]) == {"valid"}
     assert (out / "figures" / "gamma.png").exists()

@@ -105,6 +105,14 @@ def test_run_stream(kit: Any, kind: str) -> None:
     assert len(traces["distillation_loss"]) == steps - own
 
 
+def test_run_stream_on_the_validation_posts(kit: Any) -> None:
+    benchmark = kit.benchmark("re", 2)
+    strategy = mspt(kit.model(benchmark.labels), epochs=1, batch_size=4, lr=1e-2)
+    result = run_stream(strategy, benchmark, split="valid")
+    assert result.matrix.streams == ("valid",)
+    result.matrix.require_complete("valid")
+
+
 def test_run_stream_wants_an_evaluator_that_measures(kit: Any) -> None:
     benchmark = kit.benchmark("re", 1)
     with pytest.raises(ConfigError, match="continual_evaluator"):
