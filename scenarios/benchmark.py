@@ -166,7 +166,7 @@ def _check_posts(stream: TaskStream) -> None:
     posts: dict[str, tuple[object, ...]] = {}
     for task in stream.tasks:
         for sample in (*task.train, *task.valid, *task.test):
-            check_sample(sample)
+            check_sample(sample, stream.labels)
             spans = (sample.head, sample.tail) if isinstance(sample, RelationSample) else ()
             post = (sample.tokens, spans, sample.visual.key)
             if posts.setdefault(sample.uid, post) != post:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mkgc_cl.data.locate import MNER_SPLITS, check_split
 from mkgc_cl.data.mre import is_file_name
+from mkgc_cl.data.sample_checks import continues
 from mkgc_cl.data.samples import TaggingSample
 from mkgc_cl.data.textfile import Report, TextFile, raise_first, read_text, shown
 from mkgc_cl.errors import DataError
@@ -148,7 +149,7 @@ class _Scan:
             )
         elif tag[0] == "I":
             before = self._tags[-1] if self._tags else "the start of the sentence"
-            if before[2:] != tag[2:] or before[0] not in "BI":
+            if not continues(tag, before):
                 self._problem(
                     f"expected {tag} to follow B-{tag[2:]} or {tag}, found it after {before}; "
                     f"an entity starts with B-{tag[2:]}",

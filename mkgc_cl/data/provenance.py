@@ -58,17 +58,18 @@ def provenance(
 
 
 def content_fingerprint(stream: TaskStream) -> str:
-    """Return a short sha256 over all that a stream shows: words, labels and bytes of the pictures.
+    """Return a short sha256 over all that a stream shows: words, labels, classes and pictures.
 
-    Reads each picture file once, which takes seconds where there are thousands; where the files lie
-    makes no difference.
+    Of pictures it takes the bytes: each file is read once, which takes seconds where there are
+    thousands. Where the files lie makes no difference.
 
     Raises:
         ImageError: a file cannot be read.
     """
     pictures: dict[str, str] = {}
-    lines = []
+    lines = [repr(stream.labels)]
     for task in stream.tasks:
+        lines.append(repr(task.classes))
         for split in ("train", "valid", "test"):
             lines.append(f"{task.name} {split}")
             for sample in getattr(task, split):

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from mkgc_cl.data.samples import RelationSample, Sample, TaggingSample
+from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, TaggingSample
 from mkgc_cl.errors import DataError
 
 
-def check_sample(sample: Sample) -> None:
-    """Check one sample; the readers check more, with the line of the file.
+def check_sample(sample: Sample, labels: LabelSpace) -> None:
+    """Check one sample against its stream; the readers check more, with the line of the file.
 
     Raises:
-        DataError: no words, a span that is empty or outside the words, another number of tags than
-            of words, or an inside tag that continues nothing.
+        DataError: no words, a label the stream lacks, a span that is empty or outside the words,
+            another number of tags than of words, or an inside tag that continues nothing.
     """
     if not sample.tokens:
+        raise DataError("expected at least one word, found none; drop it", sample=sample.uid)
+    named = (sample.relation,) if isinstance(sample, RelationSample) else sample.tags
+    unknown = [name for name in named if name not in labels.outputs]
+    if unknown:
         raise DataError(
-            "expected at least one word, found none; drop the sample", sample=sample.uid
+            f"label {unknown[0]!r} is not one of the stream's {list(labels.outputs)}; correct it, "
+            "or add its class to the label space and to a task",
+            sample=sample.uid,
         )
     if isinstance(sample, RelationSample):
         _check_spans(sample)
     else:
         _check_tags(sample)
+
+
+def continues(tag: str, before: str) -> bool:
+    """Whether the inside tag ``tag`` may stand after ``before``.
+
+    >>> continues("I-PER", "B-PER"), continues("I-PER", "I-LOC"), continues("I-PER", "O")
+    (True, False, False)
+    """
+    return before[:2] in ("B-", "I-") and before[2:] == tag[2:]
 
 
 def _check_spans(sample: RelationSample) -> None:
@@ -42,9 +57,9 @@ def _check_tags(sample: TaggingSample) -> None:
         )
     before = "O"
     for word, tag in zip(sample.tokens, sample.tags, strict=True):
-        if tag.startswith("I-") and before[2:] != tag[2:]:
+        if tag.startswith("I-") and not continues(tag, before):
             raise DataError(
-                f"expected {tag} of {word!r} to follow B-{tag[2:]} or I-{tag[2:]}, found it after "
+                f"expected {tag} of {word!r} to follow B-{tag[2:]} or {tag}, found it after "
                 f"{before}; an entity starts with B-{tag[2:]}",
                 sample=sample.uid,
             )

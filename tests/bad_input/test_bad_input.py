@@ -8,21 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bad_input.acts import (
-    Act,
-    changed,
-    empty_experience,
-    first,
-    load_exemplars,
-    relations,
-    score_after,
-    settings,
-    show,
-    tags,
-    task_with,
-    train,
-)
-from bad_input.breaking import (
+from broken_files import (
     DETECTED,
     GROUNDING,
     JPEG,
@@ -45,6 +31,20 @@ from bad_input.breaking import (
     swap_bytes,
     without_first,
     without_first_sentence,
+)
+from user_acts import (
+    Act,
+    changed,
+    empty_experience,
+    first,
+    load_exemplars,
+    relations,
+    score_after,
+    settings,
+    show,
+    tags,
+    task_with,
+    train,
 )
 
 from mkgc_cl.data.mre import read_mre
@@ -279,7 +279,7 @@ CASES = [
             "own orphan I-",
             changed(first(tags=("O", "I-PER", "O")), tags),
             "sample mner/train/0: ",
-            "I-PER of 'Lee' to follow B-PER",
+            "I-PER of 'Lee' to follow B-PER or I-PER",
             "found it after O",
             "starts with B-PER",
         ),

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bad_input.acts import model_of, relations, show, tags, task_with
-from bad_input.breaking import MNER, PICTURE, SEP5, TRAIN, encoded
+from broken_files import MNER, PICTURE, SEP5, TRAIN, encoded
+from user_acts import model_of, relations, show, tags, task_with
 
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies import PrototypeReplayPlugin, mspt
@@ -19,23 +19,24 @@ def line_ends(name: str, end: bytes) -> Callable[[Path], Pair]:
     def act(root: Path) -> Pair:
         before = relations(root).tasks, tags(root).tasks
         path = root / name
-        path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", end))
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"\r\n", b"\n").replace(b"\n", end))
+        assert path.read_bytes() != data
         return (relations(root).tasks, tags(root).tasks), before
 
     return act
 
 
 def mode(name: str, kind: str) -> Callable[[Path], Pair]:
-    """A picture in another mode shows the same pixels as in RGB."""
+    """A picture in any mode is black on the left and white on the right."""
 
     def act(root: Path) -> Pair:
         path = root / PICTURE
         path.parent.mkdir(parents=True)
-        shown = []
-        for which in (name, "RGB"):
-            path.write_bytes(encoded(which, kind))
-            shown.append(show(root).tolist())
-        return shown[0], shown[1]
+        path.write_bytes(encoded(name, kind))
+        pixels = show(root)  # (1, 3, S, S)
+        ends = [pixels[..., column].unique().tolist() for column in (0, -1)]
+        return ends, [[0], [255]]
 
     return act
 
@@ -69,9 +70,13 @@ def no_memory(root: Path) -> Pair:
 FINE: dict[str, Callable[[Path], Pair]] = {
     **{
         f"{Path(name).name} with {word}": line_ends(name, end)
-        for name in (TRAIN, MNER + "train.txt", SEP5 + "ours_train_0.txt")
-        for word, end in (("LF", b"\n"), ("CRLF", b"\r\n"))
+        for name, word, end in (
+            (TRAIN, "LF", b"\n"),
+            (SEP5 + "ours_train_0.txt", "LF", b"\n"),
+            (MNER + "train.txt", "CRLF", b"\r\n"),
+        )
     },
+    "RGB PNG": mode("RGB", "PNG"),
     "grey PNG": mode("L", "PNG"),
     "PNG with opacity": mode("RGBA", "PNG"),
     "PNG with palette": mode("P", "PNG"),

@@ -52,6 +52,9 @@ def with_sample(made: TaskStream, **changes: object) -> TaskStream:
         lambda s: with_sample(s, relation="None"),
         lambda s: replace(s, tasks=(replace(s.tasks[0], test=()),)),
         lambda s: replace(s, tasks=(replace(s.tasks[0], name="T2"),)),
+        lambda s: replace(s, tasks=(replace(s.tasks[0], classes=()),)),
+        lambda s: replace(s, labels=LabelSpace("re", ("peer", "x"), na="None")),
+        lambda s: replace(s, labels=LabelSpace("re", ("peer",), na="other")),
     ],
 )
 def test_every_word_label_and_split_counts(change: Callable[[TaskStream], TaskStream]) -> None:

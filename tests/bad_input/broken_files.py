@@ -92,11 +92,17 @@ def only(text: bytes, *, keep: bool) -> Callable[[bytes], bytes]:
 
 
 def encoded(mode: str, kind: str) -> bytes:
-    """A picture, black on the left and white on the right, in any mode."""
+    """A picture, black on the left and white on the right, in any mode.
+
+    With opacity it is black all over and the right half is transparent.
+    """
     picture = Image.new("L", (40, 40))
     picture.paste(255, (20, 0, 40, 40))
+    if mode == "RGBA":
+        black = Image.new("L", (40, 40))
+        picture = Image.merge("RGBA", (black, black, black, Image.eval(picture, lambda x: 255 - x)))
     file = io.BytesIO()
-    (picture if mode == "L" else picture.convert("RGB").convert(mode)).save(file, kind)
+    picture.convert("RGB" if mode == "P" else mode).convert(mode).save(file, kind)
     return file.getvalue()
 
 
