@@ -31,8 +31,8 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         weight: the paper's lambda, at least 0 (released code: 1 IMRE, 0.1 IMNER); 0 does nothing.
         axis: the side of the maps that is kept, see
             :func:`~mkgc_cl.objectives.distillation.reduce_map`.
-        centre: close the way out of eq. (13), likewise there; needs the axis ``"width"``.
-            PAPER: off.
+        centre: compare what the softmax reads of the maps, likewise there; needs the axis
+            ``"width"``. PAPER: off.
         normalise_rows: RELEASED CODE: its normalisation, under which the gradient is zero.
 
     Attributes:
@@ -48,14 +48,19 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         *,
         weight: float = 0.1,
         axis: Axis = "width",
-        centre: bool = False,
+        centre: bool = True,
         normalise_rows: bool = False,
     ) -> None:
         super().__init__()
-        if weight < 0 or axis not in ("width", "height"):
+        if not 0 <= weight < float("inf") or axis not in ("width", "height"):
             raise ConfigError([f"weight={weight}, axis={axis!r}; give 0 or more, width or height"])
         if centre and axis == "height":
-            raise ConfigError(["centre=True goes with axis='width' only: a centred row sums to 0"])
+            raise ConfigError(
+                [
+                    "axis='height' cannot be centred, a centred row sums to 0; take axis='width', "
+                    "or centre=False (ad_centre in mspt and in the experiments)"
+                ]
+            )
         self.weight = weight
         self.axis = axis
         self.centre = centre

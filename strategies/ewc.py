@@ -26,6 +26,9 @@ class EWCPlugin(SupervisedPlugin):
     with every batch size. It is taken when the next task begins, of the task before: so it sees
     what a memory phase left, in any order of plugins, and the last task costs nothing.
 
+    Beside :class:`GradientModulationPlugin` the penalty is slowed with the modality it holds, as is
+    the step that it works against.
+
     Memory: ``"online"`` and ``"last"`` hold two copies of the trainable weights, ``"separate"`` two
     for every finished task.
 
@@ -56,12 +59,14 @@ class EWCPlugin(SupervisedPlugin):
     ) -> None:
         super().__init__()
         wrong = []
-        if weight < 0:
+        if not 0 <= weight < float("inf"):
             wrong.append(f"weight={weight}; give 0 or more")
         if mode not in ("online", "separate", "last"):
             wrong.append(f"mode={mode!r}; choose one of ['online', 'separate', 'last']")
         if not 0 < decay <= 1:
             wrong.append(f"decay={decay}; give a number above 0, at most 1")
+        if mode in ("separate", "last") and decay != 1:
+            wrong.append(f"decay={decay}; mode={mode!r} has no decay, leave it out")
         if samples is not None and samples < 1:
             wrong.append(f"samples={samples}; give 1 or more, or None for all")
         if wrong:
@@ -164,6 +169,8 @@ def _losses(strategy: MultimodalStrategy, samples: Sequence[Sample]) -> Iterator
         for sample in samples:
             batch, targets = network.processor.collate([sample])
             output = strategy.encode(network, batch.to(strategy.device))
-            yield network.loss(output, targets.to(strategy.device))
+            loss = network.loss(output, targets.to(strategy.device))
+            strategy.require_finite(loss.detach().reshape(1), "loss is", batch)
+            yield loss
     finally:
         network.train(training)

@@ -70,7 +70,7 @@ class GradientModulationPlugin(SupervisedPlugin):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if alpha < 0:
+        if not 0 <= alpha < float("inf"):
             raise ConfigError([f"alpha={alpha}; give 0 or more"])
         if target not in ("dominant", "paper") or schedule not in ("average", "per-step"):
             raise ConfigError(
@@ -157,6 +157,7 @@ class GradientModulationPlugin(SupervisedPlugin):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self._means = [Coefficients(*mean) for mean in state["means"]]
+        self._task, self._step, self._rates = [], None, []  # of whatever it was used for before
         self.ratios = list(state["ratios"])
         self.applied = [Coefficients(*step) for step in state["applied"]]
         self.boundaries = list(state["boundaries"])

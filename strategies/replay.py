@@ -87,6 +87,11 @@ class PrototypeReplayPlugin(SupervisedPlugin):
                 wrong.append(f"{name}={value}; give 1 or more, or None for the strategy's")
         if not 0 < lr_scale < float("inf"):
             wrong.append(f"lr_scale={lr_scale}; give a number above 0")
+        if schedule in ("mixed", "alternate") and (epochs is not None or lr_scale != 1):
+            wrong.append(
+                f"epochs={epochs}, lr_scale={lr_scale}; schedule={schedule!r} has no memory phase, "
+                "leave both out"
+            )
         if wrong:
             raise ConfigError(wrong)
         self.size = size

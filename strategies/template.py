@@ -130,7 +130,8 @@ class MultimodalStrategy(SupervisedTemplate):
             epochs: passes over them.
             batch_size: exemplars a step.
             source: generator of their order.
-            lr_scale: factor on every learning rate during the phase.
+            lr_scale: factor on every learning rate during the phase; other than 1, the rates from
+                before the phase come back after it, whatever a scheduler did in between.
         """
         if not samples:
             return
@@ -140,16 +141,17 @@ class MultimodalStrategy(SupervisedTemplate):
         self._stop_training = False
         self.phase = "memory"
         self.dataloader = self._loader(items, self._shuffled(items, batch_size, source))
-        rates = [group["lr"] for group in self.optimizer.param_groups]
+        groups = self.optimizer.param_groups if lr_scale != 1 else []
+        rates = [group["lr"] for group in groups]
         try:
-            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate * lr_scale
             for _ in range(epochs):
                 self._before_training_epoch()
                 self.training_epoch()
                 self._after_training_epoch()
         finally:
-            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate
             self.phase, self.dataloader = "task", previous
             self._stop_training = False
@@ -195,11 +197,13 @@ class MultimodalStrategy(SupervisedTemplate):
         training = self.network.training
         self.network.eval()
         found = []
-        for batch, _ in self._loader([(s, False) for s in samples], self._in_order(samples)):
-            features = self.encode(self.network, batch.to(self.device)).features.float().cpu()
-            self._require_finite(features, "features are", batch)
-            found.append(features)
-        self.network.train(training)
+        try:
+            for batch, _ in self._loader([(s, False) for s in samples], self._in_order(samples)):
+                features = self.encode(self.network, batch.to(self.device)).features.float().cpu()
+                self.require_finite(features, "features are", batch)
+                found.append(features)
+        finally:
+            self.network.train(training)
         order = torch.tensor([i for batch in self._in_order(samples) for i in batch])
         return torch.cat(found)[order.argsort()]
 
@@ -209,6 +213,20 @@ class MultimodalStrategy(SupervisedTemplate):
             self.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"
         ):
             return cast(ModelOutput, model(batch))
+
+    def require_finite(self, values: Tensor, what: str, batch: MultimodalBatch) -> None:
+        """Check values that were computed from a batch.
+
+        Raises:
+            TrainingError: one is not finite; names the task and the posts of the batch.
+        """
+        finite = torch.isfinite(values)
+        if not bool(finite.all()):
+            task = f" in task {self._experience.task_name!r}" if self.experience else ""
+            raise TrainingError(
+                f"the {what} {float(values[~finite].flatten()[0]):g}{task} on posts "
+                f"{list(batch.uids)}; lower the learning rate or look at these posts"
+            )
 
     def decoded(self) -> list[list[int]]:
         """Best output ids of the current evaluation batch, decoded once an evaluation."""
@@ -289,7 +307,7 @@ class MultimodalStrategy(SupervisedTemplate):
         uids = self.batch.uids
         if uids not in self._scored:
             output = self.encode(self.network, self.batch).scores_only()
-            self._require_finite(output.logits, "scores are", self.batch)
+            self.require_finite(output.logits, "scores are", self.batch)
             self._scored[uids] = (output, self.network.decode(output))
         return self._scored[uids][0]
 
@@ -299,7 +317,7 @@ class MultimodalStrategy(SupervisedTemplate):
         Raises:
             TrainingError: the loss is not finite; names the posts of the batch.
         """
-        self._require_finite(self.loss.detach(), "loss is", self.batch)
+        self.require_finite(self.loss.detach(), "loss is", self.batch)
         super().backward()
 
     # ---- inside --------------------------------------------------------------------------------
@@ -307,15 +325,6 @@ class MultimodalStrategy(SupervisedTemplate):
     @property
     def _experience(self) -> KnowledgeExperience:
         return cast(KnowledgeExperience, self.experience)
-
-    def _require_finite(self, values: Tensor, what: str, batch: MultimodalBatch) -> None:
-        finite = torch.isfinite(values)
-        if not bool(finite.all()):
-            raise TrainingError(
-                f"the {what} {float(values[~finite].flatten()[0]):g} in task "
-                f"{self._experience.task_name!r} on posts {list(batch.uids)}; lower the learning "
-                "rate or look at these posts"
-            )
 
     def _bind(self, experience: KnowledgeExperience) -> KnowledgeExperience:
         """Give the dataset this model's collate function, for loaders that Avalanche makes."""

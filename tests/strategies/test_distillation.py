@@ -299,7 +299,8 @@ def test_state_is_a_copy(kit: Any) -> None:
     [
         ({"weight": -1.0}, "give 0 or more, width or height"),
         ({"axis": "depth"}, "give 0 or more, width or height"),
-        ({"axis": "height", "centre": True}, "goes with axis='width' only"),
+        ({"axis": "height"}, "take axis='width', or centre=False"),
+        ({"weight": float("nan")}, "give 0 or more, width or height"),
     ],
 )
 def test_wrong_options(options: Any, advice: str) -> None:

@@ -137,5 +137,7 @@ def test_loading_without_the_posts_names_what_is_missing(kit: Any) -> None:
 
 def test_all_wrong_options_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        EWCPlugin(weight=-1.0, mode="offline", decay=0.0, samples=0)  # type: ignore[arg-type]
+        EWCPlugin(weight=float("nan"), mode="offline", decay=0.0, samples=0)  # type: ignore[arg-type]
     assert len(caught.value.problems) == 4
+    with pytest.raises(ConfigError, match="mode='last' has no decay, leave it out"):
+        EWCPlugin(mode="last", decay=0.5)

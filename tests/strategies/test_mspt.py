@@ -43,7 +43,7 @@ def test_options_reach_their_plugins(kit: Any) -> None:
         memory_scope="task",
         selection="herding",
         na_policy="grow",
-        replay_schedule="mixed",
+        replay_schedule="after",
         memory_epochs=7,
         memory_lr_scale=0.5,
         epochs=2,
@@ -65,7 +65,7 @@ def test_options_reach_their_plugins(kit: Any) -> None:
     )
     assert default.centre
     assert (replay.size, replay.scope, replay.selection) == (3, "task", "herding")
-    assert (replay.na_policy, replay.schedule, replay.epochs) == ("grow", "mixed", 7)
+    assert (replay.na_policy, replay.schedule, replay.epochs) == ("grow", "after", 7)
     assert replay.lr_scale == 0.5
     assert (strategy.train_epochs, strategy.train_mb_size) == (2, 5)
     rates = {group["role"]: group["lr"] for group in strategy.optimizer.param_groups}

@@ -330,3 +330,10 @@ def test_all_wrong_options_are_reported_at_once() -> None:
             lr_scale=0.0,
         )
     assert len(caught.value.problems) == 8
+
+
+@pytest.mark.parametrize("options", [{"epochs": 3}, {"lr_scale": 0.1}])
+def test_what_only_a_memory_phase_has_is_refused_elsewhere(options: Any) -> None:
+    for schedule in ("mixed", "alternate"):
+        with pytest.raises(ConfigError, match="has no memory phase, leave both out"):
+            PrototypeReplayPlugin(schedule=schedule, **options)  # type: ignore[arg-type]

@@ -260,3 +260,15 @@ def test_an_interrupted_memory_phase_leaves_the_phase_behind(kit: Any) -> None:
         kit.train(strategy, benchmark)
     assert strategy.phase == "task"
     assert [group["lr"] for group in strategy.optimizer.param_groups] == before
+
+
+def test_features_that_are_not_finite_leave_training_as_it_was(kit: Any) -> None:
+    benchmark = kit.benchmark("re")
+    strategy = kit.strategy(benchmark.labels)
+    strategy.train(benchmark.train_stream[0])
+    with torch.no_grad():
+        next(strategy.network.text.parameters()).fill_(float("nan"))
+    samples = benchmark.train_stream[0].samples[:2]
+    with pytest.raises(TrainingError, match=rf"the features are nan on posts .*{samples[0].uid}"):
+        strategy.features(samples)
+    assert strategy.network.training
