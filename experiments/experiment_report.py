@@ -18,6 +18,11 @@ from mkgc_cl.results.figures import draw_curves, draw_gamma, draw_matrix
 from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.tables import write_table
 
+REPLAY = {
+    "after": "a memory phase after each task",
+    "mixed": "memory in every batch",
+    "alternate": "memory after every batch",
+}
 PAPER_TABLES = Path(__file__).resolve().parent / "paper" / "tables.yaml"
 
 
@@ -56,9 +61,17 @@ def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[st
     words = [f"encoders {settings.model.text} + {settings.model.vision}"]
     words.append(f"interaction in the top {settings.model.interaction_layers}")
     words.append(f"{settings.training.epochs} epochs a task")
+    words.append(REPLAY[settings.method.replay_schedule])
+    if not settings.method.ad_centre:
+        words.append("attention distilled as in eq. (13)")
     if settings.stream.split == "valid":
         words.append("VALIDATION POSTS")
     words.append("; ".join(dict.fromkeys(image_words(record.provenance) for record in records)))
+    states: list[Any] = [record.provenance.get("git") for record in records]
+    if any(state != states[0] for state in states):
+        words.append("CELLS OF DIFFERENT STATES OF THE SOURCE, see results.json")
+    elif states[0] and states[0]["dirty"]:
+        words.append("SOURCE WITH UNCOMMITTED CHANGES")
     if settings.stream.scenario == "demo":
         words.append("DEMONSTRATION DATA, not a result on the paper's benchmark")
     return words

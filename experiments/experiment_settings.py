@@ -180,6 +180,16 @@ class Settings:
             values = getattr(self, key)
             if not values or len(set(values)) < len(values):
                 found.append(f"{key!r} must name at least one, and each once, got {list(values)}")
+        method = self.method
+        if method.ad_axis == "height" and method.ad_centre:
+            found.append("'method.ad_axis=height' cannot be centred; add method.ad_centre=false")
+        if method.replay_schedule != "after":
+            for key, default in (("memory_epochs", None), ("memory_lr_scale", 1.0)):
+                if getattr(method, key) != default:
+                    found.append(
+                        f"'method.{key}' is for a memory phase, which "
+                        f"'method.replay_schedule={method.replay_schedule}' has not; leave it out"
+                    )
         stream = self.stream
         if stream.scenario == "demo" and stream.data is not None:
             found.append(

@@ -188,7 +188,8 @@ def build_table(
         notes: remarks below the table.
 
     Raises:
-        DataError: if there is no record, or they are not of one scenario, order and list of tasks.
+        DataError: if there is no record, they are not of one scenario, order and list of tasks, or
+            a system has two of one seed.
     """
     if not records:
         raise DataError("a table needs at least one record; no cell has finished")
@@ -198,7 +199,13 @@ def build_table(
     first = records[0]
     groups: dict[str, list[CellRecord]] = {}
     for record in records:
-        groups.setdefault(record.system, []).append(record)
+        group = groups.setdefault(record.system, [])
+        if record.seed in {other.seed for other in group}:
+            raise DataError(
+                f"two records of {record.system!r} with seed {record.seed}; a table shows one "
+                "configuration: keep the records of one"
+            )
+        group.append(record)
     rows = tuple(
         _row(system, group, measure, None if paper is None else paper.get(system))
         for system, group in groups.items()

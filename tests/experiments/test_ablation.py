@@ -68,7 +68,7 @@ def test_it_prints_the_table_beside_the_papers_and_writes_everything(
     assert lines[start + 1].split() == ["(paper)", "76.9", "71.1", "54.6", "41.9", "61.1"]
     caption = " ".join(lines[:start])
     assert "n = 2, seeds 0 1, encoders minilm + vit-384, interaction in the top 2, " in caption
-    assert "3 epochs a task, images blank" in caption
+    assert "3 epochs a task, a memory phase after each task, images blank" in caption
     assert "is inferred" in " ".join(lines[start + 10 :])
     (out,) = (tmp_path / "ablation-imner").iterdir()
     assert out.name.startswith("PER-LOC-ORG-MISC-")
@@ -218,7 +218,6 @@ def test_a_small_demonstration_runs_for_real(ablation: ModuleType, tmp_path: Pat
     small = [
         "stream.train_per_task=24",
         "stream.test_size=40",
-        "method.memory_epochs=1",
         "name=small",
         "--quiet",
     ]

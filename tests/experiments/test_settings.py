@@ -137,6 +137,9 @@ def test_an_override_behind_seeds_is_an_override(ablation: ModuleType) -> None:
         (["seeds=1,1"], "'seeds' must name at least one, and each once, got [1, 1]"),
         (["--epochs", "0"], "--epochs: 'training.epochs' must be at least 1, got 0"),
         (["--scenario", "imner", "--order", "PER-LOC"], "must be the four of PER ORG LOC MISC"),
+        (["method.ad_axis=height"], "cannot be centred; add method.ad_centre=false"),
+        (["method.memory_epochs=3"], "'method.replay_schedule=mixed' has not; leave it out"),
+        (["method.memory_lr_scale=0.1"], "'method.replay_schedule=mixed' has not; leave it out"),
         (["--scenario", "imre", "--order", "sep9"], "must be sep10, sep7 or sep5, got ['sep9']"),
         (
             ["--config", "ablation-dmo"],

@@ -150,3 +150,8 @@ def test_every_form_is_written(table: Table) -> None:
         "ablation.tex": "\\be",
         "ablation.csv": "sys",
     }
+
+
+def test_two_configurations_are_no_seeds(make_record) -> None:
+    with pytest.raises(DataError, match=r"two records of 'full' with seed 0; .* one configuration"):
+        build_table([make_record("full", 0), make_record("full", 0, ((70,), (50, 60)))])
