@@ -100,7 +100,10 @@ def resolve(
         try:
             given[key.strip()] = _Given(yaml.safe_load(raw), f"override {text!r}")
         except yaml.YAMLError as error:
-            problems.append(f"override {text!r}: the value is not YAML ({_one_line(error)})")
+            problems.append(
+                f"override {text!r}: the value is not YAML ({_one_line(error)}); give plain data, "
+                "text with special characters in quotes"
+            )
     fields = keys(schema)
     for key, entry in given.items():
         if key not in fields:

@@ -74,7 +74,10 @@ class GradientModulationPlugin(SupervisedPlugin):
             raise ConfigError([f"alpha={alpha}; give 0 or more"])
         if target not in ("dominant", "paper") or schedule not in ("average", "per-step"):
             raise ConfigError(
-                [f"target={target!r}, schedule={schedule!r}; see the docstring for what there is"]
+                [
+                    f"target={target!r}, schedule={schedule!r}; choose 'dominant' or 'paper', "
+                    "'average' or 'per-step'"
+                ]
             )
         self.alpha = alpha
         self.target = target

@@ -272,7 +272,8 @@ class MultimodalStrategy(SupervisedTemplate):
         items = [(sample, False) for sample in self._current_samples()]
         if not items:
             raise TrainingError(
-                f"experience {self._experience.task_name!r} has no samples to train on"
+                f"experience {self._experience.task_name!r} has no samples to train on; leave it "
+                "out or give it samples"
             )
         self.dataloader = self._loader(
             items, self._shuffled(items, self.train_mb_size, self._order)

@@ -6,6 +6,7 @@ that carries code is refused and nothing in it runs; torch is imported only when
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from mkgc_cl.data.images import fingerprint_bytes
@@ -35,7 +36,9 @@ def read_row_crops(path: Path, *, rows: int) -> tuple[Crops, ...]:
     table = _read(path)
     wrong = next((key for key in table if type(key) is not int), None)
     if wrong is not None:
-        raise DataError(f"expected row numbers as keys, found {shown(wrong)}", path=path)
+        raise DataError(
+            f"expected row numbers as keys, found {shown(wrong)}; fetch the file again", path=path
+        )
     absent = [row for row in range(rows) if row not in table]
     if absent or len(table) != rows:
         first = f"; row {absent[0]} has none" if absent else ""
@@ -61,7 +64,9 @@ def read_image_crops(path: Path) -> dict[str, Crops]:
     table = _read(path)
     wrong = next((key for key in table if not isinstance(key, str)), None)
     if wrong is not None:
-        raise DataError(f"expected image names as keys, found {shown(wrong)}", path=path)
+        raise DataError(
+            f"expected image names as keys, found {shown(wrong)}; fetch the file again", path=path
+        )
     return {str(key): _crops(value, key, path) for key, value in table.items()}
 
 
@@ -78,27 +83,39 @@ def _read(path: Path) -> dict[object, object]:
         table = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Refused code, a broken archive and a foreign format come as half a dozen exception types.
-        reason = str(error).strip().split("\n", 1)[0]
         raise DataError(
-            "expected a torch file that holds a plain dictionary, found one that is damaged or "
-            f"carries code ({type(error).__name__}: {shown(reason, 160)}); nothing in it was run; "
-            "fetch the file again",
+            f"expected a torch file that holds a plain dictionary, found one that {_fault(error)}; "
+            "nothing in it was run; fetch the file again",
             path=path,
         ) from error
     if not isinstance(table, dict):
-        raise DataError(f"expected a dictionary, found {type(table).__name__}", path=path)
+        raise DataError(
+            f"expected a dictionary, found {type(table).__name__}; fetch the file again", path=path
+        )
     return table
+
+
+def _fault(error: Exception) -> str:
+    # Of torch's message only the name that was refused: the rest tells readers how to load the file
+    # without the check.
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if named:
+        return f"carries code ({named[1]})"
+    return f"is damaged or of another kind ({type(error).__name__})"
 
 
 def _crops(value: object, key: object, path: Path) -> Crops:
     if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
         raise DataError(
-            f"expected a list of file names for {key!r}, found {shown(value)}", path=path
+            f"expected a list of file names for {key!r}, found {shown(value)}; fetch the file "
+            "again",
+            path=path,
         )
     for name in value:
         if not name or name.startswith("/") or ".." in PurePosixPath(name).parts or "\0" in name:
             raise DataError(
-                f"expected paths inside the data folder for {key!r}, found {shown(name)}",
+                f"expected paths inside the data folder for {key!r}, found {shown(name)}; fetch "
+                "the file again",
                 path=path,
             )
     return tuple(value)

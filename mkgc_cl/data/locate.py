@@ -15,28 +15,42 @@ MRE_SPLITS = ("train", "val", "test")
 MNER_SPLITS = ("train", "valid", "test")
 
 
-def data_root(root: str | Path | None = None) -> Path:
+def data_root(root: str | Path | None = None, download: str = "") -> Path:
     """Return the folder that holds ``MRE/`` and ``MNER/``.
 
     Args:
         root: that folder; ``None`` means the environment variable ``MKGC_DATA``.
+        download: ``"MRE"`` or ``"MNER"`` where that one is needed; by default it may be without.
 
     Raises:
-        MissingDataError: no folder given, or it is not there.
+        MissingDataError: no folder given, it is not there, or it lacks the download.
     """
     value = os.environ.get(ENVIRONMENT, "") if root is None else str(root)
     if not value:
         raise MissingDataError(
-            f"no data folder given: pass the folder that holds MRE/ and MNER/, or set {ENVIRONMENT}"
+            f"no data folder given; pass the folder that holds MRE/ and MNER/, or set {ENVIRONMENT}"
         )
     path = Path(value).expanduser()
+    found = ""
     if not path.is_dir():
+        found = "a file" if path.exists() else "no such folder"
+    elif not (path / download).is_dir():
+        found = f"a folder without {download}/"
+    if found:
         raise MissingDataError(
-            f"expected the folder that holds MRE/ and MNER/, found no such folder; "
+            f"expected the folder that holds MRE/ and MNER/, found {found}; {_better(path)}"
             f"correct the path or {ENVIRONMENT}",
             path=path,
         )
     return path
+
+
+def _better(path: Path) -> str:
+    """Name the folder that may have been meant: one above the given one."""
+    for folder in path.absolute().parents:
+        if (folder / "MRE").is_dir() or (folder / "MNER").is_dir():
+            return f"did you mean {folder}? "
+    return ""
 
 
 def check_split(split: str, splits: tuple[str, ...]) -> str:

@@ -113,7 +113,11 @@ class _Scan:
                 self.close()
             self._begin(number, line.removeprefix(_HEADER))
             if not is_file_name(self._image):
-                self._problem(f"expected an image id after IMGID:, found {line!r}", number)
+                self._problem(
+                    f"expected an image id after IMGID:, found {line!r}; write the name of the "
+                    "picture without its extension",
+                    number,
+                )
         else:
             self._word(number, line)
 
@@ -130,7 +134,10 @@ class _Scan:
         parts = line.split("\t")
         if len(parts) != 2 or not parts[0].strip():
             if self._good:
-                self._problem(f"expected word, tab, tag; found {shown(line)}", number)
+                self._problem(
+                    f"expected word, tab, tag, found {shown(line)}; correct or remove the line",
+                    number,
+                )
             return
         word, tag = parts
         if tag.endswith("-OTHER"):
@@ -144,7 +151,8 @@ class _Scan:
             return
         if not _TAG.fullmatch(tag):
             self._problem(
-                f"expected O, B- or I- with one of {', '.join(TYPES)}; found the tag {tag!r}",
+                f"expected O, B- or I- with one of {', '.join(TYPES)}, found the tag {tag!r}; "
+                "correct the tag",
                 number,
             )
         elif tag[0] == "I":

@@ -22,6 +22,9 @@ KEYS = frozenset({"token", "h", "t", "img_id", "relation"})
 # Everything `ast.literal_eval` raises on text that is not a literal.
 _NOT_A_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
+# What to do about a bad file of relation names.
+_OPTIONAL = "fetch the file again or remove it (it is optional)"
+
 
 @dataclass(frozen=True, slots=True)
 class RelationRow:
@@ -43,7 +46,10 @@ class RelationRow:
 
 
 class _BadRowError(ValueError):
-    """What is wrong with a line; the caller knows which line it is."""
+    """What is wrong with a line and what to do; the caller knows which line it is."""
+
+    def __init__(self, wrong: str, advice: str = "correct or remove the line") -> None:
+        super().__init__(f"{wrong}; {advice}")
 
 
 def read_relation_names(path: Path) -> tuple[str, ...]:
@@ -57,14 +63,17 @@ def read_relation_names(path: Path) -> tuple[str, ...]:
         table = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"expected JSON, found something else ({error}); fetch the file again", path=path
+            f"expected JSON, found something else ({error}); {_OPTIONAL}", path=path
         ) from error
     if not isinstance(table, dict) or not all(type(i) is int for i in table.values()):
-        raise DataError("expected an object of relation names and integer ids", path=path)
+        raise DataError(
+            f"expected an object of relation names and integer ids, found {shown(table)}; "
+            f"{_OPTIONAL}",
+            path=path,
+        )
     if len(set(table.values())) != len(table) or NA not in table:
         raise DataError(
-            f"expected distinct ids and the relation {NA!r}, found {shown(table)}; "
-            "fetch the file again or remove it (it is optional)",
+            f"expected distinct ids and the relation {NA!r}, found {shown(table)}; {_OPTIONAL}",
             path=path,
         )
     return tuple(sorted(table, key=lambda name: int(table[name])))
@@ -119,8 +128,8 @@ def scan_mre(
             first = lines_by_content.setdefault(row.content, number)
             if first != number:
                 raise _BadRowError(
-                    f"expected each row once, found a duplicate of line {first}; "
-                    "remove one of the two"
+                    f"expected each row once, found a duplicate of line {first}",
+                    "remove one of the two",
                 )
         except _BadRowError as error:
             report(DataError(str(error), path=text.path, line=number))
@@ -144,7 +153,7 @@ def parse_row(line: str, *, uid: str, known: frozenset[str] | None = None) -> Re
     except _NOT_A_LITERAL as error:
         raise _BadRowError(
             f"expected one Python dict literal, found {shown(line)} "
-            "(nothing in a data file is executed); correct or remove the line"
+            "(nothing in a data file is executed)"
         ) from error
     if not isinstance(value, dict) or value.keys() != KEYS:
         found = sorted(map(str, value)) if isinstance(value, dict) else type(value).__name__
@@ -159,7 +168,7 @@ def parse_row(line: str, *, uid: str, known: frozenset[str] | None = None) -> Re
     if not isinstance(image, str) or not is_file_name(image):
         raise _BadRowError(f"expected a plain file name in 'img_id', found {shown(image)}")
     if not isinstance(relation, str) or (known is not None and relation not in known):
-        raise _BadRowError(_unknown(relation, known))
+        raise _unknown(relation, known)
     words = tuple(tokens)
     head, tail = (_span(value[side], side, words) for side in "ht")
     return RelationRow(RelationSample(uid, words, head, tail, relation), image)
@@ -184,22 +193,24 @@ def _span(value: object, side: str, tokens: tuple[str, ...]) -> tuple[int, int]:
     if not 0 <= start < end <= len(tokens):
         raise _BadRowError(
             f"expected {side!r} 'pos' inside the {len(tokens)} tokens and not empty, "
-            f"found [{start}, {end}); correct the span"
+            f"found [{start}, {end})",
+            "correct the span",
         )
     if name != " ".join(tokens[start:end]):
         raise _BadRowError(
             f"expected {side!r} 'name' to equal its tokens {' '.join(tokens[start:end])!r}, "
-            f"found {shown(name)}; correct name or span"
+            f"found {shown(name)}",
+            "correct name or span",
         )
     return start, end
 
 
-def _unknown(relation: object, known: frozenset[str] | None) -> str:
+def _unknown(relation: object, known: frozenset[str] | None) -> _BadRowError:
     if not isinstance(relation, str):
-        return f"expected 'relation' to be a string, found {shown(relation)}"
+        return _BadRowError(f"expected 'relation' to be a string, found {shown(relation)}")
     close = difflib.get_close_matches(relation, sorted(known or ()), n=1)
     hint = f"did you mean {close[0]!r}?" if close else "correct it or add it to ours_rel2id.json"
-    return (
-        f"expected one of the {len(known or ())} relations of ours_rel2id.json, "
-        f"found {relation!r}; {hint}"
+    return _BadRowError(
+        f"expected one of the {len(known or ())} relations of ours_rel2id.json, found {relation!r}",
+        hint,
     )

@@ -20,6 +20,9 @@ NOT_CUMULATIVE = frozenset(
     {(5, "twitter_stream_2018_10_10_13_0_2_49.jpg", (3, 5), (9, 11))},
 )
 
+# What to do where split files contradict one another.
+_FETCH = "fetch the split files again"
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:
@@ -135,12 +138,12 @@ def _groups(parts: list[_Part], full: Full, report: Report) -> Groups:
                     part.problem(
                         part.found[row],
                         f"expected each relation in one task, found {name!r}, which "
-                        f"{parts[owner[name]].text.path.name} has too",
+                        f"{parts[owner[name]].text.path.name} has too; {_FETCH}",
                     )
                 )
                 del counts[name]
         if not counts:
-            report(part.problem(1, f"expected a relation besides {NA!r}, found none"))
+            report(part.problem(1, f"expected a relation besides {NA!r}, found none; {_FETCH}"))
         groups.append(tuple(sorted(counts, key=lambda name: (-counts[name], name))))
     return tuple(groups)
 
@@ -155,7 +158,7 @@ def _check_relations(
                 part.problem(
                     line,
                     f"expected only relations the task's training file has "
-                    f"({', '.join(sorted(allowed))}), found {name!r}",
+                    f"({', '.join(sorted(allowed))}), found {name!r}; {_FETCH}",
                 )
             )
 
@@ -170,7 +173,7 @@ def _check_disjoint(parts: list[_Part], report: Report) -> None:
                     part.problem(
                         line,
                         "expected each row in one task, found a row of "
-                        f"{other.text.path.name}:{other.found[row]}",
+                        f"{other.text.path.name}:{other.found[row]}; {_FETCH}",
                     )
                 )
 
@@ -184,6 +187,6 @@ def _check_cumulative(parts: list[_Part], full: Full, tasks: int, report: Report
                     before.problem(
                         before.found[row],
                         f"expected test files to be cumulative, found a row that "
-                        f"{after.text.path.name} lacks; fetch the split files again",
+                        f"{after.text.path.name} lacks; {_FETCH}",
                     )
                 )

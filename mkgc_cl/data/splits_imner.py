@@ -9,6 +9,7 @@ full file. Every test file holds all test sentences, with the types seen so far.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -57,7 +58,9 @@ def keep_tags(tags: Sequence[str], types: Collection[str]) -> tuple[str, ...]:
     return tuple(tag if tag[2:] in types else "O" for tag in tags)
 
 
-def build_imner(full: Full, groups: Groups, *, rule: Rule = "priority") -> Splits:
+def build_imner(
+    full: Full, groups: Groups, *, rule: Rule = "priority", file: Path | None = None
+) -> Splits:
     """Build splits from the full files.
 
     Args:
@@ -66,6 +69,7 @@ def build_imner(full: Full, groups: Groups, *, rule: Rule = "priority") -> Split
         rule: ``"priority"`` puts a sentence into one task, as released. ``"keep-all-mentions"``
             puts it into every task it has an entity for, so no training mention is lost; the
             sentence (same uid) then recurs with the tags of that task only.
+        file: the training file, for an error to name.
 
     Raises:
         ConfigError: an unknown rule.
@@ -84,8 +88,11 @@ def build_imner(full: Full, groups: Groups, *, rule: Rule = "priority") -> Split
         seen = {tag[2:] for row in rows for tag in full["train"][row].sample.tags}
         absent = [name for name in group if name not in seen]
         if absent:
+            other = ', or take rule="keep-all-mentions"' if rule == "priority" else ""
             raise DataError(
-                f"no training sentence of its task has the type {absent[0]!r}; rule {rule!r}"
+                f"expected sentences for the type {absent[0]!r} (rule {rule!r}), found none; fetch "
+                f"the file again{other}",
+                path=file,
             )
     everything = tuple(range(len(full["test"])))
     return Splits(groups, columns["train"], columns["valid"], (everything,) * len(groups))
@@ -130,7 +137,10 @@ def read_released_imner(
             for row, line in rows.items():
                 other = owner.setdefault(row, text.path.name)
                 if other != text.path.name:
-                    message = f"expected each sentence in one task, found one of {other}"
+                    message = (
+                        f"expected each sentence in one task, found one of {other}; fetch the "
+                        "split files again"
+                    )
                     report(DataError(message, path=text.path, line=line))
     train, valid, test = (tuple(columns[split]) for split in MNER_SPLITS)
     return Splits(groups, train, valid, test)
@@ -162,7 +172,7 @@ def _match(
             if wanted != tag:
                 message = (
                     f"expected the tag {wanted} for {token!r} ({split}.txt with the types "
-                    f"{', '.join(sorted(types))} only), found {tag}"
+                    f"{', '.join(sorted(types))} only), found {tag}; fetch the file again"
                 )
                 report(DataError(message, path=text.path, line=part.line + word))
     return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 from mkgc_cl.data.locate import MRE_SPLITS
@@ -73,7 +74,9 @@ def usable_relations(full: Full) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (-counts[0][name], name)))
 
 
-def build_imre(full: Full, groups: Groups, *, seed: int | None = None) -> Splits:
+def build_imre(
+    full: Full, groups: Groups, *, seed: int | None = None, file: Path | None = None
+) -> Splits:
     """Build splits from the full files.
 
     Args:
@@ -81,6 +84,7 @@ def build_imre(full: Full, groups: Groups, *, seed: int | None = None) -> Splits
         groups: the relations of each task.
         seed: ``None`` gives N/A rows to tasks in blocks of the file's order, as released; with a
             seed they are drawn.
+        file: the training file, for an error to name.
 
     Raises:
         ConfigError: no task, a task without relations, a relation named twice, N/A named.
@@ -98,7 +102,9 @@ def build_imre(full: Full, groups: Groups, *, seed: int | None = None) -> Splits
     absent = [name for name in names if name not in present]
     if absent:
         raise DataError(
-            f"no training row has the relation {absent[0]!r}; the file has {sorted(present - {NA})}"
+            f"expected rows of the relation {absent[0]!r}, found none; fetch the file again, or "
+            f"give classes= of those it has: {sorted(present - {NA})}",
+            path=file,
         )
     columns = {}
     for split in MRE_SPLITS:

@@ -74,14 +74,14 @@ def imner_stream(
         ConfigError: a setting is wrong.
     """
     policy = ImagePolicy(images, missing_images)
-    paths = MnerPaths(data_root(root))
+    paths = MnerPaths(data_root(root, "MNER"))
     groups = _groups(order, tasks, seed)
     full = {split: read_mner(paths.full(split), split=split) for split in MNER_SPLITS}
     released = groups in RELEASED and rule == "priority" and not build
     if released:
         splits = read_released_imner(paths, groups, full)
     else:
-        splits = build_imner(full, groups, rule=rule)
+        splits = build_imner(full, groups, rule=rule, file=paths.full("train"))
     made: dict[str, object] = {
         "source": f"released {RELEASED[groups]}" if released else "built from the full files",
         "rule": rule,

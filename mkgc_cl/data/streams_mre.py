@@ -69,7 +69,7 @@ def imre_stream(
         ConfigError: a setting is wrong.
     """
     policy = ImagePolicy(images, missing_images, crop_index)
-    paths = MrePaths(data_root(root))
+    paths = MrePaths(data_root(root, "MRE"))
     count = _task_count(tasks, classes)
     released = classes is None and seed is None and not build
     if count not in RELEASED and classes is None and seed is None:
@@ -85,7 +85,8 @@ def imre_stream(
         texts = {split: read_text(paths.full(split)) for split in MRE_SPLITS}
         splits = read_released_imre(paths, count, full, texts)
     else:
-        splits = build_imre(full, _plan(full, count, classes, seed), seed=seed)
+        plan = _plan(full, count, classes, seed)
+        splits = build_imre(full, plan, seed=seed, file=paths.full("train"))
     made: dict[str, object] = {
         "source": f"released sep{count}" if released else "built from the full files",
         "seed": seed,

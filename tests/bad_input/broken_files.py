@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,9 +83,9 @@ def saved(value: object) -> Callable[[bytes], bytes]:
     return change
 
 
-def first_line_of(name: str) -> Callable[[bytes], bytes]:
-    """Append the first line of another file of the download."""
-    return lambda data: data + (Path("../download") / name).read_bytes().split(b"\n")[0] + b"\n"
+def line_of(name: str, number: int = 0) -> Callable[[bytes], bytes]:
+    """Append a line of another file of the download, by default its first."""
+    return lambda data: data + (Path("../download") / name).read_bytes().splitlines(True)[number]
 
 
 def only(text: bytes, *, keep: bool) -> Callable[[bytes], bytes]:
@@ -106,4 +108,13 @@ def encoded(mode: str, kind: str) -> bytes:
     return file.getvalue()
 
 
+def declared(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose well-formed header declares a size."""
+    data = bytearray(encoded("L", "PNG"))
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
 JPEG = encoded("RGB", "JPEG")
+PNG = encoded("RGB", "PNG")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from broken_files import MNER, PICTURE, SEP5, TRAIN, encoded
-from user_acts import model_of, relations, show, tags, task_with
+from broken_files import MNER, NAMES, PICTURE, SEP5, TRAIN, encoded
+from user_acts import Settings, model_of, relations, settings_file, show, tags, task_with
 
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies import PrototypeReplayPlugin, mspt
@@ -25,6 +26,19 @@ def line_ends(name: str, end: bytes) -> Callable[[Path], Pair]:
         return (relations(root).tasks, tags(root).tasks), before
 
     return act
+
+
+def names_with_mark(root: Path) -> Pair:
+    """JSON in UTF-8 may start with a byte-order mark."""
+    before = relations(root)
+    path = root / NAMES
+    path.write_bytes(BOM_UTF8 + path.read_bytes())
+    return relations(root).tasks, before.tasks
+
+
+def settings_with_mark(root: Path) -> Pair:
+    found = settings_file(BOM_UTF8 + b"epochs: 3\r\ndevice: cuda\r\n")(root)
+    return found, Settings(epochs=3, device="cuda")
 
 
 def mode(name: str, kind: str) -> Callable[[Path], Pair]:
@@ -76,6 +90,8 @@ FINE: dict[str, Callable[[Path], Pair]] = {
             (MNER + "train.txt", "CRLF", b"\r\n"),
         )
     },
+    "ours_rel2id.json with a byte-order mark": names_with_mark,
+    "settings with a byte-order mark and CRLF": settings_with_mark,
     "RGB PNG": mode("RGB", "PNG"),
     "grey PNG": mode("L", "PNG"),
     "PNG with opacity": mode("RGBA", "PNG"),

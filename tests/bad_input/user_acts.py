@@ -11,6 +11,8 @@ import torch
 
 from mkgc_cl.config import resolve, setting
 from mkgc_cl.data import Task, TaskStream, imner_stream, imre_stream
+from mkgc_cl.data.images import FileImage
+from mkgc_cl.data.samples import VisualInput
 from mkgc_cl.models import DualStreamModel
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience
@@ -39,6 +41,17 @@ def show(root: Path, **options: Any) -> torch.Tensor:
     posts = [s for s in stream.tasks[0].train if s.uid == "mre/train/0"]
     model.processor.prepare(posts)
     return model.processor.collate(posts)[0]["images"]
+
+
+def show_own(name: str) -> Act:
+    """Show a picture of one's own with the first training post."""
+
+    def act(root: Path) -> object:
+        picture = VisualInput(FileImage(root / name))
+        stream = first(visual=picture)(relations(root))
+        return model_of(stream).processor.prepare(stream.tasks[0].train[:1])
+
+    return act
 
 
 def train(**options: Any) -> Act:
@@ -99,6 +112,18 @@ def empty_experience(root: Path) -> object:
 
 def settings(*overrides: str) -> Act:
     return lambda _: resolve(Settings, overrides=overrides)
+
+
+def settings_file(text: bytes) -> Act:
+    def act(root: Path) -> object:
+        path = root.parent / "run.yaml"
+        path.write_bytes(text)
+        try:
+            return resolve(Settings, yaml_path=path)
+        finally:
+            path.unlink()
+
+    return act
 
 
 def load_exemplars(root: Path) -> None:

@@ -6,7 +6,6 @@ import io
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -137,62 +136,7 @@ def test_damaged_exif_does_not_cost_the_picture(caplog: pytest.LogCaptureFixture
     assert "EXIF" in caplog.text
 
 
-def huge_png() -> bytes:
-    """A well-formed PNG header that declares 60,000 x 60,000 pixels."""
-    return with_size(60_000, 60_000)
-
-
-def with_size(width: int, height: int) -> bytes:
-    import struct
-    import zlib
-
-    data = bytearray(encoded(Image.new("L", (1, 1)), "PNG"))
-    data[16:24] = struct.pack(">II", width, height)
-    data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
-    return bytes(data)
-
-
-JPEG = encoded(noise(200, 150), "JPEG")
 PNG = encoded(noise(200, 150), "PNG")
-
-BAD = [
-    pytest.param(lambda p: None, "the image is missing", id="missing"),
-    pytest.param(lambda p: p.mkdir(), "must be a readable file", id="a folder"),
-    pytest.param(lambda p: p.write_bytes(b""), "the file is empty", id="empty"),
-    pytest.param(lambda p: p.write_bytes(JPEG[: len(JPEG) // 2]), "damaged", id="truncated JPEG"),
-    pytest.param(lambda p: p.write_bytes(JPEG[:200]), "damaged", id="JPEG cut in its header"),
-    pytest.param(lambda p: p.write_bytes(PNG[: len(PNG) // 2]), "damaged", id="truncated PNG"),
-    pytest.param(
-        lambda p: p.write_bytes(PNG[:5000] + b"\x00" * 50 + PNG[5050:]), "damaged", id="bit rot"
-    ),
-    pytest.param(
-        lambda p: p.write_text("404: Not Found"), "starts with b'404: Not Fou'", id="text as .jpg"
-    ),
-    pytest.param(
-        lambda p: p.write_bytes(encoded(Image.new("F", (4, 4)), "TIFF")),
-        "floating-point",
-        id="floating-point pixels",
-    ),
-    pytest.param(lambda p: p.write_bytes(huge_png()), "at most 80,000,000", id="bomb"),
-    pytest.param(
-        lambda p: p.write_bytes(with_size(9_300, 9_300)),
-        "at most 80,000,000",
-        id="above our limit only",
-    ),
-]
-
-
-@pytest.mark.parametrize(("make", "message"), BAD)
-def test_bad_files_are_named_and_explained(
-    tmp_path: Path, make: Callable[[Path], object], message: str
-) -> None:
-    path = tmp_path / "post.jpg"
-    make(path)
-    with pytest.raises(ImageError) as caught:
-        FileImage(path).read()
-    assert str(caught.value).startswith(f"{path}: ")
-    assert message in str(caught.value)
-    assert caught.value.path == path
 
 
 def test_every_cut_of_a_jpeg_is_an_image_error() -> None:

@@ -12,7 +12,7 @@ import pytest
 from mkgc_cl.data.demo import demo_stream
 from mkgc_cl.data.streams_mner import imner_stream
 from mkgc_cl.data.streams_mre import imre_stream
-from mkgc_cl.errors import ConfigError, DataError, ImageError, MissingDataError
+from mkgc_cl.errors import DataError, ImageError
 from mkgc_cl.scenarios import KnowledgeBenchmark, as_benchmark, demo, imner, imre
 
 
@@ -62,22 +62,6 @@ def test_demo(task: Any, tasks: int) -> None:
 def test_demo_mistakes(arguments: Any) -> None:
     with pytest.raises(DataError):
         demo(**arguments)
-
-
-@pytest.mark.parametrize("build", [imre, imner])
-def test_nothing_at_the_root(build: Any, tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError) as caught:
-        build(tmp_path / "absent")
-    assert "absent" in str(caught.value)
-    with pytest.raises(MissingDataError):
-        build(tmp_path)
-
-
-@pytest.mark.parametrize("build", [imre, imner])
-def test_no_root_at_all(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MKGC_DATA", raising=False)
-    with pytest.raises((ConfigError, MissingDataError), match="MKGC_DATA"):
-        build()
 
 
 # ---- the real files ----------------------------------------------------------------------------

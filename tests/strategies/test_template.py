@@ -10,10 +10,8 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
-from mkgc_cl.data.samples import Task
 from mkgc_cl.errors import ConfigError, TrainingError
 from mkgc_cl.models import DualStreamModel
-from mkgc_cl.scenarios import KnowledgeExperience
 from mkgc_cl.strategies import (
     AttentionDistillationPlugin,
     GradientModulationPlugin,
@@ -213,28 +211,6 @@ def test_a_loss_that_is_not_finite_names_the_posts(kit: Any) -> None:
         strategy.train(benchmark.train_stream[0])
     assert poison.uids
     assert all(uid in str(caught.value) for uid in poison.uids)
-
-
-def test_an_experience_without_samples(kit: Any) -> None:
-    benchmark = kit.benchmark("re")
-    empty = KnowledgeExperience(
-        Task("void", ("r0",), (), (), ()), (), labels=benchmark.labels, index=0
-    )
-    with pytest.raises(TrainingError, match="'void' has no samples to train on"):
-        kit.strategy(benchmark.labels).train(empty)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"precision": "bf16"}, "precision='bf16' but device cpu"),
-        ({"batch": 0}, "train_mb_size=0"),
-        ({"epochs": 0}, "train_epochs=0"),
-    ],
-)
-def test_settings_that_cannot_work(kit: Any, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        kit.strategy(kit.stream("re").labels, **options)
 
 
 def test_all_wrong_settings_are_reported_at_once(kit: Any) -> None:
