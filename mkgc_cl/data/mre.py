@@ -59,8 +59,9 @@ def read_relation_names(path: Path) -> tuple[str, ...]:
         MissingDataError: there is no such file.
         DataError: not a JSON object of distinct integer ids with the relation ``None``.
     """
+    data = read_bytes(path)  # outside: its errors are ValueErrors, too
     try:
-        table = json.loads(read_bytes(path))
+        table = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"expected JSON, found something else ({error}); {_OPTIONAL}", path=path

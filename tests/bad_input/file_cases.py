@@ -90,7 +90,7 @@ FILE_CASES = [
     ),
     *cases(
         NAMES,
-        ("empty", lambda _: b"", "empty file", FETCH),
+        ("empty", lambda _: b"", "ours_rel2id.json: expected data, found an empty file", FETCH),
         ("not JSON", lambda _: b"{", "ours_rel2id.json: ", "expected JSON", FETCH),
         ("not UTF-8", lambda _: b'{"None": 0, "\xe9": 1}', "expected JSON", "0xe9", FETCH),
         ("code", lambda _: PAYLOAD.encode(), "expected JSON", FETCH),
