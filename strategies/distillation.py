@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models import DualStreamModel, ModelOutput
+from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
 from mkgc_cl.objectives.distillation import Axis, lost_attention, reduce_map
 from mkgc_cl.strategies.template import MultimodalStrategy
 
@@ -67,8 +66,8 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         self.normalise_rows = normalise_rows
         self.teacher_posts = 0
         self.losses: list[float] = []
-        self._teacher: DualStreamModel | None = None
-        self._encode: Callable[[DualStreamModel, MultimodalBatch], ModelOutput] | None = None
+        self._teacher: ExtractionModel | None = None
+        self._encode: Callable[[ExtractionModel, MultimodalBatch], ModelOutput] | None = None
         self._known: dict[str, tuple[Tensor, Tensor]] = {}
         self._tasks = 0
 
@@ -76,7 +75,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         """Freeze the model the previous task left."""
         if self._tasks > 0 and self.weight > 0:
             # taken here and not after the task, so that no order of plugins puts it before replay
-            self._teacher = copy.deepcopy(strategy.network).eval().requires_grad_(False)
+            self._teacher = strategy.snapshot()
             self._encode = strategy.encode  # in the student's precision, or rounding is "lost"
 
     def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
@@ -84,7 +83,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         rows = (~strategy.batch["replayed"]).nonzero().flatten()
         if self._teacher is None or strategy.phase != "task" or len(rows) == 0:
             return
-        loss = self.distance(strategy.batch, strategy.output, rows)
+        loss = self.distance(strategy.batch, strategy.dual_output, rows)
         self.losses.append(float(loss.detach()))
         strategy.loss = strategy.loss + self.weight * loss
 
@@ -94,7 +93,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         self._teacher = self._encode = None
         self._known = {}
 
-    def distance(self, batch: MultimodalBatch, output: ModelOutput, rows: Tensor) -> Tensor:
+    def distance(self, batch: MultimodalBatch, output: DualStreamOutput, rows: Tensor) -> Tensor:
         """Distillation loss of posts ``rows`` (N,) of a batch: a scalar (eq. 14)."""
         text, vision = reduced_maps(output, axis=self.axis, centre=self.centre)
         before_text, before_vision = self._teacher_maps(batch, rows, length=text.shape[-1])
@@ -133,7 +132,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         new = [row for row in rows.tolist() if batch.uids[row] not in self._known]
         if new:
             part = batch.select(torch.tensor(new, device=rows.device))
-            output = encode(teacher, part)
+            output = cast(DualStreamOutput, encode(teacher, part))  # a copy of the student
             text, vision = reduced_maps(output, axis=self.axis, centre=self.centre)
             lengths = output.text_mask.sum(dim=1).tolist()
             for index, uid in enumerate(part.uids):
@@ -144,7 +143,9 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         return torch.stack(padded), torch.stack([vision for _, vision in known])
 
 
-def reduced_maps(output: ModelOutput, *, axis: Axis, centre: bool = False) -> tuple[Tensor, Tensor]:
+def reduced_maps(
+    output: DualStreamOutput, *, axis: Axis, centre: bool = False
+) -> tuple[Tensor, Tensor]:
     """Reduce the maps of both streams: (B, L, H, T) and (B, L, H, P) for L interaction layers."""
     text, vision = (
         [reduce_map(scores, mask, axis=axis, centre=centre) for scores in maps]

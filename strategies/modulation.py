@@ -115,7 +115,7 @@ class GradientModulationPlugin(SupervisedPlugin):
         counted = torch.ones_like(replayed) if self.modulate_replay else ~replayed
         if not bool(counted.any()):
             return
-        output = strategy.output
+        output = strategy.dual_output
         with torch.no_grad():
             ratio = contribution_ratio(
                 output.text_logits[counted], output.vision_logits[counted], strategy.mb_y[counted]
@@ -176,7 +176,7 @@ class GradientModulationPlugin(SupervisedPlugin):
 
     def _shield(self, strategy: MultimodalStrategy, uncounted: torch.Tensor) -> None:
         """Raise the gradient of terms that are not to be modulated by what the step takes off."""
-        output, step = strategy.output, self._step
+        output, step = strategy.dual_output, self._step
         if step is None or step == (1.0, 1.0):
             return
         streams = (

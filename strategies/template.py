@@ -6,8 +6,10 @@ batches of posts, groups of parameters, phases, and training that evaluation can
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
@@ -23,7 +25,7 @@ from torch.utils.data import DataLoader
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.errors import ConfigError, TrainingError
-from mkgc_cl.models import DualStreamModel, ModelOutput
+from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience
 from mkgc_cl.seeds import derive, generator
 from mkgc_cl.strategies.loading import Interleave, ReplayBatches, TrainingBatches
@@ -33,7 +35,7 @@ Item = tuple[Sample, bool]
 
 
 class MultimodalStrategy(SupervisedTemplate):
-    """Train a dual-stream model on a stream of tasks, with any plugins in any order.
+    """Train a model on a stream of tasks, with any plugins in any order.
 
     Differences from Avalanche's template, each of them a measured trap of 0.6.0:
 
@@ -67,7 +69,7 @@ class MultimodalStrategy(SupervisedTemplate):
     def __init__(
         self,
         *,
-        model: DualStreamModel,
+        model: ExtractionModel,
         optimizer: Optimizer,
         plugins: Sequence[SupervisedPlugin] | None = None,
         train_mb_size: int = 16,
@@ -114,6 +116,22 @@ class MultimodalStrategy(SupervisedTemplate):
         """The model's output on the current mini-batch."""
         return cast(ModelOutput, self.mb_output)
 
+    @property
+    def dual_output(self) -> DualStreamOutput:
+        """The same of a dual-stream model, for plugins that read streams or attention.
+
+        Raises:
+            ConfigError: the model has no two streams.
+        """
+        if not isinstance(self.mb_output, DualStreamOutput):
+            raise ConfigError(
+                [
+                    f"{type(self.network).__name__} has no text and vision stream whose scores and "
+                    "attention a plugin could read; use a DualStreamModel, or leave the plugin out"
+                ]
+            )
+        return self.mb_output
+
     def memory_phase(
         self,
         samples: Sequence[Sample],
@@ -122,24 +140,28 @@ class MultimodalStrategy(SupervisedTemplate):
         batch_size: int,
         source: torch.Generator,
         lr_scale: float = 1.0,
+        current: Sequence[Sample] = (),
+        name: str = "memory",
     ) -> None:
         """Train on memory samples alone, with every plugin hearing it as phase ``"memory"``.
 
         Args:
-            samples: the exemplars; nothing happens without any.
+            samples: the exemplars; nothing happens without any (and without ``current``).
             epochs: passes over them.
             batch_size: exemplars a step.
             source: generator of their order.
             lr_scale: factor on every learning rate during the phase; other than 1, the rates from
                 before the phase come back after it, whatever a scheduler did in between.
+            current: posts of the running task that a phase of a staged method learns from, too.
+            name: what plugins read of ``phase``; anything but ``"task"``.
         """
-        if not samples:
+        items = [(sample, True) for sample in samples] + [(sample, False) for sample in current]
+        if not items:
             return
-        items = [(sample, True) for sample in samples]
         previous = self.dataloader
         # a task that was stopped early must not stop its memory phase, nor the phase the next task
         self._stop_training = False
-        self.phase = "memory"
+        self.phase = name
         self.dataloader = self._loader(items, self._shuffled(items, batch_size, source))
         groups = self.optimizer.param_groups if lr_scale != 1 else []
         rates = [group["lr"] for group in groups]
@@ -207,12 +229,16 @@ class MultimodalStrategy(SupervisedTemplate):
         order = torch.tensor([i for batch in self._in_order(samples) for i in batch])
         return torch.cat(found)[order.argsort()]
 
-    def encode(self, model: DualStreamModel, batch: MultimodalBatch) -> ModelOutput:
+    def encode(self, model: ExtractionModel, batch: MultimodalBatch) -> ModelOutput:
         """Run a model in this strategy's precision: the trained one, or a frozen copy of it."""
         with torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"
         ):
             return cast(ModelOutput, model(batch))
+
+    def snapshot(self) -> ExtractionModel:
+        """Return a frozen copy of the model in evaluation mode: a teacher for what comes next."""
+        return copy.deepcopy(self.network).eval().requires_grad_(False)
 
     def require_finite(self, values: Tensor, what: str, batch: MultimodalBatch) -> None:
         """Check values that were computed from a batch.
@@ -307,7 +333,8 @@ class MultimodalStrategy(SupervisedTemplate):
             return self.encode(self.network, self.batch)
         uids = self.batch.uids
         if uids not in self._scored:
-            output = self.encode(self.network, self.batch).scores_only()
+            encoded = self.encode(self.network, self.batch)
+            output = replace(encoded.scores_only(), logits=self.network.read_out(encoded))
             self.require_finite(output.logits, "scores are", self.batch)
             self._scored[uids] = (output, self.network.decode(output))
         return self._scored[uids][0]

@@ -1,7 +1,17 @@
-"""Dual-stream models, their encoders and their heads."""
+"""Models of both tasks, their encoders and their heads."""
 
+from mkgc_cl.models.base import ExtractionModel
 from mkgc_cl.models.dual_stream import DualStreamModel
 from mkgc_cl.models.groups import build_optimizer, parameter_groups
-from mkgc_cl.models.output import ModelOutput
+from mkgc_cl.models.output import DualStreamOutput, ModelOutput
+from mkgc_cl.models.text_model import TextModel
 
-__all__ = ["DualStreamModel", "ModelOutput", "build_optimizer", "parameter_groups"]
+__all__ = [
+    "DualStreamModel",
+    "DualStreamOutput",
+    "ExtractionModel",
+    "ModelOutput",
+    "TextModel",
+    "build_optimizer",
+    "parameter_groups",
+]

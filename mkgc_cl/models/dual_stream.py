@@ -6,35 +6,39 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from mkgc_cl.data.batch import MultimodalBatch
-from mkgc_cl.data.processor import IGNORED, Processor
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.attention import KeyShape
+from mkgc_cl.models.base import (
+    ExtractionModel,
+    Pooling,
+    check_choices,
+    relation_states,
+    word_states,
+)
 from mkgc_cl.models.encoders import image_side, load_text_encoder, load_vision_encoder
-from mkgc_cl.models.heads import UNSEEN_LOGIT, FusionHead, GrowableCRF, HeadOutput
-from mkgc_cl.models.output import ModelOutput
+from mkgc_cl.models.heads import FusionHead, HeadOutput
+from mkgc_cl.models.output import DualStreamOutput
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.models.vision import VisionStream, check_vit
 from mkgc_cl.seeds import generator
 
 Interaction = Literal["shared-key", "self"]
-Pooling = Literal["cls", "entity-markers"]
 Images = Literal["image", "crops", "image+crops"]
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
+_CHOICES: Mapping[str, Sequence[str]] = {
     "interaction": get_args(Interaction),
     "key_shape": get_args(KeyShape),
     "pooling": get_args(Pooling),
 }
 
 
-class DualStreamModel(nn.Module):
+class DualStreamModel(ExtractionModel):
     """Text encoder and ViT whose top layers attend through one learnable key (paper, section 4).
 
     Args:
@@ -77,10 +81,13 @@ class DualStreamModel(nn.Module):
         dropout: float = 0.1,
         seed: int = 0,
     ) -> None:
-        super().__init__()
         chosen = {"interaction": interaction, "key_shape": key_shape, "pooling": pooling}
         counts = {"interaction_layers": interaction_layers, "freeze_lower": freeze_lower}
-        _check_options(chosen, counts)
+        check_choices(chosen, _CHOICES, counts)
+        plan = _view_plan(images, vision)
+        super().__init__(
+            labels, tokenizer=tokenizer, max_text_length=max_text_length, views=plan, seed=seed
+        )
         # a generator each, so that what one part draws does not depend on whether another is there
         source = {part: generator(seed, f"{part}-parameters") for part in ("text", "vision", "key")}
         shared = interaction == "shared-key"
@@ -93,7 +100,7 @@ class DualStreamModel(nn.Module):
         )
         self.vision = VisionStream(
             vision,
-            plan=_view_plan(images, vision),
+            plan=plan,
             interaction_layers=interaction_layers,
             shared_key=shared,
             generator=source["vision"],
@@ -109,28 +116,17 @@ class DualStreamModel(nn.Module):
             key = torch.empty(positions, width)
             nn.init.xavier_uniform_(key, generator=source["key"])
             self.shared_keys.append(nn.Parameter(key))
-        self.labels = labels
         self.pooling = pooling
-        outputs = len(labels.outputs)
         two_markers = labels.kind == "re" and pooling == "entity-markers"
         self.head = FusionHead(
             text_width=2 * width if two_markers else width,
             vision_width=width,
-            outputs=outputs,
+            outputs=len(labels.outputs),
             seed=seed,
         )
-        self.crf = GrowableCRF(outputs=outputs, seed=seed) if labels.kind == "ner" else None
         self.dropout = nn.Dropout(dropout if labels.kind == "ner" else 0.0)
-        self.seen: Tensor
-        self.register_buffer("seen", torch.zeros(outputs, dtype=torch.bool))
         self.text.freeze_lower(freeze_lower)
         self.vision.freeze_lower(freeze_lower)
-        self.processor = Processor(
-            labels,
-            tokenizer=tokenizer,
-            max_text_length=max_text_length,
-            views=self.vision.plan,
-        )
 
     @classmethod
     def build(
@@ -169,12 +165,8 @@ class DualStreamModel(nn.Module):
             seed=seed,
         )
 
-    def observe(self, classes: Sequence[str]) -> None:
-        """Unmask the outputs of ``classes`` (and of N/A or ``O``)."""
-        self.seen[list(self.labels.output_ids(classes))] = True
-
-    def forward(self, batch: MultimodalBatch) -> ModelOutput:
-        """Encode a batch and score it; see :class:`~mkgc_cl.models.output.ModelOutput`."""
+    def forward(self, batch: MultimodalBatch) -> DualStreamOutput:
+        """Encode a batch and score it; see :class:`~mkgc_cl.models.output.DualStreamOutput`."""
         keys = list(self.shared_keys)
         text_mask = batch["attention_mask"]
         text, text_maps = self.text(batch["input_ids"], text_mask, keys)
@@ -183,12 +175,22 @@ class DualStreamModel(nn.Module):
             batch.get("images"), crops, batch["crops_present"], keys
         )
         visual = vision[:, 0][batch["visual_index"]]  # (B, D)
-        head = self._score(batch, text, visual)
-        return ModelOutput(
-            logits=head.logits,
-            text_logits=head.text,
-            vision_logits=head.vision,
-            features=self._features(batch, text, visual),
+        words = None
+        if self.labels.kind == "re":
+            features = torch.cat([relation_states(batch, text, self.pooling), visual], dim=-1)
+            head = self.head(features[:, : -visual.shape[1]], visual)
+        else:
+            features = torch.cat([text[:, 0], visual], dim=-1)
+            # PAPER: eq. (3) adds BERT's position embedding of the word to the visual class token.
+            placed = visual[:, None] + self.text.positions(batch["word_starts"])
+            words = torch.cat([word_states(batch, text), placed], dim=-1)
+            head = self.head(*(self.dropout(part) for part in words.chunk(2, dim=-1)))
+        scores = HeadOutput(*map(self.mask_unseen, head))
+        return DualStreamOutput(
+            logits=scores.logits,
+            text_logits=scores.text,
+            vision_logits=scores.vision,
+            features=features,
             text_states=text,
             text_mask=text_mask,
             vision_states=vision,
@@ -197,72 +199,9 @@ class DualStreamModel(nn.Module):
             visual_index=batch["visual_index"],
             text_maps=tuple(scores.view_as(scores) for scores in text_maps),
             vision_maps=tuple(scores.view_as(scores) for scores in vision_maps),
+            word_features=words,
             word_mask=batch.get("word_mask"),
         )
-
-    def loss(
-        self, output: ModelOutput, targets: Tensor, *, reduction: Literal["mean", "none"] = "mean"
-    ) -> Tensor:
-        """Task loss: cross-entropy for relations, negative CRF log-likelihood a sentence for tags.
-
-        Args:
-            output: of :meth:`forward`.
-            targets: (B,) relation ids, or (B, W) tag ids padded with -100.
-            reduction: mean over the batch, or one value a post (B,).
-        """
-        if self.crf is None:
-            return F.cross_entropy(output.logits, targets, reduction=reduction)
-        tags = targets.clamp(min=0)  # padding is masked; the CRF wants valid ids there all the same
-        mask = targets != IGNORED
-        negative: Tensor = -self.crf(output.logits, tags, mask=mask, reduction=reduction)
-        return negative
-
-    @torch.no_grad()
-    def decode(self, output: ModelOutput) -> list[list[int]]:
-        """Best output ids: one a post for relations, one a word (Viterbi) for tags."""
-        if self.crf is None:
-            return [[int(best)] for best in output.logits.argmax(dim=-1)]
-        decoded: list[list[int]] = self.crf.decode(output.logits, mask=output.word_mask)
-        return decoded
-
-    def _score(self, batch: MultimodalBatch, text: Tensor, visual: Tensor) -> HeadOutput:
-        """Logits of both streams, outputs not seen yet masked."""
-        if self.crf is None:
-            head = self.head(self._relation_text(batch, text), visual)
-        else:
-            starts = batch["word_starts"]
-            words = text.gather(1, starts[..., None].expand(-1, -1, text.shape[-1]))  # (B, W, D)
-            # PAPER: eq. (3) adds BERT's position embedding of the word to the visual class token.
-            placed = visual[:, None] + self.text.positions(starts)
-            head = self.head(self.dropout(words), self.dropout(placed))
-        unseen = ~self.seen
-        # losses and the CRF want single precision at least, whatever the encoders ran in
-        exact = torch.promote_types(head.logits.dtype, torch.float32)
-        return HeadOutput(*(part.to(exact).masked_fill(unseen, UNSEEN_LOGIT) for part in head))
-
-    def _relation_text(self, batch: MultimodalBatch, text: Tensor) -> Tensor:
-        if self.pooling == "cls":
-            return text[:, 0]
-        markers = batch["marker_positions"]
-        states = text.gather(1, markers[..., None].expand(-1, -1, text.shape[-1]))
-        return states.flatten(1)  # (B, 2D)
-
-    def _features(self, batch: MultimodalBatch, text: Tensor, visual: Tensor) -> Tensor:
-        """(B, F) features of the post: what the relation head reads, class tokens for tags."""
-        own = self._relation_text(batch, text) if self.labels.kind == "re" else text[:, 0]
-        return torch.cat([own, visual], dim=-1)
-
-
-def _check_options(chosen: Mapping[str, str], counts: Mapping[str, int]) -> None:
-    """Raise :class:`ConfigError` for a choice there is not or a negative count; all at once."""
-    wrong = [
-        f"{name}={value!r}; choose one of {list(_CHOICES[name])}"
-        for name, value in chosen.items()
-        if value not in _CHOICES[name]
-    ]
-    wrong += [f"{name}={value}; give 0 or more" for name, value in counts.items() if value < 0]
-    if wrong:
-        raise ConfigError(wrong)
 
 
 def _view_plan(images: Images, vision: nn.Module) -> ViewPlan:

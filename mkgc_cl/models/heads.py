@@ -1,7 +1,8 @@
-"""Heads of the dual-stream model: relations (eq. 2), entity markers, tagging with a CRF (eq. 3)."""
+"""Heads: linear layers over one or two streams, a CRF for tags, and the grammar of BIO tags."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,9 +29,6 @@ class FusionHead(nn.Module):
     The logits are the sum of what each stream contributes with half of the bias (eq. 5), so the
     contribution ratio of the modulation reads them off without a second product.
 
-    The row of output c depends on the seed and on c alone: adding classes that have not come yet
-    changes nothing for the ones that have.
-
     Args:
         text_width: width of the text features.
         vision_width: width of the vision features.
@@ -40,14 +38,7 @@ class FusionHead(nn.Module):
 
     def __init__(self, *, text_width: int, vision_width: int, outputs: int, seed: int) -> None:
         super().__init__()
-        width = text_width + vision_width
-        rows = []
-        for index in range(outputs):
-            row = torch.empty(width)
-            bound = width**-0.5  # the range nn.Linear uses
-            nn.init.uniform_(row, -bound, bound, generator=generator(seed, f"head/{index}"))
-            rows.append(row)
-        weight = torch.stack(rows)
+        weight = output_rows(text_width + vision_width, outputs=outputs, seed=seed)
         self.text_weight = nn.Parameter(weight[:, :text_width].clone())
         self.vision_weight = nn.Parameter(weight[:, text_width:].clone())
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -58,6 +49,40 @@ class FusionHead(nn.Module):
         from_text = text @ self.text_weight.T + half
         from_vision = vision @ self.vision_weight.T + half
         return HeadOutput(from_text + from_vision, from_text, from_vision)
+
+
+class LinearHead(nn.Module):
+    """One linear layer over one feature vector: ``W h + b``.
+
+    Args:
+        width: width F of the features.
+        outputs: number of outputs C.
+        seed: seed of the initial rows.
+    """
+
+    def __init__(self, *, width: int, outputs: int, seed: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(output_rows(width, outputs=outputs, seed=seed))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Score features (..., F): logits (..., C)."""
+        return features @ self.weight.T + self.bias
+
+
+def output_rows(width: int, *, outputs: int, seed: int) -> Tensor:
+    """Draw a head's weight (outputs, width).
+
+    The row of output c depends on the seed and on c alone: adding classes that have not come yet
+    changes nothing for the ones that have.
+    """
+    rows = []
+    for index in range(outputs):
+        row = torch.empty(width)
+        bound = width**-0.5  # the range nn.Linear uses
+        nn.init.uniform_(row, -bound, bound, generator=generator(seed, f"head/{index}"))
+        rows.append(row)
+    return torch.stack(rows)
 
 
 class GrowableCRF(CRF):
@@ -83,3 +108,33 @@ class GrowableCRF(CRF):
                 self.end_transitions[tag] = values[1]
                 self.transitions[tag, : tag + 1] = values[2 : tag + 3]
                 self.transitions[:tag, tag] = values[tag + 3 :]
+
+
+class BioGrammar(CRF):
+    """Viterbi decoding of tag scores under the grammar of BIO: ``I-X`` follows ``B-X`` or ``I-X``.
+
+    A linear-chain CRF whose scores are fixed: 0 where a tag may follow, as good as minus infinity
+    where it may not (Monaikul et al. 2021 decode so; nothing is learnt).
+
+    Args:
+        tags: names of the outputs (``O``, ``B-X``, ``I-X``, ...).
+    """
+
+    def __init__(self, tags: Sequence[str]) -> None:
+        self._tags = tuple(tags)
+        super().__init__(len(tags), batch_first=True)
+        self.requires_grad_(False)
+
+    def reset_parameters(self) -> None:
+        """Write the grammar."""
+        with torch.no_grad():
+            for scores in (self.start_transitions, self.end_transitions, self.transitions):
+                scores.zero_()
+            for index, tag in enumerate(self._tags):
+                if not tag.startswith("I-"):
+                    continue
+                self.start_transitions[index] = UNSEEN_LOGIT
+                allowed = {tag, f"B-{tag[2:]}"}
+                for before, name in enumerate(self._tags):
+                    if name not in allowed:
+                        self.transitions[before, index] = UNSEEN_LOGIT

@@ -1,0 +1,179 @@
+"""What every model is: a label space of which more and more is seen, a head's scores, a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.processor import IGNORED, Processor
+from mkgc_cl.data.samples import LabelSpace
+from mkgc_cl.data.tokenizer import WordTokenizer
+from mkgc_cl.data.views import ViewPlan
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.heads import UNSEEN_LOGIT, BioGrammar, GrowableCRF
+from mkgc_cl.models.output import ModelOutput
+
+Pooling = Literal["cls", "entity-markers"]
+Tagger = Literal["crf", "softmax"]
+
+
+class Readout(nn.Module):
+    """Scores that replace the head's when a model predicts (prototypes, a memory network).
+
+    A part of the model, so that a saved model predicts as it did.
+    """
+
+    def forward(self, output: ModelOutput) -> Tensor:
+        """Score a batch: (B, C) or (B, W, C)."""
+        raise NotImplementedError
+
+
+class ExtractionModel(nn.Module):
+    """A model of one stream: it reads a :class:`MultimodalBatch` and returns a ``ModelOutput``.
+
+    Every output exists from the start and is masked until :meth:`observe` announces its class, so
+    no run can know the future and the head needs no surgery between tasks. Subclasses write
+    :meth:`forward`, and pass their head's scores through :meth:`mask_unseen`.
+
+    Args:
+        labels: the stream's classes.
+        tokenizer: the text encoder's tokenizer.
+        max_text_length: most tokens a post may have.
+        views: which pictures the model looks at.
+        tagger: what scores tag sequences: ``"crf"``, or ``"softmax"``, word by word, decoded under
+            the grammar of BIO. Relations have neither.
+        seed: seed of the CRF.
+
+    Attributes:
+        readout: what scores posts in an evaluation in place of the head; ``None`` for the head.
+
+    Raises:
+        ConfigError: ``tagger`` is unknown.
+    """
+
+    seen: Tensor
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        *,
+        tokenizer: WordTokenizer,
+        max_text_length: int,
+        views: ViewPlan,
+        tagger: Tagger = "crf",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_choices({"tagger": tagger}, {"tagger": get_args(Tagger)})
+        outputs = len(labels.outputs)
+        self.labels = labels
+        self.processor = Processor(
+            labels, tokenizer=tokenizer, max_text_length=max_text_length, views=views
+        )
+        tags = labels.kind == "ner"
+        self.crf = GrowableCRF(outputs=outputs, seed=seed) if tags and tagger == "crf" else None
+        self.grammar = BioGrammar(labels.outputs) if tags and tagger == "softmax" else None
+        self.readout: Readout | None = None
+        self.register_buffer("seen", torch.zeros(outputs, dtype=torch.bool))
+
+    def forward(self, batch: MultimodalBatch) -> ModelOutput:
+        """Encode a batch and score it."""
+        raise NotImplementedError
+
+    def observe(self, classes: Sequence[str]) -> None:
+        """Unmask the outputs of ``classes`` (and of N/A or ``O``)."""
+        self.seen[list(self.labels.output_ids(classes))] = True
+
+    def loss(
+        self, output: ModelOutput, targets: Tensor, *, reduction: Literal["mean", "none"] = "mean"
+    ) -> Tensor:
+        """Task loss of a batch.
+
+        Cross-entropy for relations; for tags the negative CRF log-likelihood of a sentence, or with
+        the softmax tagger the mean cross-entropy of its words.
+
+        Args:
+            output: of :meth:`forward`.
+            targets: (B,) relation ids, or (B, W) tag ids padded with -100.
+            reduction: mean over the batch, or one value a post (B,).
+        """
+        if self.labels.kind == "re":
+            return F.cross_entropy(output.logits, targets, reduction=reduction)
+        mask = targets != IGNORED
+        if self.crf is not None:
+            tags = targets.clamp(min=0)  # padding is masked; the CRF wants valid ids there too
+            negative: Tensor = -self.crf(output.logits, tags, mask=mask, reduction=reduction)
+            return negative
+        words = F.cross_entropy(output.logits.transpose(1, 2), targets, reduction="none")
+        posts = words.sum(dim=1) / mask.sum(dim=1)
+        return posts.mean() if reduction == "mean" else posts
+
+    @torch.no_grad()
+    def read_out(self, output: ModelOutput) -> Tensor:
+        """Scores to predict from: the head's, or the readout's, outputs not seen yet masked."""
+        if self.readout is None:
+            return output.logits
+        return self.mask_unseen(self.readout(output))
+
+    @torch.no_grad()
+    def decode(self, output: ModelOutput) -> list[list[int]]:
+        """Best output ids: one a post for relations, one a word (Viterbi) for tags."""
+        decoded: list[list[int]]
+        if self.crf is not None:
+            decoded = self.crf.decode(output.logits, mask=output.word_mask)
+        elif self.grammar is not None:
+            words = output.logits.log_softmax(dim=-1)
+            decoded = self.grammar.decode(words, mask=output.word_mask)
+        else:
+            decoded = [[int(best)] for best in output.logits.argmax(dim=-1)]
+        return decoded
+
+    def mask_unseen(self, logits: Tensor) -> Tensor:
+        """Mask the outputs of (..., C) logits that no task has brought yet; at least float32."""
+        # losses and the CRF want single precision at least, whatever the encoders ran in
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        return logits.to(exact).masked_fill(~self.seen, UNSEEN_LOGIT)
+
+
+def relation_states(batch: MultimodalBatch, states: Tensor, pooling: Pooling) -> Tensor:
+    """What a relation is read from: (B, D) class token, or (B, 2D) both start markers.
+
+    Args:
+        batch: with ``marker_positions`` (B, 2).
+        states: (B, T, D) of the text encoder.
+        pooling: which.
+    """
+    if pooling == "cls":
+        return states[:, 0]
+    return gather_positions(states, batch["marker_positions"]).flatten(1)
+
+
+def word_states(batch: MultimodalBatch, states: Tensor) -> Tensor:
+    """State of every word's first token: (B, W, D) of (B, T, D)."""
+    return gather_positions(states, batch["word_starts"])
+
+
+def gather_positions(states: Tensor, positions: Tensor) -> Tensor:
+    """States (B, T, D) at ``positions`` (B, N): (B, N, D)."""
+    return states.gather(1, positions[..., None].expand(-1, -1, states.shape[-1]))
+
+
+def check_choices(
+    chosen: Mapping[str, str],
+    choices: Mapping[str, Sequence[str]],
+    counts: Mapping[str, int] | None = None,
+) -> None:
+    """Raise :class:`ConfigError` for a choice there is not or a negative count; all at once."""
+    wrong = [
+        f"{name}={value!r}; choose one of {list(choices[name])}"
+        for name, value in chosen.items()
+        if value not in choices[name]
+    ]
+    wrong += [f"{name}={n}; give 0 or more" for name, n in (counts or {}).items() if n < 0]
+    if wrong:
+        raise ConfigError(wrong)
