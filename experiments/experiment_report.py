@@ -16,6 +16,7 @@ from mkgc_cl.config import dump
 from mkgc_cl.results import CellRecord, build_table
 from mkgc_cl.results.figures import draw_curves, draw_gamma, draw_matrix
 from mkgc_cl.results.files import to_json, write_atomic
+from mkgc_cl.results.provenance import image_words
 from mkgc_cl.results.tables import write_table
 
 REPLAY = {
@@ -75,19 +76,6 @@ def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[st
     if settings.stream.scenario == "demo":
         words.append("DEMONSTRATION DATA, not a result on the paper's benchmark")
     return words
-
-
-def image_words(provenance: Mapping[str, Any]) -> str:
-    """Say whether images are real, blank or drawn, from the stream's provenance."""
-    stream = provenance.get("stream", {})
-    if stream.get("demonstration"):
-        return "images drawn"
-    files, blank = stream.get("image_files"), stream.get("image_files_blank")
-    if files is None or blank is None:
-        return "images unknown"
-    if blank == 0:
-        return "images real"
-    return "images blank" if blank == files else f"{blank} of {files} images blank"
 
 
 def paper_rows(

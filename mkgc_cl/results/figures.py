@@ -13,6 +13,9 @@ from typing import Any, Literal
 from mkgc_cl.errors import DataError
 from mkgc_cl.results.record import CellRecord
 
+DPI = 150
+"""Pixels an inch of every PNG."""
+
 # Okabe-Ito colours, told apart by colour-blind readers too; a dash and a marker of its own for each
 # line, so that a black-and-white print loses nothing.
 _STYLES = (
@@ -199,7 +202,7 @@ def _save(figure: Any, stem: Path) -> tuple[Path, Path]:
     # Not with_suffix: a stem such as "A-0.1" has no suffix to lose.
     png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
     # Tight: the constrained layout cuts labels off beside axes of a fixed aspect.
-    figure.savefig(png, dpi=150, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(png, dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     nameless = {"CreationDate": None, "Producer": None, "Creator": None}
     figure.savefig(pdf, bbox_inches="tight", metadata=nameless)
     return png, pdf

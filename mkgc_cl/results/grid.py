@@ -157,14 +157,25 @@ def finished_records(out: str | Path) -> tuple[CellRecord, ...]:
     for.
     """
     found = []
+    for path, record in read_cells(out).items():
+        if isinstance(record, CellRecord):
+            found.append(record)
+        else:
+            logger.warning("%s is left out of the results: %s", path, record)
+    return tuple(sorted(found, key=lambda r: (r.scenario, r.order, r.system, r.seed)))
+
+
+def read_cells(out: str | Path) -> dict[Path, CellRecord | Exception]:
+    """Return, for every file of a cell in a grid's folder, its record or why it has none."""
+    found: dict[Path, CellRecord | Exception] = {}
     for path in sorted(Path(out).glob("cells/*.json")):
         if path.name.endswith(TRACES):
             continue
         try:
-            found.append(_read_record(path, path.with_name(path.stem + TRACES)))
-        except (OSError, ValueError) as error:
-            logger.warning("%s is left out of the results: %s", path, error)
-    return tuple(sorted(found, key=lambda r: (r.scenario, r.order, r.system, r.seed)))
+            found[path] = _read_record(path, path.with_name(path.stem + TRACES))
+        except (OSError, ValueError, RecursionError) as error:
+            found[path] = error
+    return found
 
 
 def load_cell(out: str | Path, cell: Cell) -> CellRecord | None:
@@ -244,6 +255,8 @@ def _read_record(path: Path, side: Path) -> CellRecord:
     if data.get("digest") != _digest(data["record"]):
         raise ValueError("its digest does not fit its record")
     traces = json.loads(side.read_text(encoding="utf-8"))
+    if not isinstance(traces, dict):
+        raise ValueError(f"{side.name} holds no series")
     series = {name: [math.nan if v is None else v for v in s] for name, s in traces.items()}
     return CellRecord.from_dict(data["record"], traces=series)
 

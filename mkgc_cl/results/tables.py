@@ -101,7 +101,7 @@ class Table:
 
     def markdown(self) -> str:
         """GitHub Markdown; the best mean of a column is bold."""
-        best = self._best()
+        best = self.best()
         lines = [
             "| System | " + " | ".join(self.columns) + " |",
             "|:--|" + "--:|" * len(self.columns),
@@ -119,7 +119,7 @@ class Table:
 
     def latex(self) -> str:
         r"""A booktabs table environment (needs ``\usepackage{booktabs}``); best means are bold."""
-        best = self._best()
+        best = self.best()
         lines = [
             r"\begin{table}",
             r"\centering",
@@ -155,7 +155,7 @@ class Table:
                 writer.writerow([row.system, column, round(stat.mean, 4), sd, stat.n, said])
         return file.getvalue()
 
-    def _best(self) -> set[tuple[str, int]]:
+    def best(self) -> set[tuple[str, int]]:
         """Return (system, column) of every best mean as shown; of one row alone none is best."""
         if len(self.rows) < 2:
             return set()
