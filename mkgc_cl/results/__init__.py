@@ -1,4 +1,4 @@
-"""What a run leaves behind: records, their provenance, the grid that makes them, tables, figures.
+"""What a run leaves behind: records and their provenance, grid, tables, figures, one page of all.
 
 Importing this package costs nothing heavy: no torch, and matplotlib only inside
 :mod:`mkgc_cl.results.figures`, when a figure is drawn.

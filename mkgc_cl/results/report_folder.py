@@ -1,0 +1,191 @@
+"""Reading one folder of an experiment for the report, whatever state it is in."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mkgc_cl.errors import DataError, MissingDataError
+from mkgc_cl.results.grid import read_cells
+from mkgc_cl.results.provenance import image_words
+from mkgc_cl.results.record import CellRecord
+
+LAYOUT = "<name>/<order>-<digest>/cells/*.json"
+_PARTS = ("cells", "failed", "config.yaml", "env.json")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What one folder holds.
+
+    Args:
+        folder: its path.
+        name: the path under the folder of all runs.
+        cells: name of the file (the cell's key) to record, in the order of the tables.
+        failures: what ``failed/*.json`` say, each an object with ``file``.
+        damaged: file and remark, for each file without a readable record.
+        config: text of ``config.yaml``; ``None`` where there is none.
+        paper: system to the paper's numbers, from the tables the experiment wrote.
+        notes: remarks on these numbers.
+    """
+
+    folder: Path
+    name: str
+    cells: Mapping[str, CellRecord]
+    failures: tuple[Mapping[str, Any], ...]
+    damaged: tuple[tuple[str, str], ...]
+    config: str | None
+    paper: Mapping[str, Sequence[float | None]]
+    notes: tuple[str, ...]
+
+    @property
+    def records(self) -> tuple[CellRecord, ...]:
+        """Records of the finished cells."""
+        return tuple(self.cells.values())
+
+
+def experiment_folders(runs: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders of experiments under ``runs`` (or ``runs`` itself), and all others.
+
+    Raises:
+        MissingDataError: if ``runs`` is no folder.
+        DataError: if it holds no experiment.
+    """
+    if not runs.is_dir():
+        raise MissingDataError(
+            f"no such folder; give the one that experiments write to (their --out, with {LAYOUT})",
+            path=runs,
+        )
+    found: list[Path] = []
+    other: list[Path] = []
+    if _is_experiment(runs):
+        return [runs], other
+    for name in _folders(runs):
+        inner = [name] if _is_experiment(name) else _folders(name)
+        for folder in inner or [name]:
+            (found if _is_experiment(folder) else other).append(folder)
+    if not found:
+        raise DataError(
+            f"no experiment here, expected {LAYOUT}; run one (python experiments/ablation.py) or "
+            "give the folder that experiments write to (their --out)",
+            path=runs,
+        )
+    return found, other
+
+
+def read_experiment(folder: Path, name: str) -> Experiment:
+    """Read a folder; what cannot be read is listed as damaged."""
+    damaged = [
+        (f"cells/{path.name}", "set aside; its cell ran again, or will when it is asked for")
+        for path in sorted(folder.glob("cells/*.damaged"))
+    ]
+    cells: dict[str, CellRecord] = {}
+    for path, record in read_cells(folder).items():
+        if isinstance(record, CellRecord):
+            cells[path.stem] = record
+        else:
+            damaged.append((f"cells/{path.name}", f"left out of the results: {record}"))
+    failures: list[Mapping[str, Any]] = []
+    for path in sorted(folder.glob("failed/*.json")):
+        try:
+            failures.append({**_object(path), "file": f"failed/{path.name}"})
+        except (OSError, ValueError, RecursionError) as error:
+            damaged.append((f"failed/{path.name}", f"a cell failed here, but: {error}"))
+    # Only the order of the systems and the paper's numbers come from the written tables: of cells
+    # there may be more than when these were written.
+    written = _written_rows(folder)
+    place = {system: number for number, system in enumerate(written)}
+    paper = {system: row for system, row in written.items() if any(v is not None for v in row)}
+    ordered = sorted(
+        cells.items(),
+        key=lambda item: (place.get(item[1].system, len(place)), item[1].system, item[1].seed),
+    )
+    return Experiment(
+        folder=folder,
+        name=name,
+        cells=dict(ordered),
+        failures=tuple(failures),
+        damaged=tuple(damaged),
+        config=_text(folder / "config.yaml"),
+        paper=paper,
+        notes=_written_notes(folder) if paper else (),
+    )
+
+
+def marks(experiment: Experiment) -> list[str]:
+    """Return what a reader must know before believing or comparing a number, in a few words."""
+    records, found = experiment.records, []
+    cells = [(r.scenario, r.config) for r in records]
+    cells += [(str(f.get("scenario", "")), f.get("config", {})) for f in experiment.failures]
+    shown = any(dig(r.provenance, "stream", "demonstration") for r in records)
+    if shown or any(scenario.startswith("demo") for scenario, _ in cells):
+        found.append("DEMONSTRATION DATA")
+    if any(dig(config, "stream", "split") == "valid" for _, config in cells):
+        found.append("VALIDATION POSTS")
+    states = [r.provenance.get("git") for r in records]
+    if any(dig(state, "dirty") for state in states):
+        found.append("SOURCE WITH UNCOMMITTED CHANGES")
+    if any(state != states[0] for state in states):
+        found.append("CELLS OF DIFFERENT STATES OF THE SOURCE")
+    if any(not state for state in states):
+        found.append("SOURCE NOT RECORDED")
+    if any(record.config != records[0].config for record in records):
+        found.append("CELLS OF DIFFERENT CONFIGURATIONS")
+    return found
+
+
+def images_of(record: CellRecord) -> str:
+    """Say whether a record's images are real, blank or drawn."""
+    stream = record.provenance.get("stream")
+    return image_words({"stream": stream} if isinstance(stream, dict) else {})
+
+
+def dig(data: object, *path: str) -> Any:
+    """Return ``data[path[0]][path[1]]...``, or ``None`` where the way ends."""
+    for key in path:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def _is_experiment(folder: Path) -> bool:
+    return any((folder / part).exists() for part in _PARTS)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _object(path: Path) -> dict[str, Any]:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError(f"it holds a {type(data).__name__}, expected a JSON object")
+    return data
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _written_rows(folder: Path) -> dict[str, list[float | None]]:
+    """Return the systems of the main table the experiment wrote, each with the paper's numbers."""
+    rows: dict[str, list[float | None]] = {}
+    try:
+        for line in csv.DictReader((_text(folder / "table-A.csv") or "").splitlines()):
+            value = float(line["paper"]) if line["paper"] else None
+            rows.setdefault(line["system"], []).append(value)
+    except (csv.Error, KeyError, TypeError, ValueError):
+        return {}  # not a table of ours
+    return rows
+
+
+def _written_notes(folder: Path) -> tuple[str, ...]:
+    """Return the notes below that table: in Markdown, what follows its last row."""
+    after = (_text(folder / "table-A.md") or "").rpartition("|\n")[2]
+    return tuple(line for line in after.splitlines() if line.strip())

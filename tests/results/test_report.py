@@ -1,0 +1,306 @@
+"""The page of all results: whole, escaped, and true to the records."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mkgc_cl.errors import DataError
+from mkgc_cl.results import Cell, CellRecord, report_section, run_grid
+from mkgc_cl.results.__main__ import main
+from mkgc_cl.results.markup import element, escaped
+from mkgc_cl.results.report import write_html
+
+NASTY = 'M-[R-Replay & EWC] <img src="x" onerror="alert(1)">'
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (300).to_bytes(4, "big") * 2
+STREAM = {"image_files": 10, "image_files_blank": 10, "fingerprint": "f00dfeed"}
+MADE_BY = {
+    "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
+    "device": "cuda",
+    "python": "3.11.7",
+    "packages": {"torch": "2.14.1", "timm": None},
+    "stream": STREAM,
+}
+CONFIG = {"model": {"text": "minilm", "vision": "vit-384"}, "stream": {"split": "test"}}
+
+
+class Page(HTMLParser):
+    """Texts, attributes and nesting of a page; fails where a tag is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if "td" in self.open or "th" in self.open:
+            self.rows[-1][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No drawing; the figures have tests of their own."""
+
+    def draw(_: object, stem: Path, **__: object) -> tuple[Path, Path]:
+        Path(f"{stem}.png").write_bytes(PNG)
+        return Path(f"{stem}.png"), Path(f"{stem}.pdf")
+
+    monkeypatch.setattr(report_section, "draw_curves", draw)
+    monkeypatch.setattr(report_section, "draw_matrix", draw)
+
+
+@pytest.fixture
+def fill(make_record):
+    """A function that runs a grid of two systems and two seeds into a folder."""
+
+    def run(runs: Path, name: str = "abl", *, failing=(), provenance=MADE_BY, config=CONFIG):
+        cells = [Cell(s, "imner", "PER-LOC", n, config) for n in (0, 1) for s in ("full", NASTY)]
+
+        def one(cell: Cell, _: object) -> CellRecord:
+            if (cell.system, cell.seed) in failing:
+                raise ValueError("</pre><script>alert('loss & all')</script> \x1b[0m\x00")
+            rows = [[80 + cell.seed], [60, 74 if cell.system == "full" else 90]]
+            return dataclasses.replace(
+                make_record(cell.system, cell.seed, rows),
+                scenario="imner",
+                order="PER-LOC",
+                config=config,
+                provenance=provenance,
+                seconds=1234.5 + cell.seed,
+                peak_memory_mb=2024.7,
+            )
+
+        folder = runs / name / cells[0].setting
+        return folder, run_grid(cells, one, out=folder, quiet=True)
+
+    return run
+
+
+def made(runs: Path) -> Page:
+    return Page(write_html(runs).read_text(encoding="utf-8"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_every_number_of_the_records_is_on_the_page(fill, tmp_path: Path) -> None:
+    folder, result = fill(tmp_path)
+    page = made(tmp_path)
+    # A of "full": (80, 67), (81, 67): mean 80.5, sample deviation sqrt(1/2) = 0.7.
+    assert page.rows[:3] == [
+        ["System", "T1", "T2", "AVG"],
+        [NASTY, "80.5 ± 0.7", "75.0 ± 0.0", "77.8 ± 0.4"],
+        ["full", "80.5 ± 0.7", "67.0 ± 0.0", "73.8 ± 0.4"],
+    ]
+    assert page.rows[5] == ["full", "80.5 ± 0.7", "74.0 ± 0.0", "77.2 ± 0.4"]
+    # Both lost 20 and 21 of their first task.
+    assert page.rows[8] == ["full", "20.5 ± 0.7", "-20.5 ± 0.7", "20.5 ± 0.7"]
+    keys = sorted(p.name for p in folder.glob("cells/*.json") if "traces" not in p.name)
+    cells = {row[-1]: row for row in page.rows if row[-1].endswith(".json")}
+    assert sorted(cells) == keys
+    for record in result.records:
+        key = Cell(record.system, "imner", "PER-LOC", record.seed, CONFIG).key
+        scores = [f"{record.A[-1]:.1f}", f"{sum(record.A) / 2:.1f}"]
+        cost = [f"{record.seconds:,.1f}", "2,024.7"]
+        assert cells[f"{key}.json"][:6] == [record.system, str(record.seed), *scores, *cost]
+        assert cells[f"{key}.json"][6:11] == ["cuda", "images blank", "0123456789", "1", "f00dfeed"]
+    assert "Python 3.11.7, torch 2.14.1" in page.text
+    assert "encoders minilm + vit-384, images blank." in page.text
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_best_mean_is_bold_and_the_papers_row_stands_below(fill, tmp_path: Path) -> None:
+    folder, _ = fill(tmp_path)
+    lines = [f'"{s}",{c},1.0,,1,{p}' for s, p in (("full", "55.5"), ("b", "")) for c in "TUV"]
+    (folder / "table-A.csv").write_text("\n".join(["system,column,mean,sd,n,paper", *lines]))
+    (folder / "table-A.md").write_text("caption\n\n| a |\n|--|\n| b |\n\nA note & more.\n")
+    text = write_html(tmp_path).read_text()
+    page = Page(text)
+    assert [row[0] for row in page.rows[:4]] == ["System", "full", "full (paper)", NASTY]
+    assert page.rows[2][1:] == ["55.5"] * 3
+    assert "A note & more." in page.text
+    assert text.count("55.5") == 3  # not in the table of U
+    bold = re.findall(r"<td><b>([^<]*)</b></td>", text)
+    assert bold[:4] == ["80.5 ± 0.7", "80.5 ± 0.7", "75.0 ± 0.0", "77.8 ± 0.4"]
+    (folder / "table-A.csv").write_text("system,column,paper\nfull,T1,55.5\n")
+    assert "55.5" not in write_html(tmp_path).read_text()  # a table of other tasks
+
+
+@pytest.mark.usefixtures("quick")
+def test_failures_and_damage_are_shown_and_nothing_is_injected(fill, tmp_path: Path) -> None:
+    folder, result = fill(tmp_path, "a <b> & 'c'", failing=[(NASTY, 1)])
+    paths = sorted(p for p in folder.glob("cells/*.json") if "traces" not in p.name)
+    paths[0].with_name("0.json.damaged").write_text("{")
+    paths[1].write_text("<i>")
+    (folder / "failed" / "list.json").write_text("[]")
+    (folder / "config.yaml").write_text("name: <script>x</script>\n")
+    text = write_html(tmp_path).read_text()
+    page = Page(text)
+    (failure,) = result.failures
+    clean = re.sub("[\x00\x1b]", "\N{REPLACEMENT CHARACTER}", failure.traceback)
+    assert clean in page.text
+    assert f"{NASTY}, seed 1: ValueError: </pre><script>" in page.text
+    for name in ("0.json.damaged", paths[1].name, "list.json", "expected a JSON object"):
+        assert name in page.text
+    assert "1 FAILED" in page.text
+    assert "3 DAMAGED" in page.text
+    assert page.text.count("a <b> & 'c'/PER-LOC-") == 2  # contents and heading
+    assert "name: <script>x</script>" in page.text
+    assert html.escape(NASTY) in text
+    assert not {tag for tag, _ in page.tags} & {"script", "i", "link", "iframe", "object"}
+    assert not [a for _, attrs in page.tags for a in attrs if a.startswith("on")]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_page_needs_nothing_but_itself(fill, tmp_path: Path) -> None:
+    fill(tmp_path)
+    text = write_html(tmp_path).read_text()
+    page = Page(text)
+    targets = [a[k] for _, a in page.tags for k in ("src", "href", "action") if k in a]
+    ids = {f"#{a['id']}" for _, a in page.tags if "id" in a}
+    assert targets
+    assert all(t in ids or str(t).startswith("data:image/png;base64,") for t in targets)
+    assert "http" not in text.replace("http-equiv", "")
+    assert "url(" not in text
+    assert "@import" not in text
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(a.get("alt") for a in page.all("img"))
+    assert all(a.get("scope") in ("col", "row") for a in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert write_html(tmp_path).read_text() == text
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("provenance", "config", "mark"),
+    [
+        ({**MADE_BY, "stream": {"demonstration": True}}, CONFIG, "DEMONSTRATION DATA"),
+        (MADE_BY, {"stream": {"split": "valid"}}, "VALIDATION POSTS"),
+        (MADE_BY | {"git": {"commit": "abc", "dirty": True}}, CONFIG, "UNCOMMITTED CHANGES"),
+        (MADE_BY | {"git": None}, CONFIG, "SOURCE NOT RECORDED"),
+        ({**MADE_BY, "stream": {**STREAM, "image_files_blank": 4}}, CONFIG, "4 OF 10 IMAGES BLANK"),
+    ],
+)
+def test_what_is_no_result_is_marked(fill, tmp_path: Path, provenance, config, mark) -> None:
+    real = {**MADE_BY, "stream": {**STREAM, "image_files_blank": 0}}
+    fill(tmp_path / "plain", provenance=real)
+    assert made(tmp_path / "plain").all("ul") == []
+    fill(tmp_path / "marked", provenance=provenance, config=config)
+    page = made(tmp_path / "marked")
+    badges = page.text.count(mark)
+    assert badges >= 2  # in the contents and below the heading
+    assert len(page.all("ul")) == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_folders_that_are_no_experiment_or_have_no_cell(fill, tmp_path: Path, caplog) -> None:
+    fill(tmp_path)
+    (tmp_path / "stray" / "deep").mkdir(parents=True)
+    (tmp_path / "void").mkdir()
+    (tmp_path / "begun" / "x-1" / "cells").mkdir(parents=True)
+    page = made(tmp_path)
+    for name in ("stray/deep", "void"):
+        assert f"{name}: holds no experiment" in page.text
+    assert "begun/x-1" in page.text
+    assert "No cell has finished." in page.text
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_part_that_cannot_be_built_says_so_and_the_rest_stays(
+    fill, tmp_path: Path, caplog
+) -> None:
+    folder, _ = fill(tmp_path)
+    paths = sorted(p for p in folder.glob("cells/*.json") if "traces" not in p.name)
+    for path in paths[0], paths[0].with_name(f"{paths[0].stem}.traces.json"):
+        path.with_name("copy" + path.name).write_bytes(path.read_bytes())
+    (folder / "cells" / f"{paths[1].stem}.traces.json").write_text("[]")
+    page = made(tmp_path)
+    assert "Cannot be shown: DataError: two records of" in page.text
+    assert "two records of" in caplog.text
+    assert f"copy{paths[0].name}" in [row[-1] for row in page.rows]
+    assert f"cells/{paths[1].name}: left out of the results" in page.text
+
+
+def test_figures_are_drawn_from_the_cells_with_their_numbers_in_words(fill, tmp_path: Path) -> None:
+    folder, _ = fill(tmp_path, failing=[("full", 0), ("full", 1)])
+    (folder / "figures").mkdir()
+    (folder / "figures" / "gamma.png").write_bytes(PNG)
+    page = made(folder)  # the folder of one experiment does as well
+    images = page.all("img")
+    assert len(images) == 4
+    assert images[2]["width"] == str(300 * 96 // 150)
+    assert images[3]["alt"] == (
+        f"Heat map of {NASTY}, micro-F1 in per cent on each task; after T1: 80.5; "
+        "after T2: 60.0, 90.0"
+    )
+
+
+def test_a_folder_without_results_is_an_error(tmp_path: Path, capsys) -> None:
+    assert main(["report", str(tmp_path / "none")]) == 2
+    assert "none: no such folder; give the one that" in capsys.readouterr().err
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"{tmp_path}: no experiment here, expected <name>/" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_command(fill, tmp_path: Path, capsys) -> None:
+    runs = tmp_path / "runs"
+    folder, _ = fill(runs, failing=[("full", 1)])
+    out = tmp_path / "new" / "page.html"
+    assert main(["report", str(runs), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"abl/{folder.name}: 3 finished, 1 failed",
+        f"written to {out}",
+    ]
+    assert [p.name for p in out.parent.iterdir()] == ["page.html"]
+    assert main(["report", str(runs), "--out", str(tmp_path)]) == 2
+    assert "this is a folder; name a file" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"cannot be written .*choose --out"):
+        write_html(runs, out / "below-a-file.html")
+
+
+def test_text_is_escaped_and_kept_writable() -> None:
+    text = json.loads('"\\ud800\\u0000<a href=\\"x\\">&\\n"')
+    found = escaped(text)
+    assert found.encode("utf-8").decode() == "\ufffd\ufffd&lt;a href=&quot;x&quot;&gt;&amp;\n"
+    assert element("p", "1 " + element("b", "<")) == "<p>1 &lt;b&gt;&amp;lt;&lt;/b&gt;</p>"
+
+
+def test_the_command_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, mkgc_cl.results.__main__;"
+        "print(sorted({m.split('.')[0] for m in sys.modules}"
+        " & {'torch', 'avalanche', 'matplotlib', 'numpy', 'transformers', 'sklearn'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
