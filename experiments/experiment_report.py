@@ -24,6 +24,8 @@ REPLAY = {
     "mixed": "memory in every batch",
     "alternate": "memory after every batch",
 }
+WHOLE = "full"
+"""The row that the others are compared with, where the table has it."""
 PAPER_TABLES = Path(__file__).resolve().parent / "paper" / "tables.yaml"
 
 
@@ -43,7 +45,8 @@ def write_report(out: Path, settings: Settings, records: Sequence[CellRecord]) -
     records = sorted(records, key=lambda record: place.get(record.system, len(place)))
     rows, notes = paper_rows(settings, [record.system for record in records])
     remarks = list(conditions(settings, records))
-    table = build_table(records, paper=rows, remarks=remarks, notes=notes)
+    whole = WHOLE if any(record.system == WHOLE for record in records) else None
+    table = build_table(records, paper=rows, remarks=remarks, notes=notes, reference=whole)
     other = build_table(records, measure="U", remarks=remarks)
     for made, stem in ((table, "table-A"), (other, "table-U")):
         write_table(made, lambda name, text: write_atomic(out / name, text), stem=stem)

@@ -6,17 +6,23 @@ Importing this package costs nothing heavy: no torch, and matplotlib only inside
 
 from mkgc_cl.results.grid import Cell, CellFailure, GridResult, run_grid
 from mkgc_cl.results.record import CellRecord, RecordError
-from mkgc_cl.results.tables import Row, Stat, Table, build_table
+from mkgc_cl.results.statistics import Comparison, compare, confidence_interval, holm
+from mkgc_cl.results.table_text import Row, Stat, Table
+from mkgc_cl.results.tables import build_table
 
 __all__ = [
     "Cell",
     "CellFailure",
     "CellRecord",
+    "Comparison",
     "GridResult",
     "RecordError",
     "Row",
     "Stat",
     "Table",
     "build_table",
+    "compare",
+    "confidence_interval",
+    "holm",
     "run_grid",
 ]

@@ -1,170 +1,26 @@
-"""Tables of results: mean and deviation over seeds, as text, Markdown, LaTeX and CSV."""
+"""Building tables of results: mean and deviation over seeds, rows compared with one of them."""
 
 from __future__ import annotations
 
-import csv
-import io
+import itertools
 import statistics
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from mkgc_cl.errors import DataError
 from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.statistics import (
+    ALPHA,
+    FEWEST,
+    TOO_SMALL,
+    Comparison,
+    compare,
+    corrected,
+    smallest_p,
+)
+from mkgc_cl.results.table_text import MARK, PAPER, Row, Stat, Table
 
 AVERAGE = "AVG"
-PAPER = "(paper)"
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """Mean and sample standard deviation (n - 1) of one number over n seeds.
-
-    Args:
-        mean: arithmetic mean.
-        sd: sample standard deviation; ``None`` for a single seed, which has none.
-        n: number of seeds.
-    """
-
-    mean: float
-    sd: float | None
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Stat:
-        """Summarise at least one value.
-
-        >>> Stat.of([1.0, 2.0, 3.0])
-        Stat(mean=2.0, sd=1.0, n=3)
-        >>> Stat.of([5.0])
-        Stat(mean=5.0, sd=None, n=1)
-        """
-        sd = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.fmean(values), sd, len(values))
-
-    def text(self, sign: str = "±") -> str:
-        """Write with one decimal, as the paper does."""
-        mean = _decimal(self.mean)
-        return mean if self.sd is None else f"{mean} {sign} {_decimal(self.sd)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One system.
-
-    Args:
-        system: its name.
-        stats: one per column.
-        paper: the paper's numbers for the same columns; ``None`` where it has none.
-    """
-
-    system: str
-    stats: tuple[Stat, ...]
-    paper: tuple[float | None, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table that knows how to write itself.
-
-    Args:
-        caption: what it shows, and all that is needed to read it.
-        columns: names of the number columns.
-        rows: one per system.
-        notes: remarks on single rows.
-    """
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
-
-    def text(self) -> str:
-        """Aligned plain text, caption and notes wrapped at 88 columns."""
-        lines = [["", *self.columns]]
-        for row in self.rows:
-            lines.append([row.system, *(stat.text() for stat in row.stats)])
-            if row.paper is not None:
-                lines.append([f"  {PAPER}", *map(_or_dash, row.paper)])
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        body = [
-            "  ".join(
-                cell.ljust(width) if column == 0 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
-        rule = "-" * (sum(widths) + 2 * len(self.columns))
-        caption, notes = _wrapped([self.caption]), _wrapped(self.notes)
-        return "\n".join([*caption, rule, body[0], rule, *body[1:], rule, *notes]) + "\n"
-
-    def markdown(self) -> str:
-        """GitHub Markdown; the best mean of a column is bold."""
-        best = self.best()
-        lines = [
-            "| System | " + " | ".join(self.columns) + " |",
-            "|:--|" + "--:|" * len(self.columns),
-        ]
-        for row in self.rows:
-            cells = [
-                f"**{stat.text()}**" if (row.system, column) in best else stat.text()
-                for column, stat in enumerate(row.stats)
-            ]
-            lines.append(f"| {row.system} | " + " | ".join(cells) + " |")
-            if row.paper is not None:
-                lines.append(f"| *{PAPER}* | " + " | ".join(map(_or_dash, row.paper)) + " |")
-        notes = [f"\n{note}" for note in self.notes]
-        return "\n".join([self.caption, "", *lines, *notes]) + "\n"
-
-    def latex(self) -> str:
-        r"""A booktabs table environment (needs ``\usepackage{booktabs}``); best means are bold."""
-        best = self.best()
-        lines = [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_tex(' '.join([self.caption, *self.notes]))}}}",
-            rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}",
-            r"\toprule",
-            "System & " + " & ".join(map(_tex, self.columns)) + r" \\",
-            r"\midrule",
-        ]
-        for row in self.rows:
-            cells = [
-                rf"\textbf{{{_tex_stat(stat)}}}"
-                if (row.system, column) in best
-                else _tex_stat(stat)
-                for column, stat in enumerate(row.stats)
-            ]
-            lines.append(f"{_tex(row.system)} & " + " & ".join(cells) + r" \\")
-            if row.paper is not None:
-                cells = [rf"\textit{{{_or_dash(value)}}}" for value in row.paper]
-                lines.append(rf"\quad\textit{{{PAPER}}} & " + " & ".join(cells) + r" \\")
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
-
-    def csv(self) -> str:
-        """One line per system and column, full precision: system, column, mean, sd, n, paper."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["system", "column", "mean", "sd", "n", "paper"])
-        for row in self.rows:
-            paper = row.paper or (None,) * len(self.columns)
-            for column, stat, value in zip(self.columns, row.stats, paper, strict=True):
-                sd = "" if stat.sd is None else round(stat.sd, 4)
-                said = "" if value is None else value
-                writer.writerow([row.system, column, round(stat.mean, 4), sd, stat.n, said])
-        return file.getvalue()
-
-    def best(self) -> set[tuple[str, int]]:
-        """Return (system, column) of every best mean as shown; of one row alone none is best."""
-        if len(self.rows) < 2:
-            return set()
-        best = set()
-        for column in range(len(self.columns)):
-            shown = {row.system: _decimal(row.stats[column].mean) for row in self.rows}
-            top = max(map(float, shown.values()))
-            best |= {(system, column) for system, mean in shown.items() if float(mean) == top}
-        return best
 
 
 def build_table(
@@ -174,11 +30,16 @@ def build_table(
     paper: Mapping[str, Sequence[float | None]] | None = None,
     remarks: Sequence[str] = (),
     notes: Sequence[str] = (),
+    reference: str | None = None,
 ) -> Table:
     """Build the table of one scenario and one order: a row per system, a column per task, and AVG.
 
     AVG is the mean over tasks, taken per seed before it is averaged over seeds, so its deviation is
     that of the runs' averages.
+
+    With a ``reference``, the last task and AVG of every other row are compared with those of that
+    row, paired by seed (:func:`~mkgc_cl.results.statistics.compare`). Holm's correction runs over
+    all of these comparisons, and the footnotes say what was done and found.
 
     Args:
         records: records of any systems and seeds; systems keep the order of first appearance.
@@ -186,10 +47,11 @@ def build_table(
         paper: per system the paper's numbers, one per task, with or without its AVG.
         remarks: words for the caption, such as ``"images blank"`` or ``"demonstration data"``.
         notes: remarks below the table.
+        reference: the system that the others are compared with; ``None`` compares nothing.
 
     Raises:
-        DataError: if there is no record, they are not of one scenario, order and list of tasks, or
-            a system has two of one seed.
+        DataError: if there is no record, they are not of one scenario, order and list of tasks, a
+            system has two of one seed, or none is of the ``reference``.
     """
     if not records:
         raise DataError("a table needs at least one record; no cell has finished")
@@ -206,15 +68,24 @@ def build_table(
                 "configuration: keep the records of one"
             )
         group.append(record)
+    made = {} if reference is None else _comparisons(groups, reference, measure)
     rows = tuple(
-        _row(system, group, measure, None if paper is None else paper.get(system))
+        _row(
+            system,
+            group,
+            measure,
+            None if paper is None else paper.get(system),
+            made.get(system, {}),
+        )
         for system, group in groups.items()
     )
+    columns = (*first.tasks, AVERAGE)
     return Table(
         caption=_caption(first, groups, measure, remarks, any(row.paper for row in rows)),
-        columns=(*first.tasks, AVERAGE),
+        columns=columns,
         rows=rows,
         notes=tuple(notes),
+        footnotes=_footnotes(rows, columns),
     )
 
 
@@ -234,8 +105,9 @@ def _row(
     group: Sequence[CellRecord],
     measure: Literal["A", "U"],
     paper: Sequence[float | None] | None,
+    comparisons: Mapping[int, Comparison],
 ) -> Row:
-    series = [record.A if measure == "A" else record.U for record in group]
+    series = [_series(record, measure) for record in group]
     columns = [*zip(*series, strict=True), [statistics.fmean(values) for values in series]]
     tasks = len(series[0])
     row: tuple[float | None, ...] | None = None
@@ -247,7 +119,101 @@ def _row(
         known = [value for value in paper[:tasks] if value is not None]
         mean = round(statistics.fmean(known), 1) if len(known) == tasks else None
         row = tuple(paper) if len(paper) == tasks + 1 else (*paper, mean)
-    return Row(system, tuple(Stat.of(values) for values in columns), row)
+    return Row(system, tuple(Stat.of(values) for values in columns), row, comparisons)
+
+
+def _series(record: CellRecord, measure: Literal["A", "U"]) -> tuple[float, ...]:
+    return record.A if measure == "A" else record.U
+
+
+def _comparisons(
+    groups: Mapping[str, Sequence[CellRecord]], reference: str, measure: Literal["A", "U"]
+) -> dict[str, dict[int, Comparison]]:
+    """Compare the last task and AVG of each other system; by system, then by 0-based column."""
+    if reference not in groups:
+        raise DataError(f"no record of the reference {reference!r}, only of {list(groups)}")
+    tasks = len(groups[reference][0].tasks)
+    numbers: dict[int, Callable[[CellRecord], float]] = {
+        tasks - 1: lambda record: _series(record, measure)[-1],
+        tasks: lambda record: statistics.fmean(_series(record, measure)),
+    }
+    if tasks == 1:  # AVG is the one task: one comparison, not two to correct for
+        del numbers[0]
+    cells = [(system, column) for system in groups if system != reference for column in numbers]
+    made = corrected(
+        [compare(groups[system], groups[reference], numbers[column]) for system, column in cells]
+    )
+    found: dict[str, dict[int, Comparison]] = {}
+    for (system, column), comparison in zip(cells, made, strict=True):
+        found.setdefault(system, {})[column] = comparison
+    return found
+
+
+def _footnotes(rows: Sequence[Row], columns: Sequence[str]) -> tuple[str, ...]:
+    """Say what was compared, how, what came out, and what so few pairs could show at all."""
+    made = [comparison for row in rows for comparison in row.comparisons.values()]
+    if not made:
+        return ()
+    tested = [comparison for comparison in made if comparison.p is not None]
+    head = (
+        f"Compared with {made[0].reference}, paired by seed: mean difference [95 % interval, "
+        "Student's t]"
+    )
+    if tested:
+        methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
+        head += (
+            f"; two-sided p of that mean ({methods}); p corrected after Holm for the {len(tested)} "
+            f"tests here; {MARK} where the corrected p is below {ALPHA}"
+        )
+    if len(tested) < len(made):
+        head += f"; {TOO_SMALL}: fewer than {FEWEST} pairs are not tested"
+    notes = [head + "."]
+    for row in rows:
+        if row.comparisons:
+            one = next(iter(row.comparisons.values()))
+            pairs = f"n = {one.n}" + (f", {one.left_out} without partner" if one.left_out else "")
+            results = "; ".join(
+                f"{columns[column]} {_result(comparison)}"
+                for column, comparison in row.comparisons.items()
+            )
+            notes.append(f"- {row.system} ({pairs}): {results}.")
+    return (*notes, *_limits(tested))
+
+
+def _result(made: Comparison) -> str:
+    parts = []
+    if made.difference is not None:
+        interval = ", ".join(map(_signed, made.interval or ()))
+        parts.append(_signed(made.difference) + (f" [{interval}]" if interval else ""))
+    if made.p is None:
+        parts.append(made.method)
+    else:
+        parts.append(f"p = {made.p:.3g}, corrected {made.p_corrected:.3g}")
+    return ", ".join(parts)
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.1f}"
+    return "+0.0" if text == "-0.0" else text
+
+
+def _limits(tested: Sequence[Comparison]) -> tuple[str, ...]:
+    """Say which marks so few pairs rule out, whatever the differences."""
+    if not tested:
+        return ()
+    most = max(comparison.n for comparison in tested)
+    # Holm multiplies the smallest p by the number of tests: below that no corrected p can be.
+    least = min(1.0, len(tested) * smallest_p(most))
+    if least >= ALPHA:
+        enough = next(n for n in itertools.count(FEWEST) if len(tested) * 2 / 2**n < ALPHA)
+        return (
+            f"With n = {most} no p can be below 2/2^n = {smallest_p(most):.3g}, no corrected p "
+            f"below {least:.3g}: nothing can be marked, however large a difference; that takes "
+            f"{enough} pairs.",
+        )
+    if any(smallest_p(comparison.n) >= ALPHA for comparison in tested):
+        return ("With n < 6 no p can be below 2/2^n > 0.05: such rows cannot be marked.",)
+    return ()
 
 
 def _caption(
@@ -276,35 +242,5 @@ def _caption(
     return f"{what}; {first.scenario}, order {first.order}; {number}{extra}.{spread}{paper}"
 
 
-def _wrapped(paragraphs: Sequence[str]) -> list[str]:
-    return [
-        line
-        for text in paragraphs
-        for line in textwrap.wrap(text, width=88, break_on_hyphens=False)
-    ]
-
-
 def _listed(values: Sequence[int]) -> str:
     return " ".join(map(str, values))
-
-
-def _decimal(value: float) -> str:
-    text = f"{value:.1f}"
-    return "0.0" if text == "-0.0" else text
-
-
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else _decimal(value)
-
-
-def _tex_stat(stat: Stat) -> str:
-    mean = _decimal(stat.mean)
-    return mean if stat.sd is None else rf"{mean} $\pm$ {_decimal(stat.sd)}"
-
-
-def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$"}
-    # Braces: at the start of a row "[" would be an option of the row's end before it.
-    special |= {"[": "{[}"} | {char: "\\" + char for char in "&%$#_{}"}
-    return "".join(special.get(char, char) for char in text)

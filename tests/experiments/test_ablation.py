@@ -70,6 +70,8 @@ def test_it_prints_the_table_beside_the_papers_and_writes_everything(
     assert "n = 2, seeds 0 1, encoders minilm + vit-384, interaction in the top 2, " in caption
     assert "3 epochs a task, a memory phase after each task, images blank" in caption
     assert "is inferred" in " ".join(lines[start + 10 :])
+    assert "Compared with full, paired by seed: mean difference" in " ".join(lines[start + 10 :])
+    assert "- w/o MI (n = 2): MISC -2.0 [-2.0, -2.0], n too small;" in " ".join(lines[start + 10 :])
     (out,) = (tmp_path / "ablation-imner").iterdir()
     assert out.name.startswith("PER-LOC-ORG-MISC-")
     data = json.loads((out / "results.json").read_text())

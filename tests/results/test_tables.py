@@ -96,10 +96,13 @@ def test_latex_prints_every_name_as_it_is(make_record) -> None:
 def test_csv(table: Table) -> None:
     rows = list(csv.DictReader(io.StringIO(table.csv())))
     assert rows[0] == {
-        "system": "w/o MM", "column": "T1", "mean": "75.0", "sd": "", "n": "1", "paper": "77.8"
+        "system": "w/o MM", "column": "T1", "mean": "75.0", "sd": "", "low": "", "high": "",
+        "n": "1", "paper": "77.8"
     }  # fmt: skip
+    # t(0.975; 2) = 4.30265 times sqrt(7 / 3) is 6.5724.
     assert rows[4] == {
-        "system": "full", "column": "T2", "mean": "68.0", "sd": "2.6458", "n": "3", "paper": "62.6"
+        "system": "full", "column": "T2", "mean": "68.0", "sd": "2.6458", "low": "61.4276",
+        "high": "74.5724", "n": "3", "paper": "62.6"
     }  # fmt: skip
     assert (rows[5]["column"], rows[5]["mean"], rows[5]["sd"]) == ("AVG", "75.0", "2.1794")
 

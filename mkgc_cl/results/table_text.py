@@ -1,0 +1,281 @@
+"""One table and its forms: text, Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mkgc_cl.results.statistics import Comparison, student_interval
+
+PAPER = "(paper)"
+MARK = "*"
+"""Follows a mean that differs from the reference's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Mean and sample standard deviation (n - 1) of one number over n seeds.
+
+    Args:
+        mean: arithmetic mean.
+        sd: sample standard deviation; ``None`` for a single seed, which has none.
+        n: number of seeds.
+    """
+
+    mean: float
+    sd: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Stat:
+        """Summarise at least one value.
+
+        >>> Stat.of([1.0, 2.0, 3.0])
+        Stat(mean=2.0, sd=1.0, n=3)
+        >>> Stat.of([5.0])
+        Stat(mean=5.0, sd=None, n=1)
+        """
+        sd = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), sd, len(values))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % Student t interval of the mean; ``None`` for a single seed."""
+        return None if self.sd is None else student_interval(self.mean, self.sd, self.n)
+
+    def text(self, sign: str = "±") -> str:
+        """Write with one decimal, as the paper does."""
+        mean = _decimal(self.mean)
+        return mean if self.sd is None else f"{mean} {sign} {_decimal(self.sd)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One system.
+
+    Args:
+        system: its name.
+        stats: one per column.
+        paper: the paper's numbers for the same columns; ``None`` where it has none.
+        comparisons: by 0-based column, the comparison with the row of reference; empty where
+            nothing is compared.
+    """
+
+    system: str
+    stats: tuple[Stat, ...]
+    paper: tuple[float | None, ...] | None = None
+    comparisons: Mapping[int, Comparison] = field(default_factory=dict)
+
+    def mark(self, column: int) -> str:
+        """Return the mark of a significant difference, or nothing."""
+        made = self.comparisons.get(column)
+        return MARK if made is not None and made.significant else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that knows how to write itself.
+
+    Args:
+        caption: what it shows, and all that is needed to read it.
+        columns: names of the number columns.
+        rows: one per system.
+        notes: remarks on single rows.
+        footnotes: what the comparisons are and found, for below the table in every form.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    footnotes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Aligned plain text, caption and notes wrapped at 88 columns."""
+        # A column with a mark is wider by it in all of its lines, so that the numbers stay aligned.
+        space = [
+            " " * max(len(row.mark(column)) for row in self.rows)
+            for column in range(len(self.columns))
+        ]
+
+        def spaced(cells: Iterable[str]) -> list[str]:
+            return [cell + blank for cell, blank in zip(cells, space, strict=True)]
+
+        lines = [["", *spaced(self.columns)]]
+        for row in self.rows:
+            cells = [
+                stat.text() + (row.mark(column) or space[column])
+                for column, stat in enumerate(row.stats)
+            ]
+            lines.append([row.system, *cells])
+            if row.paper is not None:
+                lines.append([f"  {PAPER}", *spaced(map(_or_dash, row.paper))])
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        body = [
+            "  ".join(
+                cell.ljust(width) if column == 0 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        rule = "-" * (sum(widths) + 2 * len(self.columns))
+        caption, notes = _wrapped([self.caption]), _wrapped([*self.notes, *self.footnotes])
+        return "\n".join([*caption, rule, body[0], rule, *body[1:], rule, *notes]) + "\n"
+
+    def markdown(self) -> str:
+        """GitHub Markdown; the best mean of a column is bold."""
+        best = self.best()
+        lines = [
+            "| System | " + " | ".join(self.columns) + " |",
+            "|:--|" + "--:|" * len(self.columns),
+        ]
+        for row in self.rows:
+            cells = [
+                (f"**{stat.text()}**" if (row.system, column) in best else stat.text())
+                + row.mark(column).replace("*", r"\*")
+                for column, stat in enumerate(row.stats)
+            ]
+            lines.append(f"| {row.system} | " + " | ".join(cells) + " |")
+            if row.paper is not None:
+                lines.append(f"| *{PAPER}* | " + " | ".join(map(_or_dash, row.paper)) + " |")
+        # A bare star would begin a list or an emphasis.
+        below = [note.replace("*", r"\*") for note in self.footnotes]
+        notes = [f"\n{note}" for note in (*self.notes, *below)]
+        return "\n".join([self.caption, "", *lines, *notes]) + "\n"
+
+    def latex(self) -> str:
+        r"""A booktabs table environment (needs ``\usepackage{booktabs}``); best means are bold."""
+        best = self.best()
+        lines = [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_tex(' '.join([self.caption, *self.notes]))}}}",
+            rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}",
+            r"\toprule",
+            "System & " + " & ".join(map(_tex, self.columns)) + r" \\",
+            r"\midrule",
+        ]
+        for row in self.rows:
+            cells = [
+                (
+                    rf"\textbf{{{_tex_stat(stat)}}}"
+                    if (row.system, column) in best
+                    else _tex_stat(stat)
+                )
+                # \rlap takes no room: the numbers stay aligned.
+                + (rf"\rlap{{$^{{{row.mark(column)}}}$}}" if row.mark(column) else "")
+                for column, stat in enumerate(row.stats)
+            ]
+            lines.append(f"{_tex(row.system)} & " + " & ".join(cells) + r" \\")
+            if row.paper is not None:
+                cells = [rf"\textit{{{_or_dash(value)}}}" for value in row.paper]
+                lines.append(rf"\quad\textit{{{PAPER}}} & " + " & ".join(cells) + r" \\")
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        if self.footnotes:
+            lines += ["", r"\smallskip", r"\parbox{\linewidth}{\footnotesize"]
+            lines += [rf"{_tex(note)}\par" for note in self.footnotes]
+            lines.append("}")
+        return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+    def csv(self) -> str:
+        """One line per system and column, rounded to four decimals.
+
+        Columns: system, column, mean, sd, low and high (the 95 % interval of the mean), n, paper.
+        A table with comparisons has further ones, empty where nothing is compared: reference,
+        pairs, left_out (records without a partner), difference with its own low and high, p and
+        p_corrected (six significant digits), mark.
+        """
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        compared = any(row.comparisons for row in self.rows)
+        head = ["system", "column", "mean", "sd", "low", "high", "n", "paper"]
+        writer.writerow([*head, *_COMPARED] if compared else head)
+        for row in self.rows:
+            paper = row.paper or (None,) * len(self.columns)
+            for column, (name, stat, value) in enumerate(
+                zip(self.columns, row.stats, paper, strict=True)
+            ):
+                low, high = stat.interval or (None, None)
+                spread = [_rounded(number) for number in (stat.mean, stat.sd, low, high)]
+                line: list[object] = [
+                    row.system,
+                    name,
+                    *spread,
+                    stat.n,
+                    "" if value is None else value,
+                ]
+                if compared:
+                    line += _compared_cells(row.comparisons.get(column), row.mark(column))
+                writer.writerow(line)
+        return file.getvalue()
+
+    def best(self) -> set[tuple[str, int]]:
+        """Return (system, column) of every best mean as shown; of one row alone none is best."""
+        if len(self.rows) < 2:
+            return set()
+        best = set()
+        for column in range(len(self.columns)):
+            shown = {row.system: _decimal(row.stats[column].mean) for row in self.rows}
+            top = max(map(float, shown.values()))
+            best |= {(system, column) for system, mean in shown.items() if float(mean) == top}
+        return best
+
+
+_COMPARED = (
+    "reference",
+    "pairs",
+    "left_out",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "p",
+    "p_corrected",
+    "mark",
+)
+
+
+def _compared_cells(made: Comparison | None, mark: str) -> list[object]:
+    if made is None:
+        return [""] * len(_COMPARED)
+    low, high = made.interval or (None, None)
+    numbers = [_rounded(number) for number in (made.difference, low, high)]
+    p_values = ["" if p is None else f"{p:.6g}" for p in (made.p, made.p_corrected)]
+    return [made.reference, made.n, made.left_out, *numbers, *p_values, mark]
+
+
+def _rounded(value: float | None) -> float | str:
+    return "" if value is None else round(value, 4)
+
+
+def _wrapped(paragraphs: Sequence[str]) -> list[str]:
+    return [
+        line
+        for text in paragraphs
+        for line in textwrap.wrap(text, width=88, break_on_hyphens=False)
+    ]
+
+
+def _decimal(value: float) -> str:
+    text = f"{value:.1f}"
+    return "0.0" if text == "-0.0" else text
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else _decimal(value)
+
+
+def _tex_stat(stat: Stat) -> str:
+    mean = _decimal(stat.mean)
+    return mean if stat.sd is None else rf"{mean} $\pm$ {_decimal(stat.sd)}"
+
+
+def _tex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$"}
+    # Braces: at the start of a row "[" would be an option of the row's end before it.
+    special |= {"[": "{[}"} | {char: "\\" + char for char in "&%$#_{}"}
+    return "".join(special.get(char, char) for char in text)
