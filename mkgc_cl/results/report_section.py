@@ -15,7 +15,8 @@ from mkgc_cl.results.figures import DPI, draw_curves, draw_matrix
 from mkgc_cl.results.markup import Markup, element, folded, joined, picture, row, table
 from mkgc_cl.results.record import CellRecord
 from mkgc_cl.results.report_folder import Experiment, dig, images_of, marks
-from mkgc_cl.results.tables import PAPER, Row, Stat, Table, build_table
+from mkgc_cl.results.table_text import PAPER, Row, Stat, Table
+from mkgc_cl.results.tables import build_table
 
 logger = logging.getLogger(__name__)
 
