@@ -11,7 +11,7 @@ from torch import nn
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
-from mkgc_cl.data.views import ViewPlan
+from mkgc_cl.data.visuals import Images
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.attention import KeyShape
 from mkgc_cl.models.base import (
@@ -21,15 +21,15 @@ from mkgc_cl.models.base import (
     relation_states,
     word_states,
 )
-from mkgc_cl.models.encoders import image_side, load_text_encoder, load_vision_encoder
+from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
 from mkgc_cl.models.heads import FusionHead, HeadOutput
+from mkgc_cl.models.image_plan import view_plan
 from mkgc_cl.models.output import DualStreamOutput
 from mkgc_cl.models.text import TextStream
-from mkgc_cl.models.vision import VisionStream, check_vit
+from mkgc_cl.models.vision import VisionStream
 from mkgc_cl.seeds import generator
 
 Interaction = Literal["shared-key", "self"]
-Images = Literal["image", "crops", "image+crops"]
 
 _CHOICES: Mapping[str, Sequence[str]] = {
     "interaction": get_args(Interaction),
@@ -84,7 +84,7 @@ class DualStreamModel(ExtractionModel):
         chosen = {"interaction": interaction, "key_shape": key_shape, "pooling": pooling}
         counts = {"interaction_layers": interaction_layers, "freeze_lower": freeze_lower}
         check_choices(chosen, _CHOICES, counts)
-        plan = _view_plan(images, vision)
+        plan = view_plan(images, vision)
         super().__init__(
             labels, tokenizer=tokenizer, max_text_length=max_text_length, views=plan, seed=seed
         )
@@ -202,19 +202,3 @@ class DualStreamModel(ExtractionModel):
             word_features=words,
             word_mask=batch.get("word_mask"),
         )
-
-
-def _view_plan(images: Images, vision: nn.Module) -> ViewPlan:
-    """Sides of the pictures, in the released code's proportions (224 : 128 : 64), whole patches."""
-    check_vit(vision)
-    side = image_side(vision)
-    patch = int(vision.patch_embed.patch_size[0])  # type: ignore[index, union-attr]
-    scaled = [max(patch, round(side * part / 224 / patch) * patch) for part in (128, 64)]
-    plans = {
-        "image": ViewPlan(image=side),
-        "crops": ViewPlan(image=0, grounding=scaled[0], detected=scaled[1]),
-        "image+crops": ViewPlan(image=side, grounding=scaled[0], detected=scaled[1]),
-    }
-    if images not in plans:
-        raise ConfigError([f"images={images!r}; choose one of {sorted(plans)}"])
-    return plans[images]

@@ -111,11 +111,11 @@ class TextStream(nn.Module):
                 maps.append(scores)
             else:
                 explicit = index >= self.first_interaction
-                context, own_scores = _self_attention(attention, states, mask, explicit=explicit)
+                projected = project_text(attention, states)
+                context, own_scores = attend_text(attention, projected, mask, explicit=explicit)
                 if own_scores is not None:
                     maps.append(own_scores)
-            attended = layer.attention.output(context, states)
-            states = layer.output(layer.intermediate(attended), attended)
+            states = finish_text_layer(layer, context, states)
         return states, tuple(maps)
 
     def freeze_lower(self, layers: int) -> None:
@@ -138,6 +138,7 @@ def check_bert_family(encoder: nn.Module) -> None:
             layer.attention.self.value,
             layer.attention.output.dense,
             layer.intermediate.dense,
+            layer.intermediate.intermediate_act_fn,
             layer.output.dense,
         )
     except AttributeError as error:
@@ -159,16 +160,52 @@ def check_bert_family(encoder: nn.Module) -> None:
         )
 
 
-def _self_attention(
-    attention: Any, states: Tensor, mask: Tensor, *, explicit: bool
+def project_text(attention: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value of a BERT layer's attention, each (B, T, D) of states (B, T, D)."""
+    return attention.query(states), attention.key(states), attention.value(states)
+
+
+def attend_text(
+    attention: Any, projected: tuple[Tensor, Tensor, Tensor], mask: Tensor, *, explicit: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Ordinary attention of a BERT layer: context (B, T, D) and, if explicit, its map."""
-    heads = attention.num_attention_heads
-    query = split_heads(attention.query(states), heads)
-    key = split_heads(attention.key(states), heads)
-    value = split_heads(attention.value(states), heads)
+    """Ordinary attention of a BERT layer.
+
+    Args:
+        attention: the layer's ``attention.self``.
+        projected: of :func:`project_text`.
+        mask: (B, T) bool, true on real tokens.
+        explicit: return the map too.
+
+    Returns:
+        Context (B, T, D) before the output projection and, if explicit, the map (B, H, T, T).
+    """
+    query, key, value = (split_heads(part, attention.num_attention_heads) for part in projected)
     dropout = attention.dropout.p if attention.training else 0.0
     if not explicit:
         return fused_attention(query, key, value, mask, dropout), None
     scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
     return explicit_attention(scores, value, mask, dropout), scores
+
+
+def finish_text_layer(
+    layer: Any, context: Tensor, states: Tensor, *, added: Tensor | None = None
+) -> Tensor:
+    """Output projection and feed-forward of a BERT layer.
+
+    Args:
+        layer: the layer.
+        context: (B, T, D) of its attention.
+        states: (B, T, D) that went into the layer.
+        added: (B, T, I) what joins the feed-forward's inner layer of width I before its activation.
+
+    Returns:
+        States (B, T, D) that leave the layer.
+    """
+    attended = layer.attention.output(context, states)
+    if added is None:
+        inner = layer.intermediate(attended)
+    else:
+        inner = layer.intermediate.dense(attended) + added
+        inner = layer.intermediate.intermediate_act_fn(inner)
+    finished: Tensor = layer.output(inner, attended)
+    return finished

@@ -152,12 +152,11 @@ class VisionStream(nn.Module):
                 maps.append(scores)
             else:
                 explicit = index >= self.first_interaction
-                context, own = _self_attention(block.attn, normed, attended, explicit=explicit)
+                projected = project_vision(block.attn, normed)
+                context, own = attend_vision(block.attn, projected, attended, explicit=explicit)
                 if own is not None:
                     maps.append(own)
-            projected = block.attn.proj_drop(block.attn.proj(block.attn.norm(context)))
-            states = states + block.drop_path1(block.ls1(projected))
-            states = states + block.drop_path2(block.ls2(block.mlp(block.norm2(states))))
+            states = finish_vision_block(block, context, states)
         return self.vit.norm(states), mask, tuple(maps)
 
     def freeze_lower(self, layers: int) -> None:
@@ -213,16 +212,53 @@ def _share_key(attention: Any, length: int, generator: torch.Generator) -> None:
     del attention.qkv
 
 
-def _self_attention(
-    attention: Any, states: Tensor, mask: Tensor | None, *, explicit: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Ordinary attention of a timm block: context (U, P, D) and, if explicit, its map."""
+def project_vision(attention: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value of a timm attention, each (U, H, P, D/H) of normed states (U, P, D)."""
     batch, length, _ = states.shape
     stacked = attention.qkv(states).view(batch, length, 3, attention.num_heads, attention.head_dim)
     query, key, value = stacked.permute(2, 0, 3, 1, 4).unbind(0)
-    query, key = attention.q_norm(query), attention.k_norm(key)
+    return attention.q_norm(query), attention.k_norm(key), value
+
+
+def attend_vision(
+    attention: Any,
+    projected: tuple[Tensor, Tensor, Tensor],
+    mask: Tensor | None,
+    *,
+    explicit: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Ordinary attention of a timm block.
+
+    Args:
+        attention: the block's ``attn``.
+        projected: query (U, H, P, D/H), key and value (U, H, N, D/H): of :func:`project_vision`,
+            where N is P, or longer with keys and values from elsewhere.
+        mask: (U, N) bool, true on positions that may be attended; ``None`` for all.
+        explicit: return the map too.
+
+    Returns:
+        Context (U, P, D) before the output projection and, if explicit, the map (U, H, P, N).
+    """
+    query, key, value = projected
     dropout = attention.attn_drop.p if attention.training else 0.0
     if not explicit:
         return fused_attention(query, key, value, mask, dropout), None
     scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
     return explicit_attention(scores, value, mask, dropout), scores
+
+
+def finish_vision_block(block: Any, context: Tensor, states: Tensor) -> Tensor:
+    """Output projection and feed-forward of a timm block.
+
+    Args:
+        block: the block.
+        context: (U, P, D) of its attention.
+        states: (U, P, D) that went into the block.
+
+    Returns:
+        States (U, P, D) that leave the block.
+    """
+    projected = block.attn.proj_drop(block.attn.proj(block.attn.norm(context)))
+    states = states + block.drop_path1(block.ls1(projected))
+    finished: Tensor = states + block.drop_path2(block.ls2(block.mlp(block.norm2(states))))
+    return finished

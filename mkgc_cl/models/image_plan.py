@@ -1,0 +1,35 @@
+"""Which pictures become tokens of a ViT, and how large they are."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from mkgc_cl.data.views import ViewPlan
+from mkgc_cl.data.visuals import Images
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.encoders import image_side
+from mkgc_cl.models.vision import check_vit
+
+
+def view_plan(images: Images, vision: nn.Module) -> ViewPlan:
+    """Sides of the pictures, in the released code's proportions (224 : 128 : 64), whole patches.
+
+    Args:
+        images: which pictures become tokens; ``"crops"`` is the released code's input.
+        vision: a timm ViT.
+
+    Raises:
+        ConfigError: ``images`` is unknown, or ``vision`` is no timm ViT.
+    """
+    check_vit(vision)
+    side = image_side(vision)
+    patch = int(vision.patch_embed.patch_size[0])  # type: ignore[index, union-attr]
+    scaled = [max(patch, round(side * part / 224 / patch) * patch) for part in (128, 64)]
+    plans = {
+        "image": ViewPlan(image=side),
+        "crops": ViewPlan(image=0, grounding=scaled[0], detected=scaled[1]),
+        "image+crops": ViewPlan(image=side, grounding=scaled[0], detected=scaled[1]),
+    }
+    if images not in plans:
+        raise ConfigError([f"images={images!r}; choose one of {sorted(plans)}"])
+    return plans[images]
