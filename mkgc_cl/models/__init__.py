@@ -3,6 +3,7 @@
 from mkgc_cl.models.base import ExtractionModel
 from mkgc_cl.models.dual_stream import DualStreamModel
 from mkgc_cl.models.groups import build_optimizer, parameter_groups
+from mkgc_cl.models.mkgformer import MKGformerModel
 from mkgc_cl.models.output import DualStreamOutput, ModelOutput
 from mkgc_cl.models.text_model import TextModel
 
@@ -10,6 +11,7 @@ __all__ = [
     "DualStreamModel",
     "DualStreamOutput",
     "ExtractionModel",
+    "MKGformerModel",
     "ModelOutput",
     "TextModel",
     "build_optimizer",

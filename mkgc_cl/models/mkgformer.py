@@ -1,0 +1,160 @@
+"""MKGformer: BERT and a ViT fused level by level (Chen et al. 2022), read from the text alone."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.samples import LabelSpace
+from mkgc_cl.data.tokenizer import WordTokenizer
+from mkgc_cl.data.visuals import Images
+from mkgc_cl.models.base import ExtractionModel, check_choices, relation_states, word_states
+from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
+from mkgc_cl.models.heads import LinearHead
+from mkgc_cl.models.image_plan import view_plan
+from mkgc_cl.models.output import ModelOutput
+from mkgc_cl.models.prefix_fusion import PrefixFusion
+from mkgc_cl.models.text import TextStream
+from mkgc_cl.models.vision import VisionStream
+from mkgc_cl.seeds import generator
+
+
+class MKGformerModel(ExtractionModel):
+    """Text encoder and ViT with prefix-guided interaction and correlation-aware fusion.
+
+    Relations are scored by ``W [h_<s> ; h_<o>] + b`` from the start markers of both entities, tags
+    by a linear layer over each word's first token and a CRF. Native to both tasks; the systems
+    M-[EWC], M-[R-Replay] and Joint Training of the MSPT paper are this model under a strategy.
+
+    Args:
+        labels: the stream's classes.
+        text: a BERT-family encoder.
+        tokenizer: its tokenizer.
+        vision: a timm ViT of the same width.
+        fusion_layers: how many top layers interact; ``None`` for a third of the text encoder's, as
+            in the paper (4 of 12), and at least one.
+        images: which pictures become tokens. ``"crops"`` is the released code's input (RELEASED
+            CODE says that it reads the whole image, and never does).
+        max_text_length: most tokens a post may have.
+        freeze_lower: number of lowest layers of both streams, embeddings included, that do not
+            train.
+        dropout: probability on what the tagging head reads while training.
+        train_head: let the head's linear layer learn. RELEASED CODE never hands the one of
+            relations to its optimizer: with ``False`` it stays as drawn (a CRF learns either way).
+        seed: seed of every parameter that is not pretrained.
+
+    Raises:
+        ConfigError: the two encoders differ in width, or an option does not fit the encoders.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        *,
+        text: nn.Module,
+        tokenizer: WordTokenizer,
+        vision: nn.Module,
+        fusion_layers: int | None = None,
+        images: Images = "image",
+        max_text_length: int = 128,
+        freeze_lower: int = 0,
+        dropout: float = 0.1,
+        train_head: bool = True,
+        seed: int = 0,
+    ) -> None:
+        check_choices({}, {}, {"freeze_lower": freeze_lower})
+        plan = view_plan(images, vision)
+        super().__init__(
+            labels, tokenizer=tokenizer, max_text_length=max_text_length, views=plan, seed=seed
+        )
+        self.text = TextStream(
+            text,
+            interaction_layers=0,
+            shared_key=False,
+            max_length=max_text_length,
+            generator=generator(seed, "text-parameters"),
+        )
+        self.vision = VisionStream(
+            vision,
+            plan=plan,
+            interaction_layers=0,
+            shared_key=False,
+            generator=generator(seed, "vision-parameters"),
+        )
+        if fusion_layers is None:
+            fusion_layers = max(1, len(self.text.layers) // 3)
+        self.fusion = PrefixFusion(
+            self.text,
+            self.vision,
+            layers=fusion_layers,
+            generator=generator(seed, "fusion-parameters"),
+        )
+        markers = 2 if labels.kind == "re" else 1
+        width, outputs = markers * self.text.width, len(labels.outputs)
+        self.head = LinearHead(width=width, outputs=outputs, seed=seed)
+        self.dropout = nn.Dropout(dropout)
+        self.text.freeze_lower(freeze_lower)
+        self.vision.freeze_lower(freeze_lower)
+        self.vision.vit.norm.requires_grad_(False)  # words read the blocks; nobody reads beyond
+        if not train_head:
+            self.head.requires_grad_(False)
+
+    @classmethod
+    def build(
+        cls,
+        labels: LabelSpace,
+        *,
+        text: str = "tiny",
+        vision: str = "tiny",
+        pretrained: bool = True,
+        fusion_layers: int | None = None,
+        images: Images = "image",
+        max_text_length: int = 128,
+        freeze_lower: int = 0,
+        train_head: bool = True,
+        seed: int = 0,
+    ) -> MKGformerModel:
+        """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
+        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        return cls(
+            labels,
+            text=encoder.module,
+            tokenizer=encoder.tokenizer,
+            vision=load_vision_encoder(vision, pretrained=pretrained, seed=seed),
+            fusion_layers=fusion_layers,
+            images=images,
+            max_text_length=max_text_length,
+            freeze_lower=freeze_lower,
+            train_head=train_head,
+            seed=seed,
+        )
+
+    def forward(self, batch: MultimodalBatch) -> ModelOutput:
+        """Encode a batch and score it."""
+        mask = batch["attention_mask"]
+        crops = [batch[f"crop_{slot}"] for slot in range(len(self.vision.plan.crop_sides))]
+        patches = self.vision.embed(batch.get("images"), crops)
+        states = self.fusion(
+            self.text,
+            self.vision,
+            words=(self.text.embeddings(input_ids=batch["input_ids"]), mask),
+            patches=(patches, self.vision.token_mask(batch["crops_present"])),
+            visual_index=batch["visual_index"],
+        )
+        if self.labels.kind == "ner":
+            words = word_states(batch, states)
+            return ModelOutput(
+                logits=self.mask_unseen(self.head(self.dropout(words))),
+                features=states[:, 0],
+                text_states=states,
+                text_mask=mask,
+                word_features=words,
+                word_mask=batch["word_mask"],
+            )
+        features = relation_states(batch, states, "entity-markers")
+        return ModelOutput(
+            logits=self.mask_unseen(self.head(features)),
+            features=features,
+            text_states=states,
+            text_mask=mask,
+        )
