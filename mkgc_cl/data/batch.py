@@ -20,6 +20,9 @@ class MultimodalBatch(dict[str, Tensor]):
         marker_positions (B, 2) long, start markers of head and tail (relations);
         visual_index (B,) long; images (U, 3, S, S) uint8; crop_0 ... crop_{V-1} (U, 3, s, s) uint8;
         crops_present (U, V) bool; replayed (B,) bool, true on posts that come from a memory.
+        The :class:`~mkgc_cl.data.processor.Processor` makes these. One more is read where it is
+        there: alignment (B, T, V) float of tokens and crops (:mod:`mkgc_cl.data.alignment`), by
+        :class:`~mkgc_cl.models.MEGAModel`.
 
     Args:
         tensors: the tensors by key.

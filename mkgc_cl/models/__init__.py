@@ -3,6 +3,7 @@
 from mkgc_cl.models.base import ExtractionModel
 from mkgc_cl.models.dual_stream import DualStreamModel
 from mkgc_cl.models.groups import build_optimizer, parameter_groups
+from mkgc_cl.models.mega import MEGAModel
 from mkgc_cl.models.mkgformer import MKGformerModel
 from mkgc_cl.models.output import DualStreamOutput, ModelOutput
 from mkgc_cl.models.text_model import TextModel
@@ -11,6 +12,7 @@ __all__ = [
     "DualStreamModel",
     "DualStreamOutput",
     "ExtractionModel",
+    "MEGAModel",
     "MKGformerModel",
     "ModelOutput",
     "TextModel",

@@ -1,0 +1,222 @@
+"""MEGA: relations from entity markers and the objects of the picture (Zheng et al. 2021)."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.samples import LabelSpace
+from mkgc_cl.data.tokenizer import WordTokenizer
+from mkgc_cl.data.views import ViewPlan
+from mkgc_cl.models.base import ExtractionModel, check_choices, relation_states, word_states
+from mkgc_cl.models.encoders import image_side, load_text_encoder, load_vision_encoder
+from mkgc_cl.models.heads import LinearHead
+from mkgc_cl.models.object_fusion import ObjectFusion
+from mkgc_cl.models.output import ModelOutput
+from mkgc_cl.models.text import TextStream
+from mkgc_cl.models.vision import VisionStream, check_vit
+from mkgc_cl.seeds import generator, seeded
+
+Objects = Literal["crops", "image"]
+
+
+class MEGAModel(ExtractionModel):
+    """Text encoder, one vector an object, and two alignments between them.
+
+    Relations: with ``x = [h_head ; h_tail]`` at the start markers and o of
+    :class:`~mkgc_cl.models.object_fusion.ObjectFusion`, the head reads ``W_2 [x ; o]``. Tags are a
+    port of ours: the head reads ``[h_i ; o]`` of each word, with a CRF above.
+
+    PAPER: objects are the ten of a scene graph, with features of a detector. Here they are the
+    crops that come with the data sets (grounding, then detected ones) and a ViT's class tokens.
+
+    The structural alignment is read from the batch where it has the key ``alignment``: (B, T, N)
+    float, tokens by object slots, as :mod:`mkgc_cl.data.alignment` makes it. The standard
+    :class:`~mkgc_cl.data.processor.Processor` has no parser and never makes one; without it the
+    semantic alignment works alone, and the structural weights do not learn.
+
+    Args:
+        labels: the stream's classes.
+        text: a BERT-family encoder.
+        tokenizer: its tokenizer.
+        vision: a timm ViT, of any width.
+        images: the objects: ``"crops"``, or ``"image"`` for the whole image as the only one, where
+            there are no crops.
+        freeze_vision: keep the ViT as it is, without dropout, for ever.
+        max_text_length: most tokens a post may have.
+        freeze_lower: number of lowest text layers, embeddings included, that do not train.
+        dropout: probability on what the head reads while training.
+        seed: seed of every parameter that is not pretrained.
+
+    Raises:
+        ConfigError: an option is unknown or does not fit the encoders.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        *,
+        text: nn.Module,
+        tokenizer: WordTokenizer,
+        vision: nn.Module,
+        images: Objects = "crops",
+        freeze_vision: bool = True,
+        max_text_length: int = 128,
+        freeze_lower: int = 0,
+        dropout: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        check_choices(
+            {"images": images}, {"images": get_args(Objects)}, {"freeze_lower": freeze_lower}
+        )
+        check_vit(vision)
+        side = image_side(vision)
+        crops = images == "crops"
+        super().__init__(
+            labels,
+            tokenizer=tokenizer,
+            max_text_length=max_text_length,
+            views=ViewPlan(image=0, grounding=side, detected=side)
+            if crops
+            else ViewPlan(image=side),
+            seed=seed,
+        )
+        self.text = TextStream(
+            text,
+            interaction_layers=0,
+            shared_key=False,
+            max_length=max_text_length,
+            generator=generator(seed, "text-parameters"),
+        )
+        self.vision = _ObjectEncoder(vision, side=side, frozen=freeze_vision, seed=seed)
+        relations = labels.kind == "re"
+        width = (2 if relations else 1) * self.text.width
+        objects = ObjectFusion(
+            text_width=self.text.width, object_width=self.vision.width, width=width, seed=seed
+        )
+        self.fusion = nn.ModuleDict({"objects": objects})
+        if relations:
+            with seeded(seed, "merge-parameters"):
+                self.fusion["merge"] = nn.Linear(2 * width, width)
+        read = width if relations else 2 * width
+        self.head = LinearHead(width=read, outputs=len(labels.outputs), seed=seed)
+        self.dropout = nn.Dropout(dropout)
+        self.text.freeze_lower(freeze_lower)
+
+    @classmethod
+    def build(
+        cls,
+        labels: LabelSpace,
+        *,
+        text: str = "tiny",
+        vision: str = "tiny",
+        pretrained: bool = True,
+        images: Objects = "crops",
+        freeze_vision: bool = True,
+        max_text_length: int = 128,
+        freeze_lower: int = 0,
+        seed: int = 0,
+    ) -> MEGAModel:
+        """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
+        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        return cls(
+            labels,
+            text=encoder.module,
+            tokenizer=encoder.tokenizer,
+            vision=load_vision_encoder(vision, pretrained=pretrained, seed=seed),
+            images=images,
+            freeze_vision=freeze_vision,
+            max_text_length=max_text_length,
+            freeze_lower=freeze_lower,
+            seed=seed,
+        )
+
+    def forward(self, batch: MultimodalBatch) -> ModelOutput:
+        """Encode a batch and score it."""
+        mask = batch["attention_mask"]
+        states, _ = self.text(batch["input_ids"], mask, [])
+        vectors, present = self.vision(batch)
+        rows = batch["visual_index"]
+        objects = self.fusion["objects"](
+            states, mask, vectors[rows], present[rows], batch.get("alignment")
+        )
+        if self.labels.kind == "ner":
+            words = word_states(batch, states)
+            beside = objects[:, None].expand(-1, words.shape[1], -1)
+            words = torch.cat([words, beside], dim=-1)
+            return ModelOutput(
+                logits=self.mask_unseen(self.head(self.dropout(words))),
+                features=torch.cat([states[:, 0], objects], dim=-1),
+                text_states=states,
+                text_mask=mask,
+                word_features=words,
+                word_mask=batch["word_mask"],
+            )
+        entities = relation_states(batch, states, "entity-markers")
+        features = self.fusion["merge"](torch.cat([entities, objects], dim=-1))
+        return ModelOutput(
+            logits=self.mask_unseen(self.head(self.dropout(features))),
+            features=features,
+            text_states=states,
+            text_mask=mask,
+        )
+
+
+class _ObjectEncoder(nn.Module):
+    """One vector an object: the class token of a ViT that sees it alone.
+
+    Args:
+        vit: a timm ViT.
+        side: side of the pictures it takes.
+        frozen: neither train it nor ever leave evaluation mode.
+        seed: seed of the stream's parameters.
+    """
+
+    def __init__(self, vit: nn.Module, *, side: int, frozen: bool, seed: int) -> None:
+        super().__init__()
+        self.stream = VisionStream(
+            vit,
+            plan=ViewPlan(image=side),
+            interaction_layers=0,
+            shared_key=False,
+            generator=generator(seed, "vision-parameters"),
+        )
+        self.width = self.stream.width
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False)
+            self.eval()
+
+    def train(self, mode: bool = True) -> _ObjectEncoder:
+        """Set the mode; a frozen backbone stays in evaluation."""
+        super().train(mode and not self.frozen)
+        return self
+
+    def forward(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
+        """Encode the objects of a batch.
+
+        Args:
+            batch: with crops, or with whole images alone.
+
+        Returns:
+            Vectors (U, N, D_v), zero where no object is, and (U, N) bool, true where one is.
+        """
+        present = batch["crops_present"]
+        if present.shape[1]:
+            slots = [batch[f"crop_{slot}"] for slot in range(present.shape[1])]
+            pixels = torch.stack(slots, dim=1)  # (U, N, 3, S, S)
+        else:
+            pixels = batch["images"][:, None]
+            present = present.new_ones(len(pixels), 1)
+        found = pixels[present]
+        if not len(found):
+            return self.stream.vit.cls_token.new_zeros(*present.shape, self.width), present
+        no_crops = present.new_zeros(len(found), 0)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            states, _, _ = self.stream(found, [], no_crops, [])
+        vectors = states.new_zeros(*present.shape, self.width)
+        vectors[present] = states[:, 0]
+        return vectors, present
