@@ -177,6 +177,10 @@ def _coerce(value: object, kind: Any) -> tuple[Any, str]:
         return (same[0] if same else _INVALID), words
     if origin is tuple:
         return _coerce_items(value, arguments[0])
+    if origin is Mapping:
+        return _coerce_entries(value, arguments[1])
+    if kind is Any:
+        return value, "any value"
     if kind is types.NoneType:
         return (None if value is None else _INVALID), "null"
     if kind is float:
@@ -197,6 +201,14 @@ def _coerce_items(value: object, kind: Any) -> tuple[Any, str]:
     items = [_coerce(item, kind) for item in value]
     words = f"a list, each item {_coerce(_INVALID, kind)[1]}"
     return (_INVALID if any(i is _INVALID for i, _ in items) else tuple(i for i, _ in items)), words
+
+
+def _coerce_entries(value: object, kind: Any) -> tuple[Any, str]:
+    words = f"names and values, each value {_coerce(_INVALID, kind)[1]}"
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        return _INVALID, words
+    entries = {name: _coerce(entry, kind)[0] for name, entry in value.items()}
+    return (_INVALID if any(v is _INVALID for v in entries.values()) else entries), words
 
 
 def _number(value: object) -> object:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -207,3 +208,20 @@ def test_what_is_dumped_is_read_back_equal(tmp_path_factory: object, config: Set
     file.write_text(dump(config), encoding="utf-8")
     assert resolve(Settings, yaml_path=file) == config
     assert yaml.safe_load(dump(config)) == to_dict(config)
+
+
+@dataclass(frozen=True)
+class Table:
+    options: Mapping[str, Mapping[str, Any]] | None = setting(None, help="by system")
+
+
+def test_names_and_values_of_ones_own() -> None:
+    assert resolve(Table).options is None
+    made = resolve(Table, overrides=["options={EWC: {weight: 3, mode: last}, MSPT: {}}"])
+    assert made.options == {"EWC": {"weight": 3, "mode": "last"}, "MSPT": {}}
+    assert yaml.safe_load(dump(made)) == {"options": made.options}
+    for wrong in ("options=3", "options={EWC: 3}", "options={3: {weight: 3}}"):
+        with pytest.raises(
+            ConfigError, match="'options' must be names and values, each value names"
+        ):
+            resolve(Table, overrides=[wrong])

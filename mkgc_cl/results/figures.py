@@ -47,13 +47,66 @@ def draw_curves(
     """
     groups = _by_system(records)
     tasks = records[0].tasks
-    with _figure(width=2.4 + 0.7 * max(len(tasks), 5)) as (figure, axes):
-        places = list(range(1, len(tasks) + 1))
-        for number, (system, group) in enumerate(groups.items()):
+    what = "all tasks seen" if measure == "A" else "the task just learnt"
+    return _draw_lines(
+        {
+            system: list(zip(*(r.A if measure == "A" else r.U for r in group), strict=True))
+            for system, group in groups.items()
+        },
+        stem,
+        ticks=tasks,
+        xlabel="task learnt last",
+        ylabel=f"${measure}_k$: micro-F1 on {what} (%)",
+        title=_title(groups, "band: one standard deviation over"),
+    )
+
+
+def draw_sweep(
+    series: Mapping[str, Sequence[Sequence[float]]],
+    stem: str | Path,
+    *,
+    values: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+) -> tuple[Path, Path]:
+    """Draw a number against a setting: a line per system, a band of one deviation over seeds.
+
+    Args:
+        series: per system, for every value of the setting, the numbers of its seeds; none where it
+            did not run.
+        stem: path of the two files, without suffix.
+        values: the setting's values, in words.
+        xlabel: what the setting is.
+        ylabel: what the number is.
+        title: title of the figure.
+
+    Raises:
+        DataError: if there is no system.
+    """
+    if not series:
+        raise DataError("a figure needs at least one record; no cell has finished")
+    return _draw_lines(
+        series, stem, ticks=values, xlabel=xlabel, ylabel=ylabel, title=_verbatim(title)
+    )
+
+
+def _draw_lines(
+    series: Mapping[str, Sequence[Sequence[float]]],
+    stem: str | Path,
+    *,
+    ticks: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    title: str,
+) -> tuple[Path, Path]:
+    """Draw a line per system over equally spaced places, each the mean of some numbers."""
+    with _figure(width=2.4 + 0.7 * max(len(ticks), 5)) as (figure, axes):
+        for number, (system, columns) in enumerate(series.items()):
             color, dash, marker = _style(number)
-            series = [record.A if measure == "A" else record.U for record in group]
-            columns = list(zip(*series, strict=True))
-            means = [statistics.fmean(column) for column in columns]
+            there = [(place, column) for place, column in enumerate(columns, 1) if column]
+            places = [place for place, _ in there]
+            means = [statistics.fmean(column) for _, column in there]
             # Not clipped: the axis begins at 0, and half a marker at 0 would lie outside.
             axes.plot(
                 places,
@@ -66,17 +119,16 @@ def draw_curves(
                 clip_on=False,
                 zorder=3,
             )
-            if len(group) > 1:
-                spread = [statistics.stdev(column) for column in columns]
+            spread = [statistics.stdev(c) if len(c) > 1 else 0.0 for _, c in there]
+            if any(spread):
                 low = [mean - sd for mean, sd in zip(means, spread, strict=True)]
                 high = [mean + sd for mean, sd in zip(means, spread, strict=True)]
                 axes.fill_between(places, low, high, color=color, alpha=0.12, linewidth=0)
-        axes.set_xticks(places, map(_verbatim, tasks), **_slant(tasks))
-        axes.set_xlabel("task learnt last")
-        what = "all tasks seen" if measure == "A" else "the task just learnt"
-        axes.set_ylabel(f"${measure}_k$: micro-F1 on {what} (%)")
+        axes.set_xticks(range(1, len(ticks) + 1), map(_verbatim, ticks), **_slant(ticks))
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
         axes.set_ylim(bottom=0)
-        figure.suptitle(_title(groups, "band: one standard deviation over"), fontsize=9)
+        figure.suptitle(title, fontsize=9)
         axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return _save(figure, Path(stem))
 

@@ -17,13 +17,14 @@ import logging
 import math
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.results.files import to_json, write_atomic
+from mkgc_cl.results.parallel import as_finished
 from mkgc_cl.results.progress import GridProgress, Progress, duration
 from mkgc_cl.results.record import CellRecord, RecordError, RecordFormatError
 
@@ -110,6 +111,7 @@ def run_grid(
     *,
     out: str | Path,
     quiet: bool = False,
+    jobs: int = 1,
 ) -> GridResult:
     """Run every cell that is not finished yet and gather all records.
 
@@ -123,25 +125,29 @@ def run_grid(
         run: makes the record of one cell; calls the second argument with its progress.
         out: folder of the grid.
         quiet: no progress.
+        jobs: cells at a time. More than one run in processes of their own, which import ``run`` by
+            its name; their progress is shown when they end.
 
     Returns:
         Records of all finished cells of the folder, asked for this time or earlier, and failures of
         this time.
 
     Raises:
-        ConfigError: if two cells are the same.
+        ConfigError: if two cells are the same, or ``jobs`` is below 1.
         RecordError: if a cell's file holds another cell, or was written by a newer version.
     """
     out = Path(out)
     _check_distinct(cells)
+    if jobs < 1:
+        raise ConfigError([f"jobs={jobs}; give 1 or more"])
     todo = [cell for cell in cells if load_cell(out, cell) is None]
     failures: list[CellFailure] = []
     progress = GridProgress(len(todo), quiet=quiet)
     if done := len(cells) - len(todo):
         progress.message(f"{done} of {len(cells)} cells are finished already in {out}")
     try:
-        for cell in todo:
-            if (failure := _run_cell(cell, run, out, progress)) is not None:
+        for cell, made in _made(todo, run, progress, jobs):
+            if (failure := _keep(cell, made, out, progress)) is not None:
                 failures.append(failure)
     finally:
         progress.close()
@@ -222,28 +228,67 @@ def read_results(path: str | Path) -> tuple[CellRecord, ...]:
         raise RecordError(f"{path}: not a results file of mkgc_cl ({error})") from error
 
 
-def _run_cell(
-    cell: Cell, run: Callable[[Cell, Progress], CellRecord], out: Path, progress: GridProgress
+@dataclass(frozen=True)
+class _Attempt:
+    """A cell's run in whatever process: the series over steps are no part of a plain record."""
+
+    run: Callable[[Cell, Progress], CellRecord]
+
+    def __call__(self, cell: Cell, progress: Progress | None = None) -> CellRecord | CellFailure:
+        try:
+            record = self.run(cell, progress or _unseen)
+            if (wrong := _foreign(record, cell)) is not None:
+                raise RecordError(f"the record of the run is not the cell's: {wrong}")
+        except Exception as error:  # one cell's failure must not cost the others their turn
+            return CellFailure(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return record
+
+
+def _unseen(fraction: float, note: str = "") -> None:
+    """Progress in a process without a terminal of its own."""
+
+
+def _made(
+    todo: Sequence[Cell],
+    run: Callable[[Cell, Progress], CellRecord],
+    progress: GridProgress,
+    jobs: int,
+) -> Iterator[tuple[Cell, CellRecord | CellFailure]]:
+    """Yield every cell with what became of it, one after another or as they end."""
+    attempt = _Attempt(run)
+    if jobs > 1 and len(todo) > 1:
+        for cell, made in as_finished(attempt, todo, jobs=min(jobs, len(todo))):
+            if isinstance(made, Exception):  # the process died: out of memory, a signal
+                made = CellFailure(cell, f"{type(made).__name__}: {made}", str(made))
+            progress.start(cell.name)
+            yield cell, made
+    else:
+        for cell in todo:
+            progress.start(cell.name)
+            yield cell, attempt(cell, progress)
+
+
+def _keep(
+    cell: Cell, made: CellRecord | CellFailure, out: Path, progress: GridProgress
 ) -> CellFailure | None:
+    """Write what became of a cell; a record that cannot be written is a failure, too."""
     path, side = _paths(out, cell)
     failed = out / "failed" / path.name
-    progress.start(cell.name)
-    try:
-        record = run(cell, progress)
-        if (wrong := _foreign(record, cell)) is not None:
-            raise RecordError(f"the record of the run is not the cell's: {wrong}")
-        _write(side, {name: [_or_null(v) for v in s] for name, s in record.traces.items()})
-        plain = record.to_dict()
-        _write(path, {"digest": _digest(plain), "record": plain})
-    except Exception as error:  # one cell's failure must not cost the others their turn
-        failure = CellFailure(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
-        _write(failed, {**cell.identity, "error": failure.error, "traceback": failure.traceback})
-        logger.error("cell %s failed: %s; traceback in %s", cell.name, failure.error, failed)
-        progress.finish(f"FAILED, {failure.error}")
-        return failure
+    if isinstance(made, CellRecord):
+        try:
+            _write(side, {name: [_or_null(v) for v in s] for name, s in made.traces.items()})
+            plain = made.to_dict()
+            _write(path, {"digest": _digest(plain), "record": plain})
+        except Exception as error:
+            made = CellFailure(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
+    if isinstance(made, CellFailure):
+        _write(failed, {**cell.identity, "error": made.error, "traceback": made.traceback})
+        logger.error("cell %s failed: %s; traceback in %s", cell.name, made.error, failed)
+        progress.finish(f"FAILED, {made.error}")
+        return made
     failed.unlink(missing_ok=True)
-    final, average = record.A[-1], sum(record.A) / len(record.A)
-    took = duration(record.seconds)
+    final, average = made.A[-1], sum(made.A) / len(made.A)
+    took = duration(made.seconds)
     progress.finish(f"done in {took}, final A {final:.1f} %, mean A {average:.1f} %")
     return None
 

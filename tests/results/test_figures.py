@@ -74,6 +74,25 @@ def test_long_names_of_tasks_do_not_run_into_one_another(
     assert {label.get_rotation() for label in labels} == {30.0}
 
 
+def test_a_number_against_a_setting(tmp_path: Path, drawn: list) -> None:
+    series = {"RP-CRE": [[30.0, 34.0], [40.0], [50.0, 52.0]], "MSPT": [[20.0], [], [45.0]]}
+    check(
+        figures.draw_sweep(
+            series, tmp_path / "sizes", values=["2", "6", "10"], xlabel="exemplars", ylabel="A (%)"
+        ),
+        tmp_path / "sizes",
+    )
+    (axes,) = drawn[0].axes
+    first, second = axes.lines
+    assert list(first.get_xdata()) == [1, 2, 3]
+    assert list(first.get_ydata()) == [32.0, 40.0, 51.0]
+    assert list(second.get_xdata()) == [1, 3]  # no point where it did not run
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "6", "10"]
+    assert len(axes.collections) == 1  # a band only where there are several seeds
+    with pytest.raises(DataError, match="no cell has finished"):
+        figures.draw_sweep({}, tmp_path / "none", values=[], xlabel="", ylabel="")
+
+
 def test_matrix(make_record, tmp_path: Path, drawn: list) -> None:
     records = [make_record("full", seed, rows) for seed, rows in enumerate(FULL)]
     check(figures.draw_matrix(records, tmp_path / "matrix"), tmp_path / "matrix")

@@ -1,0 +1,35 @@
+"""The same stream in fewer, larger tasks."""
+
+from __future__ import annotations
+
+from mkgc_cl.data.samples import Task, TaskStream
+from mkgc_cl.errors import DataError
+
+
+def merge_tasks(stream: TaskStream, size: int) -> TaskStream:
+    """Join every ``size`` tasks of a relation stream into one; what is left over is the last.
+
+    Raises:
+        DataError: ``size`` is below 1, or the stream is one of tags, whose posts stand in several
+            tasks with other tags in each.
+    """
+    if size < 1:
+        raise DataError(f"{size} tasks in one; give 1 or more")
+    if stream.labels.kind != "re":
+        raise DataError(f"stream {stream.name!r} is one of tags; only relation tasks can be joined")
+    if size == 1:
+        return stream
+    groups = [stream.tasks[start : start + size] for start in range(0, len(stream.tasks), size)]
+    tasks = tuple(
+        Task(
+            f"T{number}",
+            tuple(name for task in group for name in task.classes),
+            *(
+                tuple(s for task in group for s in getattr(task, split))
+                for split in ("train", "valid", "test")
+            ),
+        )
+        for number, group in enumerate(groups, 1)
+    )
+    provenance = {**stream.provenance, "merged": size}
+    return TaskStream(stream.name, stream.labels, tasks, provenance)
