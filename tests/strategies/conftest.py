@@ -25,13 +25,14 @@ from mkgc_cl.data.samples import (
     VisualInput,
 )
 from mkgc_cl.data.tokenizer import HashTokenizer
-from mkgc_cl.models import DualStreamModel, build_optimizer
+from mkgc_cl.models import DualStreamModel, ExtractionModel, TextModel, build_optimizer
 from mkgc_cl.scenarios import KnowledgeBenchmark, make_benchmark
 from mkgc_cl.seeds import seeded
 from mkgc_cl.strategies import MultimodalStrategy
 
 WIDTH = 16
 SIDE = 16
+TOKENIZER = HashTokenizer(buckets=97)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,22 @@ class Recorder(SupervisedPlugin):
         self.steps[-1].after = self._copy(strategy)
 
 
+def bert(dropout: float) -> BertModel:
+    """Three layers of width 16."""
+    config = BertConfig(
+        vocab_size=TOKENIZER.vocabulary,
+        hidden_size=WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=2 * WIDTH,
+        max_position_embeddings=32,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        initializer_range=0.2,
+    )
+    return BertModel(config, add_pooling_layer=False)
+
+
 class Kit:
     """What the tests of this folder build their runs from."""
 
@@ -202,35 +219,37 @@ class Kit:
         self, labels: LabelSpace, *, dropout: float = 0.1, seed: int = 0, **options: Any
     ) -> DualStreamModel:
         """Three layers of width 16, two of which interact."""
-        tokenizer = HashTokenizer(buckets=97)
         with seeded(seed, "tiny-encoders"):
-            text = BertModel(
-                BertConfig(
-                    vocab_size=tokenizer.vocabulary,
-                    hidden_size=WIDTH,
-                    num_hidden_layers=3,
-                    num_attention_heads=2,
-                    intermediate_size=2 * WIDTH,
-                    max_position_embeddings=32,
-                    hidden_dropout_prob=dropout,
-                    attention_probs_dropout_prob=dropout,
-                    initializer_range=0.2,
-                ),
-                add_pooling_layer=False,
-            )
+            text = bert(dropout)
             vision = VisionTransformer(
                 img_size=SIDE, patch_size=8, embed_dim=WIDTH, depth=3, num_heads=2, num_classes=0
             )
         return DualStreamModel(
             labels,
             text=text,
-            tokenizer=tokenizer,
+            tokenizer=TOKENIZER,
             vision=vision,
             interaction_layers=2,
             max_text_length=32,
             dropout=dropout,
             seed=seed,
             **options,
+        )
+
+    def text_model(
+        self, labels: LabelSpace, *, dropout: float = 0.1, seed: int = 0, **options: Any
+    ) -> TextModel:
+        """The same text encoder alone; tags are scored word by word unless told otherwise."""
+        with seeded(seed, "tiny-encoders"):
+            text = bert(dropout)
+        return TextModel(
+            labels,
+            text=text,
+            tokenizer=TOKENIZER,
+            max_text_length=32,
+            dropout=dropout,
+            seed=seed,
+            **{"tagger": "softmax", **options},
         )
 
     def strategy(
@@ -241,7 +260,7 @@ class Kit:
         kind: str = "adamw",
         lr: float = 0.01,
         weight_decay: float = 0.01,
-        model: DualStreamModel | None = None,
+        model: ExtractionModel | None = None,
         batch: int = 4,
         epochs: int = 1,
         **options: Any,

@@ -219,6 +219,17 @@ def test_all_wrong_settings_are_reported_at_once(kit: Any) -> None:
     assert len(caught.value.problems) == 3
 
 
+@pytest.mark.parametrize(
+    "plugin", [GradientModulationPlugin(), AttentionDistillationPlugin()], ids=["gm", "ad"]
+)
+def test_plugins_of_two_streams_refuse_a_model_of_one(kit: Any, kind: str, plugin: Any) -> None:
+    benchmark = kit.benchmark(kind)
+    strategy = kit.strategy(benchmark.labels, plugin, model=kit.text_model(benchmark.labels))
+    advice = "TextModel has no text and vision stream .*; use a DualStreamModel, or leave"
+    with pytest.raises(ConfigError, match=advice):
+        kit.train(strategy, benchmark)
+
+
 class PoisonedMemory(SupervisedPlugin):
     """Stop the first step of a memory phase."""
 

@@ -1,0 +1,160 @@
+"""What every model shares: the grammar of tags against enumeration, the softmax tagger's loss."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from mkgc_cl.data.samples import LabelSpace, Sample
+from mkgc_cl.models import TextModel
+from mkgc_cl.models.base import Readout
+from mkgc_cl.models.heads import UNSEEN_LOGIT, BioGrammar
+from mkgc_cl.models.output import ModelOutput
+
+TAGS = LabelSpace("ner", ("PER", "LOC"))
+
+
+def is_valid(tags: Sequence[str]) -> bool:
+    """Whether every inside tag continues its own type."""
+    return all(
+        not tag.startswith("I-") or before in (f"B-{tag[2:]}", tag)
+        for before, tag in itertools.pairwise(["O", *tags])
+    )
+
+
+def best_valid(scores: Tensor) -> tuple[tuple[int, ...], float]:
+    """The best of all valid paths of a sentence with scores (W, C), one by one."""
+    names = TAGS.outputs
+    best: tuple[tuple[int, ...], float] = ((), -math.inf)
+    for path in itertools.product(range(len(names)), repeat=len(scores)):
+        total = sum(float(scores[word, tag]) for word, tag in enumerate(path))
+        if is_valid([names[tag] for tag in path]) and total > best[1]:
+            best = (path, total)
+    return best
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    hide=st.booleans(),
+    spread=st.sampled_from([1.0, 30.0]),
+    seed=st.integers(0, 999),
+)
+@torch.no_grad()
+def test_decoding_finds_the_best_valid_path(
+    lengths: list[int], hide: bool, spread: float, seed: int
+) -> None:
+    source = torch.Generator().manual_seed(seed)
+    logits = spread * torch.randn(len(lengths), max(lengths), 5, generator=source).double()
+    if hide:
+        logits[..., 3:] = UNSEEN_LOGIT
+    scores = logits.log_softmax(dim=-1)
+    mask = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+    decoded = BioGrammar(TAGS.outputs).decode(scores, mask=mask)
+    for row, length in enumerate(lengths):
+        path, total = best_valid(scores[row, :length])
+        assert sum(float(scores[row, w, t]) for w, t in enumerate(decoded[row])) == pytest.approx(
+            total
+        )
+        assert decoded[row] == list(path)
+        assert not hide or max(path) < 3
+
+
+@torch.no_grad()
+def test_an_inside_tag_never_stands_alone_however_sure_the_scores() -> None:
+    names = TAGS.outputs
+    grammar = BioGrammar(names)
+    scores = torch.full((1, 3, 5), -60.0)
+    scores[0, :, names.index("I-LOC")] = 0.0
+    decoded = [names[tag] for tag in grammar.decode(scores, mask=torch.ones(1, 3).bool())[0]]
+    assert decoded == ["B-LOC", "I-LOC", "I-LOC"]
+    assert not any(parameter.requires_grad for parameter in grammar.parameters())
+
+
+@pytest.fixture
+def tagger(stir: Callable[[nn.Module], nn.Module]) -> TextModel:
+    model = TextModel.build(TAGS, tagger="softmax")
+    grammar = {name: value.clone() for name, value in model.grammar.state_dict().items()}  # type: ignore[union-attr]
+    stir(model)
+    model.grammar.load_state_dict(grammar)  # type: ignore[union-attr]
+    model.observe(TAGS.classes)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_the_softmax_taggers_loss_is_the_mean_over_the_words_of_each_post(
+    tagger: TextModel, post: Callable[..., Sample]
+) -> None:
+    lengths = (6, 2, 3)
+    samples = [post(f"s{length}", kind="ner", length=length) for length in lengths]
+    batch, targets = tagger.processor.collate(samples)
+    output = tagger(batch)
+    posts = []
+    for row, length in enumerate(lengths):
+        words = [
+            math.log(sum(math.exp(score - scores[tag]) for score in scores))
+            for scores, tag in zip(
+                output.logits[row, :length].tolist(), targets[row].tolist(), strict=False
+            )
+        ]
+        posts.append(sum(words) / length)
+    losses = tagger.loss(output, targets, reduction="none")
+    torch.testing.assert_close(losses, torch.tensor(posts).double())
+    torch.testing.assert_close(tagger.loss(output, targets), losses.mean())
+
+
+@torch.no_grad()
+def test_the_softmax_tagger_decodes_its_log_probabilities(
+    tagger: TextModel, post: Callable[..., Sample]
+) -> None:
+    batch, _ = tagger.processor.collate([post("p", kind="ner", length=4)])
+    output = tagger(batch)
+    path, _ = best_valid(output.logits[0].log_softmax(dim=-1))
+    assert tagger.decode(output) == [list(path)]
+
+
+class Fixed(Readout):
+    """The same score of every output whatever the post."""
+
+    scores: Tensor
+
+    def __init__(self, scores: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("scores", torch.tensor(scores))
+
+    def forward(self, output: ModelOutput) -> Tensor:
+        return self.scores.expand_as(output.logits)
+
+
+@torch.no_grad()
+def test_a_readout_is_part_of_the_model_and_masked_as_its_head_is(
+    post: Callable[..., Sample],
+) -> None:
+    labels = LabelSpace("re", ("peer", "part_of"), na="None")
+    model, other = TextModel.build(labels).eval(), TextModel.build(labels).eval()
+    model.observe(["peer"])
+    batch, _ = model.processor.collate([post("p")])
+    output = model(batch)
+    assert torch.equal(model.read_out(output), output.logits)
+    model.readout = Fixed([1.0, 2.0, 3.0])
+    assert model.read_out(output).tolist() == [[1.0, 2.0, UNSEEN_LOGIT]]
+    other.readout = Fixed([0.0, 0.0, 0.0])
+    state: dict[str, Any] = model.state_dict()
+    assert state["readout.scores"].tolist() == [1.0, 2.0, 3.0]
+    other.load_state_dict(state)
+    assert torch.equal(other.read_out(other(batch)), model.read_out(output))
+
+
+def test_readouts_of_ones_own_must_say_how_they_score(post: Callable[..., Sample]) -> None:
+    model = TextModel.build(TAGS)
+    output = model(model.processor.collate([post("p", kind="ner")])[0])
+    with pytest.raises(NotImplementedError):
+        Readout()(output)
