@@ -1,5 +1,6 @@
 """Training template, plugins and named recipes."""
 
+from mkgc_cl.strategies.cumulative import CumulativePlugin
 from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
 from mkgc_cl.strategies.evaluation import ContinualMetrics, JsonLinesLogger, continual_evaluator
 from mkgc_cl.strategies.ewc import EWCPlugin
@@ -8,16 +9,19 @@ from mkgc_cl.strategies.mspt import mspt
 from mkgc_cl.strategies.replay import PrototypeReplayPlugin
 from mkgc_cl.strategies.run import StreamResult, run_stream
 from mkgc_cl.strategies.template import MultimodalStrategy
+from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin
 
 __all__ = [
     "AttentionDistillationPlugin",
     "ContinualMetrics",
+    "CumulativePlugin",
     "EWCPlugin",
     "GradientModulationPlugin",
     "JsonLinesLogger",
     "MultimodalStrategy",
     "PrototypeReplayPlugin",
     "StreamResult",
+    "TokenDistillationPlugin",
     "continual_evaluator",
     "mspt",
     "run_stream",

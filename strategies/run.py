@@ -15,6 +15,7 @@ from mkgc_cl.strategies.evaluation import result_matrix
 from mkgc_cl.strategies.ewc import EWCPlugin
 from mkgc_cl.strategies.modulation import GradientModulationPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
+from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin
 
 Progress = Callable[[int, int, float], None]
 
@@ -27,8 +28,8 @@ class StreamResult:
         matrix: counts after every task on every task seen.
         seconds: wall time of training and evaluation.
         traces: values per step by name: ``gamma`` (contribution ratio), ``coefficient_text``,
-            ``coefficient_vision``, ``distillation_loss``, ``ewc_penalty``, and ``boundaries``
-            (steps of ``gamma`` at which tasks begin).
+            ``coefficient_vision``, ``distillation_loss``, ``token_distillation_loss``,
+            ``ewc_penalty``, and ``boundaries`` (steps of ``gamma`` at which tasks begin).
     """
 
     matrix: ResultMatrix
@@ -84,6 +85,8 @@ def _traces(strategy: MultimodalStrategy) -> dict[str, list[float]]:
             found["boundaries"] = [float(step) for step in plugin.boundaries]
         elif isinstance(plugin, AttentionDistillationPlugin):
             found["distillation_loss"] = list(plugin.losses)
+        elif isinstance(plugin, TokenDistillationPlugin):
+            found["token_distillation_loss"] = list(plugin.losses)
         elif isinstance(plugin, EWCPlugin):
             found["ewc_penalty"] = list(plugin.penalties)
     return found

@@ -26,7 +26,7 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.errors import ConfigError, TrainingError
 from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
-from mkgc_cl.scenarios.benchmark import KnowledgeExperience
+from mkgc_cl.scenarios.benchmark import KnowledgeExperience, SampleDataset
 from mkgc_cl.seeds import derive, generator
 from mkgc_cl.strategies.loading import Interleave, ReplayBatches, TrainingBatches
 
@@ -207,6 +207,16 @@ class MultimodalStrategy(SupervisedTemplate):
         )
         self.dataloader = self._loader([*current, *((s, True) for s in samples)], batches)
 
+    def train_on(self, samples: Sequence[Sample]) -> None:
+        """Let the task train on ``samples`` in place of its own.
+
+        Call in ``after_train_dataset_adaptation``; they count as current posts, not as replayed.
+        """
+        self.network.processor.prepare(samples)
+        self.adapted_dataset = make_avalanche_dataset(
+            SampleDataset(samples, self._experience.labels), collate_fn=self._collate_dataset
+        )
+
     @torch.no_grad()
     def features(self, samples: Sequence[Sample]) -> Tensor:
         """Encode samples in evaluation mode, in batches: (N, F) on the CPU.
@@ -361,7 +371,7 @@ class MultimodalStrategy(SupervisedTemplate):
         return experience.bind(dataset)
 
     def _current_samples(self) -> list[Sample]:
-        """Samples of the adapted dataset, which Cumulative-like plugins may have changed."""
+        """Samples of the adapted dataset, which :meth:`train_on` may have changed."""
         return [item[0] for item in self.adapted_dataset]
 
     def _shuffled(

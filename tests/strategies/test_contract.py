@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import combinations, permutations
 from typing import Any
 
@@ -13,9 +13,11 @@ import torch
 
 from mkgc_cl.strategies import (
     AttentionDistillationPlugin,
+    CumulativePlugin,
     EWCPlugin,
     GradientModulationPlugin,
     PrototypeReplayPlugin,
+    TokenDistillationPlugin,
     continual_evaluator,
 )
 
@@ -34,6 +36,12 @@ ACTIVE: dict[str, Make] = {
     "ewc": lambda: EWCPlugin(weight=5.0, samples=3),
     "ewc-separate": lambda: EWCPlugin(weight=5.0, mode="separate", samples=None),
     "ewc-last": lambda: EWCPlugin(weight=5.0, mode="last"),
+    "cumulative": CumulativePlugin,
+    "cumulative-onwards": lambda: CumulativePlugin(from_scratch=False),
+    "tokens": lambda: TokenDistillationPlugin(weight=0.5),
+    "tokens-renormalised": lambda: TokenDistillationPlugin(
+        weight=0.5, temperature=2.0, restrict="renormalise"
+    ),
 }
 
 IDLE: dict[str, Make] = {
@@ -44,57 +52,81 @@ IDLE: dict[str, Make] = {
     "replay-mixed": lambda: PrototypeReplayPlugin(size=0, schedule="mixed"),
     "replay-alternate": lambda: PrototypeReplayPlugin(size=0, schedule="alternate"),
     "ewc": lambda: EWCPlugin(weight=0.0),
+    "tokens": lambda: TokenDistillationPlugin(weight=0.0),
 }
+
+WORD_BY_WORD = {"tokens", "tokens-renormalised"}
+"""Plugins of tagging streams alone, on a model whose tagger is a softmax."""
 
 SMALL = {"per_class": 3, "na": 2}  # posts of a class and without any: two steps a task
 
 ALL = ("modulation", "distillation", "replay-after")
 
 
-@pytest.fixture(scope="module")
-def plain(kit: Any) -> Callable[[str], dict[str, torch.Tensor]]:
-    """Final weights of plain fine-tuning, trained once for each task."""
-    found: dict[str, dict[str, torch.Tensor]] = {}
+def runs(names: Iterable[Any]) -> list[Any]:
+    """Each plugin, or tuple of plugins, with each task it is made for."""
+    found = []
+    for name in names:
+        group = (name,) if isinstance(name, str) else name
+        kinds = ("ner",) if WORD_BY_WORD & {*group} else ("re", "ner")
+        found += [pytest.param(kind, name, id=f"{kind}-{'+'.join(group)}") for kind in kinds]
+    return found
 
-    def weights(kind: str) -> dict[str, torch.Tensor]:
-        if kind not in found:
+
+def network(kit: Any, labels: Any, *names: str, **options: Any) -> Any:
+    """A model that all of these plugins can train."""
+    make = kit.text_model if WORD_BY_WORD & {*names} else kit.model
+    return make(labels, **options)
+
+
+@pytest.fixture(scope="module")
+def plain(kit: Any) -> Callable[..., dict[str, torch.Tensor]]:
+    """Final weights of plain fine-tuning, trained once for each task and model."""
+    found: dict[tuple[str, bool], dict[str, torch.Tensor]] = {}
+
+    def weights(kind: str, name: str) -> dict[str, torch.Tensor]:
+        which = (kind, name in WORD_BY_WORD)
+        if which not in found:
             benchmark = kit.benchmark(kind, **SMALL)
-            found[kind] = kit.train(kit.strategy(benchmark.labels), benchmark)
-        return found[kind]
+            model = network(kit, benchmark.labels, name)
+            found[which] = kit.train(kit.strategy(benchmark.labels, model=model), benchmark)
+        return found[which]
 
     return weights
 
 
-@pytest.mark.parametrize("name", IDLE)
+@pytest.mark.parametrize(("kind", "name"), runs(IDLE))
 def test_weight_zero_is_no_plugin_to_the_bit(kit: Any, kind: str, plain: Any, name: str) -> None:
     benchmark = kit.benchmark(kind, **SMALL)
-    with_plugin = kit.train(kit.strategy(benchmark.labels, IDLE[name]()), benchmark)
-    assert kit.same(with_plugin, plain(kind))
+    model = network(kit, benchmark.labels, name)
+    with_plugin = kit.train(kit.strategy(benchmark.labels, IDLE[name](), model=model), benchmark)
+    assert kit.same(with_plugin, plain(kind, name))
 
 
-@pytest.mark.parametrize("name", ACTIVE)
+@pytest.mark.parametrize(("kind", "name"), runs(ACTIVE))
 def test_acts_repeats_draws_nothing_global_and_does_not_mind_evaluation(
     kit: Any, kind: str, plain: Any, name: str
 ) -> None:
     benchmark = kit.benchmark(kind, **SMALL)
-    runs = []
+    ends = []
     for watched in (False, True):
         torch.manual_seed(int(watched))
         before = torch.get_rng_state()
         strategy = kit.strategy(
             benchmark.labels,
             ACTIVE[name](),
+            model=network(kit, benchmark.labels, name),
             evaluator=continual_evaluator(),
             eval_every=1 if watched else -1,
         )
         for experience in benchmark.train_stream:
             strategy.train(experience, eval_streams=[benchmark.test_stream] if watched else None)
-        runs.append(kit.weights(strategy))
+        ends.append(kit.weights(strategy))
         assert torch.equal(before, torch.get_rng_state())
         assert {group["lr"] for group in strategy.optimizer.param_groups} == {0.01}
-        assert all(bool(torch.isfinite(value).all()) for value in runs[-1].values())
-    assert kit.same(*runs)
-    assert not kit.same(runs[0], plain(kind))
+        assert all(bool(torch.isfinite(value).all()) for value in ends[-1].values())
+    assert kit.same(*ends)
+    assert not kit.same(ends[0], plain(kind, name))
 
 
 def through_a_file(state: Any) -> Any:
@@ -106,7 +138,7 @@ def through_a_file(state: Any) -> Any:
 
 
 def restore(plugin: Any, state: Any, benchmark: Any) -> None:
-    if isinstance(plugin, PrototypeReplayPlugin | EWCPlugin):
+    if isinstance(plugin, PrototypeReplayPlugin | EWCPlugin | CumulativePlugin):
         samples = [s for experience in benchmark.train_stream for s in experience.samples]
         plugin.load_state_dict(state, samples=samples)
     else:
@@ -116,7 +148,8 @@ def restore(plugin: Any, state: Any, benchmark: Any) -> None:
 def assert_goes_on_as_before(kit: Any, kind: str, names: tuple[str, ...]) -> None:
     benchmark = kit.benchmark(kind, 3, **SMALL)
     one = [ACTIVE[name]() for name in names]
-    strategy = kit.strategy(benchmark.labels, *one)
+    model = network(kit, benchmark.labels, *names)
+    strategy = kit.strategy(benchmark.labels, *one, model=model)
     for experience in benchmark.train_stream[:2]:
         strategy.train(experience)
     saved = through_a_file(
@@ -132,11 +165,14 @@ def assert_goes_on_as_before(kit: Any, kind: str, names: tuple[str, ...]) -> Non
 
     other = [ACTIVE[name]() for name in names]
     # into plugins that were used before: what they knew must go
-    used = kit.strategy(benchmark.labels, *other)
+    used = kit.strategy(
+        benchmark.labels, *other, model=network(kit, benchmark.labels, *names, seed=5)
+    )
     used.train(benchmark.train_stream[0])
     for plugin, state in zip(other, saved["plugins"], strict=True):
         restore(plugin, state, benchmark)
-    again = kit.strategy(benchmark.labels, *other, model=kit.model(benchmark.labels, seed=9))
+    fresh = network(kit, benchmark.labels, *names, seed=9)
+    again = kit.strategy(benchmark.labels, *other, model=fresh)
     again.network.load_state_dict(saved["model"])
     again.optimizer.load_state_dict(saved["optimizer"])
     again.clock.train_exp_counter = (
@@ -164,7 +200,7 @@ def assert_equal(first: Any, second: Any) -> None:
         assert first == second
 
 
-@pytest.mark.parametrize("name", ACTIVE)
+@pytest.mark.parametrize(("kind", "name"), runs(ACTIVE))
 def test_a_saved_state_goes_on_as_if_never_stopped(kit: Any, kind: str, name: str) -> None:
     assert_goes_on_as_before(kit, kind, (name,))
 
@@ -177,18 +213,24 @@ SUBSETS = [
     *(subset for size in range(4) for subset in combinations(ALL, size)),
     ("modulation-of-replay", "replay-after"),
     ("ewc", "replay-after"),
+    ("cumulative", "replay-mixed", "ewc"),
+    ("tokens", "replay-mixed"),
 ]
 
 
-@pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
+@pytest.mark.parametrize(("kind", "subset"), runs(SUBSETS))
 def test_any_subset_in_any_order_is_the_same_run(
     kit: Any, kind: str, subset: tuple[str, ...]
 ) -> None:
     benchmark = kit.benchmark(kind, 3, **SMALL)
-    runs = []
+    ends = []
     for order in permutations(subset):
         strategy = kit.strategy(
-            benchmark.labels, *(ACTIVE[name]() for name in order), batch=6, lr=0.003
+            benchmark.labels,
+            *(ACTIVE[name]() for name in order),
+            model=network(kit, benchmark.labels, *subset),
+            batch=6,
+            lr=0.003,
         )
-        runs.append(kit.train(strategy, benchmark))
-    assert all(kit.same(runs[0], run) for run in runs[1:])
+        ends.append(kit.train(strategy, benchmark))
+    assert all(kit.same(ends[0], end) for end in ends[1:])

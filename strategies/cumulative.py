@@ -1,0 +1,90 @@
+"""Joint training: every task trains on all posts so far, the upper bound of the paper's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor
+
+from mkgc_cl.data.samples import Sample
+from mkgc_cl.errors import DataError
+from mkgc_cl.models import ExtractionModel
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+
+class CumulativePlugin(SupervisedPlugin):
+    """Train every task on its own posts and on those of all tasks before.
+
+    The paper's "Joint Training" has one A_k for every k, so the union grows task by task (Avalanche
+    calls this cumulative; its ``JointTraining`` is a single fit). Posts of earlier tasks are no
+    replayed posts: other plugins see them as current ones.
+
+    A post that stands in two tasks of a tagging stream stays in the union as either task gives it:
+    twice, each time with that task's types alone. Merging the tags would be another stream.
+
+    Args:
+        from_scratch: train every task from the weights that the first one began with, and without
+            the optimizer's memory of the tasks before; the result of task k is then that of a fresh
+            strategy trained on the union as its task k (order and dropout follow the task's number
+            alone). Learning rates stay with whoever sets them. Keeps one copy of the model. Off:
+            go on from the weights of the task before.
+    """
+
+    def __init__(self, *, from_scratch: bool = True) -> None:
+        super().__init__()
+        self.from_scratch = from_scratch
+        self._seen: dict[str, Sample] = {}  # by identity, in order of arrival
+        self._initial: dict[str, Tensor] = {}
+
+    def after_train_dataset_adaptation(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Make the task's posts the union, and start afresh where that is asked for.
+
+        Not in the callback before, in which other plugins look back at the previous task's weights.
+        """
+        self._seen.update({sample.identity: sample for sample in strategy.experience.samples})
+        strategy.train_on(list(self._seen.values()))
+        if not self.from_scratch:
+            return
+        if not self._initial:
+            self._initial = {name: t.clone() for name, t in _weights(strategy.network).items()}
+            return
+        with torch.no_grad():
+            for name, tensor in _weights(strategy.network).items():
+                if name in self._initial:  # a readout that came later is another plugin's to reset
+                    tensor.copy_(self._initial[name])
+        strategy.optimizer.state.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later tasks depend on."""
+        return {
+            "seen": list(self._seen),
+            "initial": {name: tensor.clone() for name, tensor in self._initial.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, samples: Iterable[Sample]) -> None:
+        """Go on from :meth:`state_dict`.
+
+        Args:
+            state: the state.
+            samples: where the posts of the tasks so far are found: the stream's training samples.
+
+        Raises:
+            DataError: one of these posts is not among them.
+        """
+        found = {sample.identity: sample for sample in samples}
+        missing = [name for name in state["seen"] if name not in found]
+        if missing:
+            raise DataError(
+                f"{len(missing)} posts of the tasks so far are not in the given samples (first: "
+                f"{missing[0]}); load with the stream that was trained on"
+            )
+        self._seen = {name: found[name] for name in state["seen"]}
+        self._initial = {name: tensor.clone() for name, tensor in state["initial"].items()}
+
+
+def _weights(model: ExtractionModel) -> dict[str, Tensor]:
+    """Every parameter and buffer but which outputs were seen: that is known, not learnt."""
+    return {name: tensor for name, tensor in model.state_dict().items() if name != "seen"}
