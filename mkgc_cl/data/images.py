@@ -221,6 +221,10 @@ class FileImage:
         )
 
 
+#: Value of every pixel of the blank picture.
+BLANK_GREY = 128
+
+
 @dataclass(frozen=True, slots=True)
 class BlankImage:
     """The picture that stands for "no picture": one mid-grey.
@@ -243,7 +247,7 @@ class BlankImage:
         """Return a small grey square (any resize of it is the same grey)."""
         from PIL import Image as pil
 
-        return pil.new("RGB", (8, 8), (128, 128, 128))
+        return pil.new("RGB", (8, 8), (BLANK_GREY,) * 3)
 
 
 #: The blank picture.

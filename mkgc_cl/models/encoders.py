@@ -81,12 +81,28 @@ def load_text_encoder(name: str, *, pretrained: bool = True, seed: int = 0) -> T
 
 
 def load_vision_encoder(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Module:
-    """Load a ViT.
+    """Load a plain ViT, whose layers :class:`~mkgc_cl.models.vision.VisionStream` can run.
 
     Args:
-        name: ``"tiny"`` (32 px, patch 8, 4 blocks, width 64), ``"vit-384"`` (224 px, patch 32, 6
-            blocks, width 384, made for ``minilm``; both drawn from ``seed``), a timm model name, or
-            a local folder in timm's hub layout.
+        name: see :func:`load_backbone`.
+        pretrained: load its weights; ``False`` keeps the architecture and draws them from ``seed``.
+        seed: seed of drawn weights.
+
+    Raises:
+        ConfigError: the model cannot be found or loaded, or is no such ViT.
+    """
+    vit = load_backbone(name, pretrained=pretrained, seed=seed)
+    check_vit(vit)
+    return vit
+
+
+def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Module:
+    """Load any timm model without its classifier: a ViT, or a CNN such as ``resnet152``.
+
+    Args:
+        name: ``"tiny"`` (a ViT: 32 px, patch 8, 4 blocks, width 64), ``"vit-384"`` (a ViT: 224 px,
+            patch 32, 6 blocks, width 384, made for ``minilm``; both drawn from ``seed``), a timm
+            model name, or a local folder in timm's hub layout.
         pretrained: load its weights; ``False`` keeps the architecture and draws them from ``seed``.
         seed: seed of drawn weights.
 
@@ -115,7 +131,7 @@ def load_vision_encoder(name: str, *, pretrained: bool = True, seed: int = 0) ->
             return presets[name]()
         source = f"local-dir:{name}" if Path(name).is_dir() else name
         try:
-            vit: nn.Module = timm.create_model(source, pretrained=pretrained, num_classes=0)
+            backbone: nn.Module = timm.create_model(source, pretrained=pretrained, num_classes=0)
         except Exception as error:  # readers of weights raise errors of their own
             raise ConfigError(
                 [
@@ -123,14 +139,16 @@ def load_vision_encoder(name: str, *, pretrained: bool = True, seed: int = 0) ->
                     f"name (weights need the network), a local folder, or one of {sorted(presets)}"
                 ]
             ) from error
-    check_vit(vit)
-    return vit
+    return backbone
 
 
-def image_side(vit: nn.Module) -> int:
-    """Side in pixels of the square images a timm ViT takes."""
-    side: Any = vit.patch_embed.img_size  # type: ignore[union-attr]
-    return int(side[0])
+def image_side(encoder: nn.Module) -> int:
+    """Side in pixels of the square images a timm model takes; 0 where it does not say."""
+    size: Any = getattr(getattr(encoder, "patch_embed", None), "img_size", None)
+    if size is None:
+        # a CNN takes any side and was trained on this one
+        size = dict(getattr(encoder, "pretrained_cfg", None) or {}).get("input_size", (0,))
+    return int(size[-1])
 
 
 @contextmanager

@@ -63,9 +63,7 @@ class VisionStream(nn.Module):
         if self.crop_tokens:
             nn.init.normal_(self.crop_positions, std=0.02, generator=generator)
         self.length = self._prefix + self._image_tokens + sum(self.crop_tokens)
-        normal = dict(getattr(vit, "pretrained_cfg", None) or {})
-        for name, value in (("mean", 0.5), ("std", 0.5)):
-            channel = torch.tensor(normal.get(name) or (value,) * 3).view(3, 1, 1)
+        for name, channel in pixel_statistics(vit).items():
             self.register_buffer(f"pixel_{name}", channel, persistent=False)
         if shared_key:
             for block in self.vit.blocks[self.first_interaction :]:
@@ -167,6 +165,14 @@ class VisionStream(nn.Module):
             for table in (self.vit.cls_token, self.vit.reg_token, self.vit.pos_embed):
                 if table is not None:
                     table.requires_grad_(False)
+
+
+def pixel_statistics(encoder: nn.Module) -> dict[str, Tensor]:
+    """``mean`` and ``std`` (3, 1, 1) that a timm model's weights expect of pixels in 0 ... 1."""
+    normal = dict(getattr(encoder, "pretrained_cfg", None) or {})
+    return {
+        name: torch.tensor(normal.get(name) or (0.5,) * 3).view(3, 1, 1) for name in ("mean", "std")
+    }
 
 
 def check_vit(vit: nn.Module) -> None:
