@@ -7,6 +7,8 @@ from mkgc_cl.models.mega import MEGAModel
 from mkgc_cl.models.mkgformer import MKGformerModel
 from mkgc_cl.models.output import DualStreamOutput, ModelOutput
 from mkgc_cl.models.text_model import TextModel
+from mkgc_cl.models.umgf import UMGFModel
+from mkgc_cl.models.umt import UMTModel
 
 __all__ = [
     "DualStreamModel",
@@ -16,6 +18,8 @@ __all__ = [
     "MKGformerModel",
     "ModelOutput",
     "TextModel",
+    "UMGFModel",
+    "UMTModel",
     "build_optimizer",
     "parameter_groups",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,8 +12,9 @@ from torch.optim import SGD, AdamW, Optimizer
 from mkgc_cl.errors import ConfigError
 
 Modality = Literal["text", "vision", "shared"]
-Role = Literal["encoder", "bias", "key", "head"]
+Role = Literal["encoder", "bias", "key", "fusion", "head"]
 MODALITIES: tuple[Modality, ...] = ("text", "vision", "shared")
+_SHARED: Mapping[str, Role] = {"shared_keys": "key", "fusion": "fusion"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,9 @@ class ParameterGroup:
     """Trainable parameters that belong together.
 
     Args:
-        modality: the stream they belong to; ``"shared"`` for the shared key and the head.
-        role: encoder weights, interaction bias map, shared key, or head (with the CRF).
+        modality: the stream they belong to; ``"shared"`` for the shared key, fusion and head.
+        role: encoder weights, interaction bias map, shared key, fusion layers on top of the
+            encoders, or head (with the CRF).
         parameters: names and parameters.
     """
 
@@ -32,16 +34,18 @@ class ParameterGroup:
 
 
 def classify(name: str) -> tuple[Modality, Role]:
-    """Modality and role of a parameter of :class:`~mkgc_cl.models.DualStreamModel` by its name.
+    """Modality and role of a parameter of any model of this package by its name.
 
     >>> classify("text.layers.3.attention.self.bias"), classify("shared_keys.0")
     (('text', 'bias'), ('shared', 'key'))
+    >>> classify("fusion.gate.weight"), classify("aux_head.weight")
+    (('shared', 'fusion'), ('shared', 'head'))
     """
     stream, _, rest = name.partition(".")
     if stream in ("text", "vision"):
         is_map = rest.endswith(("attention.self.bias", "attn.shared.bias"))
         return ("text" if stream == "text" else "vision"), ("bias" if is_map else "encoder")
-    return "shared", ("key" if stream == "shared_keys" else "head")
+    return "shared", _SHARED.get(stream, "head")
 
 
 def parameter_groups(model: nn.Module) -> list[ParameterGroup]:
@@ -60,6 +64,7 @@ def build_optimizer(
     head_lr: float | None = None,
     key_lr: float | None = None,
     bias_lr: float | None = None,
+    fusion_lr: float | None = None,
     weight_decay: float = 0.01,
     kind: Literal["adamw", "sgd"] = "adamw",
 ) -> Optimizer:
@@ -71,6 +76,7 @@ def build_optimizer(
         head_lr: of head and CRF.
         key_lr: of the shared keys.
         bias_lr: of the interaction bias maps.
+        fusion_lr: of fusion layers on top of the encoders (UMT, UMGF).
         weight_decay: on every parameter, as in the released code.
         kind: ``"adamw"`` (fused; the released code's optimizer) or ``"sgd"`` (eq. 4-9).
 
@@ -81,6 +87,7 @@ def build_optimizer(
         "encoder": lr,
         "bias": lr if bias_lr is None else bias_lr,
         "key": lr if key_lr is None else key_lr,
+        "fusion": lr if fusion_lr is None else fusion_lr,
         "head": lr if head_lr is None else head_lr,
     }
     wrong = [f"the learning rate of {role} is {rate}" for role, rate in rates.items() if rate <= 0]

@@ -70,3 +70,26 @@ class DualStreamOutput(ModelOutput):
     visual_index: Tensor
     text_maps: tuple[Tensor, ...]
     vision_maps: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanOutput(ModelOutput):
+    """What a tagging model with an auxiliary span detector returns beside (UMT).
+
+    Args:
+        span_logits: (B, W, 3) emissions of O, B, I whatever the type.
+    """
+
+    span_logits: Tensor
+
+    def scores_only(self) -> SpanOutput:
+        """Keep the span emissions too: the loss reads them."""
+        kept = ModelOutput.scores_only(self)
+        return SpanOutput(
+            logits=kept.logits,
+            features=kept.features,
+            text_states=kept.text_states,
+            text_mask=kept.text_mask,
+            word_mask=kept.word_mask,
+            span_logits=self.span_logits,
+        )

@@ -1,0 +1,190 @@
+"""UMGF (Zhang et al. 2021): a graph of words and objects, fused through a gate for every pair."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from torch import nn
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.samples import LabelSpace
+from mkgc_cl.data.tokenizer import WordTokenizer
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.base import ExtractionModel, check_choices, relation_states, word_states
+from mkgc_cl.models.encoders import load_backbone, load_text_encoder
+from mkgc_cl.models.graph_fusion import GraphFusion, ObjectAttention
+from mkgc_cl.models.heads import LinearHead
+from mkgc_cl.models.output import ModelOutput
+from mkgc_cl.models.pictures import Objects, PictureEncoder, object_pixels, object_plan
+from mkgc_cl.models.text import TextStream
+from mkgc_cl.seeds import generator, seeded
+
+
+class UMGFModel(ExtractionModel):
+    """Multimodal graph fusion: BERT, one vector an object, and a CRF over ``[BERT x ; fused x]``.
+
+    RELEASED CODE takes four crops that were found by grounding the names of all entity types, so
+    that the first task sees what later ones are about. Here objects are the crops a post comes with
+    (grounding of its noun phrases, then detected ones), or the whole image as the only object.
+
+    Relations are a port of ours, which the paper does not have: ``[BERT x ; fused x]`` at both
+    start markers and a linear layer.
+
+    Args:
+        labels: the stream's classes.
+        text: a BERT-family encoder.
+        tokenizer: its tokenizer.
+        vision: a timm backbone; the paper's is ResNet-152.
+        train_vision: train the backbone (RELEASED CODE does).
+        images: what the objects are: ``"crops"``, or ``"image"`` where a stream has no crops.
+        objects: most objects a post may have; those there are not take no part.
+        width: width of the graph's nodes, a multiple of ``heads``.
+        layers: number of fusion layers.
+        heads: number of heads of the attention within words and within objects.
+        object_attention: see :class:`~mkgc_cl.models.graph_fusion.GraphFusionLayer`.
+        max_text_length: most tokens a post may have.
+        freeze_lower: number of lowest text layers, embeddings included, that do not train.
+        dropout: probability in the fusion layers and on what the head reads, while training
+            (RELEASED CODE: 0.4).
+        seed: seed of every parameter that is not pretrained.
+
+    Raises:
+        ConfigError: an option does not fit the encoders, or another option.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        *,
+        text: nn.Module,
+        tokenizer: WordTokenizer,
+        vision: nn.Module,
+        train_vision: bool = False,
+        images: Objects = "crops",
+        objects: int = 4,
+        width: int = 512,
+        layers: int = 6,
+        heads: int = 8,
+        object_attention: ObjectAttention = "full",
+        max_text_length: int = 128,
+        freeze_lower: int = 0,
+        dropout: float = 0.4,
+        seed: int = 0,
+    ) -> None:
+        check_choices(
+            {"images": images, "object_attention": object_attention},
+            {"images": get_args(Objects), "object_attention": get_args(ObjectAttention)},
+            {"freeze_lower": freeze_lower},
+        )
+        _check_sizes({"objects": objects, "width": width, "layers": layers, "heads": heads})
+        pictures = PictureEncoder(vision, train_backbone=train_vision)
+        plan = object_plan(images, side=pictures.side, most=objects)
+        super().__init__(
+            labels,
+            tokenizer=tokenizer,
+            max_text_length=max_text_length,
+            views=plan,
+            seed=seed,
+        )
+        self.text = TextStream(
+            text,
+            interaction_layers=0,
+            shared_key=False,
+            max_length=max_text_length,
+            generator=generator(seed, "text-parameters"),
+        )
+        self.vision = pictures
+        self.objects = objects
+        with seeded(seed, "fusion"):
+            self.fusion = GraphFusion(
+                text_width=self.text.width,
+                object_width=pictures.width,
+                width=width,
+                layers=layers,
+                heads=heads,
+                dropout=dropout,
+                object_attention=object_attention,
+            )
+        self.dropout = nn.Dropout(dropout)
+        both = self.text.width + width
+        self.head = LinearHead(
+            width=both if labels.kind == "ner" else 2 * both,
+            outputs=len(labels.outputs),
+            seed=seed,
+        )
+        self.text.freeze_lower(freeze_lower)
+
+    @classmethod
+    def build(
+        cls,
+        labels: LabelSpace,
+        *,
+        text: str = "tiny",
+        vision: str = "tiny",
+        pretrained: bool = True,
+        train_vision: bool = False,
+        images: Objects = "crops",
+        objects: int = 4,
+        width: int = 512,
+        layers: int = 6,
+        heads: int = 8,
+        object_attention: ObjectAttention = "full",
+        max_text_length: int = 128,
+        freeze_lower: int = 0,
+        dropout: float = 0.4,
+        seed: int = 0,
+    ) -> UMGFModel:
+        """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
+        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        return cls(
+            labels,
+            text=encoder.module,
+            tokenizer=encoder.tokenizer,
+            vision=load_backbone(vision, pretrained=pretrained, seed=seed),
+            train_vision=train_vision,
+            images=images,
+            objects=objects,
+            width=width,
+            layers=layers,
+            heads=heads,
+            object_attention=object_attention,
+            max_text_length=max_text_length,
+            freeze_lower=freeze_lower,
+            dropout=dropout,
+            seed=seed,
+        )
+
+    def forward(self, batch: MultimodalBatch) -> ModelOutput:
+        """Encode a batch and score it."""
+        mask = batch["attention_mask"]
+        text, _ = self.text(batch["input_ids"], mask, [])
+        pixels, present = object_pixels(batch, self.processor.views, self.objects)
+        found = self.vision.objects(pixels, present)
+        fused = self.fusion(text, mask, found, present, batch["visual_index"])
+        both = torch.cat([text, fused], dim=-1)
+        if self.labels.kind == "re":
+            features = relation_states(batch, both, "entity-markers")
+            return ModelOutput(
+                logits=self.mask_unseen(self.head(self.dropout(features))),
+                features=features,
+                text_states=text,
+                text_mask=mask,
+            )
+        words = word_states(batch, both)
+        return ModelOutput(
+            logits=self.mask_unseen(self.head(self.dropout(words))),
+            features=both[:, 0],
+            text_states=text,
+            text_mask=mask,
+            word_features=words,
+            word_mask=batch["word_mask"],
+        )
+
+
+def _check_sizes(sizes: dict[str, int]) -> None:
+    wrong = [f"{name}={size}; give 1 or more" for name, size in sizes.items() if size < 1]
+    if not wrong and sizes["width"] % sizes["heads"]:
+        wrong = [f"width={sizes['width']} is not a multiple of heads={sizes['heads']}; give one"]
+    if wrong:
+        raise ConfigError(wrong)

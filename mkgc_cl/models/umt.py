@@ -1,0 +1,217 @@
+"""UMT (Yu et al. 2020): coupled cross-modal attention, guided by spans found in the text alone."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.processor import IGNORED
+from mkgc_cl.data.samples import LabelSpace
+from mkgc_cl.data.tokenizer import WordTokenizer
+from mkgc_cl.data.views import ViewPlan
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.base import ExtractionModel, check_choices, relation_states, word_states
+from mkgc_cl.models.coupled import CoupledFusion, Projections
+from mkgc_cl.models.encoders import load_backbone, load_text_encoder
+from mkgc_cl.models.heads import GrowableCRF, LinearHead
+from mkgc_cl.models.output import ModelOutput, SpanOutput
+from mkgc_cl.models.pictures import PictureEncoder
+from mkgc_cl.models.spans import SPAN_TAGS, conversion_matrix, span_of
+from mkgc_cl.models.text import TextStream
+from mkgc_cl.seeds import derive, generator
+
+
+class UMTModel(ExtractionModel):
+    """Unified multimodal transformer: BERT, the grid of the whole image, and a span detector.
+
+    Tagging: emissions are ``(1 - c) E + c E_span M`` with ``M`` the
+    :func:`~mkgc_cl.models.spans.conversion_matrix` of the types seen so far, and the span detector
+    has a CRF and a loss of its own. It knows no types, so it is shared by all tasks.
+
+    Relations are a port of ours, which the paper does not have: no span detector, the fused states
+    at both start markers and a linear layer.
+
+    Args:
+        labels: the stream's classes.
+        text: a BERT-family encoder.
+        tokenizer: its tokenizer.
+        vision: a timm backbone; the paper's is ResNet-152.
+        train_vision: train the backbone (RELEASED CODE: frozen).
+        projections: see :class:`~mkgc_cl.models.coupled.CoupledFusion`.
+        conversion: weight c of the converted span emissions; 0 leaves them out.
+        span_loss: weight of the span detector's loss; 0 leaves it out.
+        max_text_length: most tokens a post may have.
+        freeze_lower: number of lowest text layers, embeddings included, that do not train.
+        dropout: probability in the fusion layers and on what the heads read, while training.
+        seed: seed of every parameter that is not pretrained.
+
+    Raises:
+        ConfigError: an option does not fit the encoders.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        *,
+        text: nn.Module,
+        tokenizer: WordTokenizer,
+        vision: nn.Module,
+        train_vision: bool = False,
+        projections: Projections = "one",
+        conversion: float = 0.5,
+        span_loss: float = 0.5,
+        max_text_length: int = 128,
+        freeze_lower: int = 0,
+        dropout: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        check_choices(
+            {"projections": projections},
+            {"projections": get_args(Projections)},
+            {"freeze_lower": freeze_lower},
+        )
+        _check_weights(conversion, span_loss)
+        pictures = PictureEncoder(vision, train_backbone=train_vision)
+        super().__init__(
+            labels,
+            tokenizer=tokenizer,
+            max_text_length=max_text_length,
+            views=ViewPlan(image=pictures.side),
+            seed=seed,
+        )
+        self.text = TextStream(
+            text,
+            interaction_layers=0,
+            shared_key=False,
+            max_length=max_text_length,
+            generator=generator(seed, "text-parameters"),
+        )
+        self.vision = pictures
+        tags = labels.kind == "ner"
+        layer = self.text.layers[0]  # the fusion layers are of the encoder's own shape
+        self.fusion = CoupledFusion(
+            width=self.text.width,
+            grid_width=pictures.width,
+            heads=layer.attention.self.num_attention_heads,
+            inner=layer.intermediate.dense.out_features,
+            dropout=dropout,
+            projections=projections,
+            auxiliary=tags,
+            seed=seed,
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.conversion = conversion
+        self.span_loss = span_loss
+        width = self.text.width
+        self.head = LinearHead(
+            width=2 * width if tags else 4 * width, outputs=len(labels.outputs), seed=seed
+        )
+        self.aux_head: LinearHead | None = None
+        self.aux_crf: GrowableCRF | None = None
+        if tags:
+            spans, own = len(SPAN_TAGS), derive(seed, "spans")
+            self.aux_head = LinearHead(width=width, outputs=spans, seed=own)
+            self.aux_crf = GrowableCRF(outputs=spans, seed=own)
+        self.text.freeze_lower(freeze_lower)
+
+    @classmethod
+    def build(
+        cls,
+        labels: LabelSpace,
+        *,
+        text: str = "tiny",
+        vision: str = "tiny",
+        pretrained: bool = True,
+        train_vision: bool = False,
+        projections: Projections = "one",
+        conversion: float = 0.5,
+        span_loss: float = 0.5,
+        max_text_length: int = 128,
+        freeze_lower: int = 0,
+        dropout: float = 0.1,
+        seed: int = 0,
+    ) -> UMTModel:
+        """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
+        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        return cls(
+            labels,
+            text=encoder.module,
+            tokenizer=encoder.tokenizer,
+            vision=load_backbone(vision, pretrained=pretrained, seed=seed),
+            train_vision=train_vision,
+            projections=projections,
+            conversion=conversion,
+            span_loss=span_loss,
+            max_text_length=max_text_length,
+            freeze_lower=freeze_lower,
+            dropout=dropout,
+            seed=seed,
+        )
+
+    def forward(self, batch: MultimodalBatch) -> ModelOutput:
+        """Encode a batch and score it; a :class:`~mkgc_cl.models.output.SpanOutput` for tags."""
+        mask = batch["attention_mask"]
+        text, _ = self.text(batch["input_ids"], mask, [])
+        fused = self.fusion(text, mask, *self.vision.grid(batch["images"]), batch["visual_index"])
+        if self.aux_head is None or self.fusion.auxiliary is None:
+            features = relation_states(batch, fused, "entity-markers")
+            return ModelOutput(
+                logits=self.mask_unseen(self.head(self.dropout(features))),
+                features=features,
+                text_states=text,
+                text_mask=mask,
+            )
+        words = word_states(batch, fused)
+        untyped = word_states(batch, self.fusion.auxiliary(text, text, mask))
+        spans = self.aux_head(self.dropout(untyped))
+        converted = spans @ conversion_matrix(self.seen).to(spans.dtype)
+        own = self.head(self.dropout(words))
+        return SpanOutput(
+            logits=self.mask_unseen((1 - self.conversion) * own + self.conversion * converted),
+            features=fused[:, 0],
+            text_states=text,
+            text_mask=mask,
+            word_features=words,
+            word_mask=batch["word_mask"],
+            span_logits=spans,
+        )
+
+    def loss(
+        self, output: ModelOutput, targets: Tensor, *, reduction: Literal["mean", "none"] = "mean"
+    ) -> Tensor:
+        """Task loss of a batch; for tags the span detector's loss is added.
+
+        Spans are those of the targets: in a stream, entities of other tasks count as O.
+
+        Args:
+            output: of :meth:`forward`.
+            targets: (B,) relation ids, or (B, W) tag ids padded with -100.
+            reduction: mean over the batch, or one value a post (B,).
+
+        Raises:
+            ConfigError: an output without span emissions is to be scored against tags.
+        """
+        main = super().loss(output, targets, reduction=reduction)
+        if self.aux_crf is None:
+            return main
+        if not isinstance(output, SpanOutput):
+            raise ConfigError(
+                [f"UMTModel.loss reads span emissions; {type(output).__name__} has none"]
+            )
+        spans = span_of(targets).clamp(min=0)  # padding is masked, see the base
+        likelihood: Tensor = self.aux_crf(
+            output.span_logits, spans, mask=targets != IGNORED, reduction=reduction
+        )
+        return main - self.span_loss * likelihood
+
+
+def _check_weights(conversion: float, span_loss: float) -> None:
+    wrong = []
+    if not 0 <= conversion <= 1:
+        wrong.append(f"conversion={conversion}; give 0 to 1")
+    if not span_loss >= 0:
+        wrong.append(f"span_loss={span_loss}; give 0 or more")
+    if wrong:
+        raise ConfigError(wrong)
