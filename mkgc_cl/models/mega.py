@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
-from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.models.base import ExtractionModel, check_choices, relation_states, word_states
-from mkgc_cl.models.encoders import image_side, load_text_encoder, load_vision_encoder
+from mkgc_cl.models.encoders import load_backbone, load_text_encoder
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.object_fusion import ObjectFusion
 from mkgc_cl.models.output import ModelOutput
+from mkgc_cl.models.pictures import Objects, PictureEncoder, object_plan, slot_pixels
 from mkgc_cl.models.text import TextStream
-from mkgc_cl.models.vision import VisionStream, check_vit
 from mkgc_cl.seeds import generator, seeded
 
-Objects = Literal["crops", "image"]
+CROPS = 3
+"""Crops of each kind that count as objects."""
 
 
 class MEGAModel(ExtractionModel):
@@ -31,7 +31,7 @@ class MEGAModel(ExtractionModel):
     port of ours: the head reads ``[h_i ; o]`` of each word, with a CRF above.
 
     PAPER: objects are the ten of a scene graph, with features of a detector. Here they are the
-    crops that come with the data sets (grounding, then detected ones) and a ViT's class tokens.
+    crops that come with the data sets (grounding, then detected ones), seen by the backbone alone.
 
     The structural alignment is read from the batch where it has the key ``alignment``: (B, T, N)
     float, tokens by object slots, as :mod:`mkgc_cl.data.alignment` makes it. The standard
@@ -42,10 +42,10 @@ class MEGAModel(ExtractionModel):
         labels: the stream's classes.
         text: a BERT-family encoder.
         tokenizer: its tokenizer.
-        vision: a timm ViT, of any width.
+        vision: a timm backbone, of any width.
         images: the objects: ``"crops"``, or ``"image"`` for the whole image as the only one, where
             there are no crops.
-        freeze_vision: keep the ViT as it is, without dropout, for ever.
+        train_vision: train the picture backbone; else it stays as it is, for ever.
         max_text_length: most tokens a post may have.
         freeze_lower: number of lowest text layers, embeddings included, that do not train.
         dropout: probability on what the head reads while training.
@@ -63,7 +63,7 @@ class MEGAModel(ExtractionModel):
         tokenizer: WordTokenizer,
         vision: nn.Module,
         images: Objects = "crops",
-        freeze_vision: bool = True,
+        train_vision: bool = False,
         max_text_length: int = 128,
         freeze_lower: int = 0,
         dropout: float = 0.5,
@@ -72,16 +72,12 @@ class MEGAModel(ExtractionModel):
         check_choices(
             {"images": images}, {"images": get_args(Objects)}, {"freeze_lower": freeze_lower}
         )
-        check_vit(vision)
-        side = image_side(vision)
-        crops = images == "crops"
+        pictures = PictureEncoder(vision, train_backbone=train_vision)
         super().__init__(
             labels,
             tokenizer=tokenizer,
             max_text_length=max_text_length,
-            views=ViewPlan(image=0, grounding=side, detected=side)
-            if crops
-            else ViewPlan(image=side),
+            views=object_plan(images, side=pictures.side, most=CROPS),
             seed=seed,
         )
         self.text = TextStream(
@@ -91,7 +87,7 @@ class MEGAModel(ExtractionModel):
             max_length=max_text_length,
             generator=generator(seed, "text-parameters"),
         )
-        self.vision = _ObjectEncoder(vision, side=side, frozen=freeze_vision, seed=seed)
+        self.vision = pictures
         relations = labels.kind == "re"
         width = (2 if relations else 1) * self.text.width
         objects = ObjectFusion(
@@ -115,7 +111,7 @@ class MEGAModel(ExtractionModel):
         vision: str = "tiny",
         pretrained: bool = True,
         images: Objects = "crops",
-        freeze_vision: bool = True,
+        train_vision: bool = False,
         max_text_length: int = 128,
         freeze_lower: int = 0,
         seed: int = 0,
@@ -126,9 +122,9 @@ class MEGAModel(ExtractionModel):
             labels,
             text=encoder.module,
             tokenizer=encoder.tokenizer,
-            vision=load_vision_encoder(vision, pretrained=pretrained, seed=seed),
+            vision=load_backbone(vision, pretrained=pretrained, seed=seed),
             images=images,
-            freeze_vision=freeze_vision,
+            train_vision=train_vision,
             max_text_length=max_text_length,
             freeze_lower=freeze_lower,
             seed=seed,
@@ -138,7 +134,9 @@ class MEGAModel(ExtractionModel):
         """Encode a batch and score it."""
         mask = batch["attention_mask"]
         states, _ = self.text(batch["input_ids"], mask, [])
-        vectors, present = self.vision(batch)
+        # slot by slot: an alignment has a column a slot
+        pixels, present = slot_pixels(batch, self.processor.views)
+        vectors = self.vision.objects(pixels, present)
         rows = batch["visual_index"]
         objects = self.fusion["objects"](
             states, mask, vectors[rows], present[rows], batch.get("alignment")
@@ -163,60 +161,3 @@ class MEGAModel(ExtractionModel):
             text_states=states,
             text_mask=mask,
         )
-
-
-class _ObjectEncoder(nn.Module):
-    """One vector an object: the class token of a ViT that sees it alone.
-
-    Args:
-        vit: a timm ViT.
-        side: side of the pictures it takes.
-        frozen: neither train it nor ever leave evaluation mode.
-        seed: seed of the stream's parameters.
-    """
-
-    def __init__(self, vit: nn.Module, *, side: int, frozen: bool, seed: int) -> None:
-        super().__init__()
-        self.stream = VisionStream(
-            vit,
-            plan=ViewPlan(image=side),
-            interaction_layers=0,
-            shared_key=False,
-            generator=generator(seed, "vision-parameters"),
-        )
-        self.width = self.stream.width
-        self.frozen = frozen
-        if frozen:
-            self.requires_grad_(False)
-            self.eval()
-
-    def train(self, mode: bool = True) -> _ObjectEncoder:
-        """Set the mode; a frozen backbone stays in evaluation."""
-        super().train(mode and not self.frozen)
-        return self
-
-    def forward(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
-        """Encode the objects of a batch.
-
-        Args:
-            batch: with crops, or with whole images alone.
-
-        Returns:
-            Vectors (U, N, D_v), zero where no object is, and (U, N) bool, true where one is.
-        """
-        present = batch["crops_present"]
-        if present.shape[1]:
-            slots = [batch[f"crop_{slot}"] for slot in range(present.shape[1])]
-            pixels = torch.stack(slots, dim=1)  # (U, N, 3, S, S)
-        else:
-            pixels = batch["images"][:, None]
-            present = present.new_ones(len(pixels), 1)
-        found = pixels[present]
-        if not len(found):
-            return self.stream.vit.cls_token.new_zeros(*present.shape, self.width), present
-        no_crops = present.new_zeros(len(found), 0)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            states, _, _ = self.stream(found, [], no_crops, [])
-        vectors = states.new_zeros(*present.shape, self.width)
-        vectors[present] = states[:, 0]
-        return vectors, present

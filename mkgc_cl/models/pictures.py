@@ -130,23 +130,36 @@ def object_plan(objects: Objects, *, side: int, most: int) -> ViewPlan:
     return ViewPlan(image=0, grounding=side, detected=side, crops=most)
 
 
-def object_pixels(batch: MultimodalBatch, plan: ViewPlan, most: int) -> tuple[Tensor, Tensor]:
-    """Take the first objects of every visual input: grounding crops, then detected ones.
+def slot_pixels(batch: MultimodalBatch, plan: ViewPlan) -> tuple[Tensor, Tensor]:
+    """Take the object slots of every visual input as they stand.
 
     Args:
         batch: with the crops of ``plan``, or the whole images, which are then the only object.
         plan: of :func:`object_plan`.
-        most: number of objects N.
 
     Returns:
-        Pixels (U, N, 3, S, S) and which of them show an object (U, N); N is 1 for whole images.
+        Pixels (U, V, 3, S, S) and which of them show an object (U, V); V is 1 for whole images.
     """
     if plan.image:
         images = batch["images"][:, None]
         return images, shown(images)
     crops = torch.stack([batch[f"crop_{slot}"] for slot in range(len(plan.crop_sides))], dim=1)
-    present = batch["crops_present"] & shown(crops)
+    return crops, batch["crops_present"] & shown(crops)
+
+
+def object_pixels(batch: MultimodalBatch, plan: ViewPlan, most: int) -> tuple[Tensor, Tensor]:
+    """Take the first objects of every visual input: grounding crops, then detected ones.
+
+    Args:
+        batch: see :func:`slot_pixels`.
+        plan: see :func:`slot_pixels`.
+        most: number of objects N.
+
+    Returns:
+        Pixels (U, N, 3, S, S) and which of them show an object (U, N); N is 1 for whole images.
+    """
+    pixels, present = slot_pixels(batch, plan)
     # stable, so that those that are there move up in their order
     first = present.long().argsort(dim=1, descending=True, stable=True)[:, :most]
-    rows = torch.arange(len(crops), device=crops.device)[:, None]
-    return crops[rows, first], present[rows, first]
+    rows = torch.arange(len(pixels), device=pixels.device)[:, None]
+    return pixels[rows, first], present[rows, first]
