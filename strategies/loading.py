@@ -1,8 +1,9 @@
-"""Batches of sample positions: seeded shuffles, length buckets, replay beside or between."""
+"""Batches of sample positions: seeded shuffles, length buckets, replay beside, between, in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import cycle
 from typing import Literal
 
 import torch
@@ -96,3 +97,27 @@ class ReplayBatches(Sampler[list[int]]):
             else:
                 yield batch
                 yield memory
+
+
+class TurnBatches(Sampler[list[int]]):
+    """Before every batch of current posts one group of memory posts, whole, the groups in turn.
+
+    Wang et al. 2019 (EMR). The turn goes on from one pass to the next: where an epoch has fewer
+    batches than there are groups, each still gets as many steps as the others.
+
+    Args:
+        current: batches of current posts.
+        groups: positions of the memory posts, group by group; at least one group.
+    """
+
+    def __init__(self, current: Sampler[list[int]], *, groups: Sequence[Sequence[int]]) -> None:
+        self._current = current
+        self._turn = cycle([list(group) for group in groups])
+
+    def __len__(self) -> int:
+        return 2 * len(self._current)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self._current:
+            yield next(self._turn)
+            yield batch

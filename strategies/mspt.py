@@ -13,8 +13,9 @@ from mkgc_cl.objectives.distillation import Axis
 from mkgc_cl.objectives.modulation import Target
 from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
 from mkgc_cl.strategies.evaluation import continual_evaluator
+from mkgc_cl.strategies.exemplar_store import Scope
 from mkgc_cl.strategies.modulation import GradientModulationPlugin, Schedule
-from mkgc_cl.strategies.replay import PrototypeReplayPlugin, ReplaySchedule, Scope
+from mkgc_cl.strategies.replay import PrototypeReplayPlugin, ReplaySchedule
 from mkgc_cl.strategies.template import MultimodalStrategy, Precision
 
 

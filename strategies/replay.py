@@ -1,29 +1,39 @@
-"""A small memory of exemplars, and three ways to train on it (paper, section 4.4)."""
+"""A small memory of exemplars, and four ways to train on it (paper, section 4.4)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, get_args
 
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
+from torch.nn import functional as F
 
 from mkgc_cl.data.samples import Sample
-from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.memory.exemplars import ExemplarMemory, NaPolicy
 from mkgc_cl.memory.selection import Selection, select_exemplars
-from mkgc_cl.scenarios.benchmark import KnowledgeExperience, group_label
 from mkgc_cl.seeds import generator
+from mkgc_cl.strategies.exemplar_store import (
+    CHOICES,
+    ExemplarStore,
+    Scope,
+    running_task,
+    slot_types,
+    span_pooling,
+    wrong_options,
+)
 from mkgc_cl.strategies.template import MultimodalStrategy
 
-Scope = Literal["class", "task"]
-ReplaySchedule = Literal["after", "mixed", "alternate"]
+Features = Literal["post", "spans"]
+ReplaySchedule = Literal["after", "mixed", "alternate", "round-robin"]
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "scope": ("class", "task"),
-    "selection": ("kmeans", "herding", "random"),
-    "na_policy": ("merge", "refresh", "keep-first", "grow", "exclude"),
-    "schedule": ("after", "mixed", "alternate"),
+    **CHOICES,
+    "selection": get_args(Selection),
+    "features": get_args(Features),
+    "schedule": get_args(ReplaySchedule),
 }
 
 
@@ -33,6 +43,9 @@ class PrototypeReplayPlugin(SupervisedPlugin):
     After a task, the posts nearest to the K-means centres of the encoder's features are kept (Cui
     et al. 2021, whom the paper follows). The memory holds identities of posts, never tensors.
 
+    EMR (Wang et al. 2019, without the alignment of EA-EMR) is ``size=50, scope="task",
+    normalise=True, schedule="round-robin"``.
+
     Args:
         size: exemplars a slot, at least 0; 0 does nothing at all.
         scope: a slot is a class (released code) or a task (paper: "six examples per task").
@@ -41,21 +54,25 @@ class PrototypeReplayPlugin(SupervisedPlugin):
             posts without an entity): ``"merge"`` chooses anew from the kept and the new ones,
             ``"refresh"`` from the new ones, ``"keep-first"`` keeps the first task's, ``"grow"``
             adds as many with every task (RELEASED CODE), ``"exclude"`` keeps none.
+        features: what exemplars are chosen by: features of the whole post, or of a tagging stream
+            ``"spans"``, the mean over words of gold spans of the slot's types (all words where
+            there is none).
+        normalise: bring features to length 1 before they are compared (Wang et al. 2019).
         schedule: ``"after"`` trains on the whole memory after each task but the first, as the
             released code does; ``"mixed"`` adds exemplars to every batch; ``"alternate"`` puts a
-            batch of exemplars after every batch.
+            batch of exemplars after every batch; ``"round-robin"`` puts before every batch one step
+            on the whole of one slot, the slots in turn (Wang et al. 2019).
         epochs: epochs of the phase ``"after"``; as many as the task has by default.
         batch_size: exemplars a step; the training batch size by default.
         lr_scale: factor on the learning rates in the phase ``"after"``, above 0. RELEASED CODE: 1.
         seed: seed of selection and replay order.
 
     Attributes:
-        memory: the exemplars' identities by slot.
         prototypes: mean feature (F,) of each slot's candidates when it was last filled; training
             does not read them, classifiers built on prototypes may.
 
     Raises:
-        ConfigError: an option is not one of the above.
+        ConfigError: an option is not one of the above, or ``features="spans"`` meets relations.
     """
 
     def __init__(
@@ -65,6 +82,8 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         scope: Scope = "class",
         selection: Selection = "kmeans",
         na_policy: NaPolicy = "merge",
+        features: Features = "post",
+        normalise: bool = False,
         schedule: ReplaySchedule = "after",
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -73,44 +92,48 @@ class PrototypeReplayPlugin(SupervisedPlugin):
     ) -> None:
         super().__init__()
         given = {
-            "scope": scope, "selection": selection, "na_policy": na_policy, "schedule": schedule
-        }  # fmt: skip
-        wrong = [
-            f"{name}={value!r}; choose one of {list(_CHOICES[name])}"
-            for name, value in given.items()
-            if value not in _CHOICES[name]
-        ]
-        if size < 0:
-            wrong.append(f"size={size}; give 0 or more")
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if value is not None and value < 1:
-                wrong.append(f"{name}={value}; give 1 or more, or None for the strategy's")
-        if not 0 < lr_scale < float("inf"):
-            wrong.append(f"lr_scale={lr_scale}; give a number above 0")
-        if schedule in ("mixed", "alternate") and (epochs is not None or lr_scale != 1):
+            "scope": scope,
+            "selection": selection,
+            "na_policy": na_policy,
+            "features": features,
+            "schedule": schedule,
+        }
+        counts = {"epochs": epochs, "batch_size": batch_size}
+        wrong = wrong_options(given, _CHOICES, size=size, counts=counts, lr_scale=lr_scale)
+        alongside = schedule in ("mixed", "alternate", "round-robin")
+        if alongside and (epochs is not None or lr_scale != 1):
             wrong.append(
                 f"epochs={epochs}, lr_scale={lr_scale}; schedule={schedule!r} has no memory phase, "
                 "leave both out"
             )
+        if schedule == "round-robin" and batch_size is not None:
+            wrong.append(
+                f"batch_size={batch_size}; schedule='round-robin' takes a slot whole, leave it out"
+            )
         if wrong:
             raise ConfigError(wrong)
         self.size = size
-        self.scope = scope
+        self.scope: Scope = scope
         self.selection: Selection = selection
-        self.na_policy = na_policy
+        self.na_policy: NaPolicy = na_policy
+        self.features = features
+        self.normalise = normalise
         self.schedule = schedule
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr_scale = lr_scale
-        self.memory = ExemplarMemory()
         self.prototypes: dict[str, Tensor] = {}
-        self._samples: dict[str, Sample] = {}
+        self._store = ExemplarStore()
         self._selection = generator(seed, "exemplar-selection")
         self._replay = generator(seed, "replay-order")
 
     def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Bring exemplars along with the task's batches, if the schedule says so."""
-        if self.schedule != "after":
+        if self.features == "spans" and self.size > 0 and strategy.network.labels.kind == "re":
+            raise ConfigError(["features='spans'; relations have no tagged spans, choose 'post'"])
+        if self.schedule == "round-robin":
+            strategy.replay_in_turn(self._store.groups())
+        elif self.schedule != "after":
             strategy.replay_beside(
                 self.exemplars(),
                 batch_size=self.batch_size or strategy.train_mb_size,
@@ -123,12 +146,12 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         if self.size == 0:
             return
         later = bool(self.memory.slots)
-        experience = strategy.experience
-        if not isinstance(experience, KnowledgeExperience):
-            raise ConfigError([f"{type(experience).__name__} is no experience of this package"])
-        for slot, candidates in self._candidates(experience).items():
-            self._fill(strategy, slot, candidates, negative=slot == negative_slot(experience))
-        self._forget_unused()
+        self._store.fill(
+            running_task(strategy),
+            scope=self.scope,
+            na_policy=self.na_policy,
+            choose=partial(self._choose, strategy),
+        )
         if self.schedule == "after" and later:
             epochs = strategy.train_epochs if self.epochs is None else self.epochs
             strategy.memory_phase(
@@ -141,12 +164,17 @@ class PrototypeReplayPlugin(SupervisedPlugin):
 
     def exemplars(self) -> list[Sample]:
         """Every stored sample."""
-        return [self._samples[identity] for identity in self.memory.identities()]
+        return self._store.exemplars()
+
+    @property
+    def memory(self) -> ExemplarMemory:
+        """The exemplars' identities by slot."""
+        return self._store.memory
 
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on."""
         return {
-            "slots": self.memory.state_dict(),
+            "slots": self._store.state_dict(),
             "prototypes": dict(self.prototypes),
             "selection": self._selection.get_state(),
             "replay": self._replay.get_state(),
@@ -162,61 +190,22 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         Raises:
             DataError: a stored identity is not among them.
         """
-        found = {sample.identity: sample for sample in samples}
-        self.memory.load_state_dict(state["slots"])
-        missing = [name for name in self.memory.identities() if name not in found]
-        if missing:
-            raise DataError(
-                f"{len(missing)} stored exemplars are not in the given samples (first: "
-                f"{missing[0]}); load with the stream the memory was filled from"
-            )
-        self._samples = {name: found[name] for name in self.memory.identities()}
+        self._store.load_state_dict(state["slots"], samples=samples)
         self.prototypes = dict(state["prototypes"])
         self._selection.set_state(state["selection"])
         self._replay.set_state(state["replay"])
 
-    def _candidates(self, experience: KnowledgeExperience) -> dict[str, list[Sample]]:
-        """The task's samples by slot."""
-        if self.scope == "task":
-            return {experience.task_name: list(experience.samples)}
-        names = (negative_slot(experience), *experience.labels.classes)
-        slots: dict[str, list[Sample]] = {}
-        for sample in experience.samples:
-            slots.setdefault(names[group_label(sample, experience.labels)], []).append(sample)
-        return slots
-
-    def _fill(
-        self,
-        strategy: MultimodalStrategy,
-        slot: str,
-        candidates: Sequence[Sample],
-        *,
-        negative: bool,
-    ) -> None:
-        policy = self.na_policy if negative and self.scope == "class" else "refresh"
-        if policy == "exclude" or (policy == "keep-first" and slot in self.memory.slots):
-            return
-        pool = list(candidates)
-        if policy == "merge":
-            pool = [self._samples[name] for name in self.memory.slots.get(slot, ())] + pool
-        features = strategy.features(pool)
+    def _choose(
+        self, strategy: MultimodalStrategy, slot: str, candidates: Sequence[Sample]
+    ) -> list[int]:
+        pool = None
+        if self.features == "spans":
+            task = running_task(strategy)
+            pool = span_pooling(task.labels, slot_types(task, slot, self.scope))
+        features = strategy.features(candidates, pool=pool)
+        if self.normalise:
+            features = F.normalize(features, dim=-1)
         self.prototypes[slot] = features.mean(dim=0)
-        rows = select_exemplars(
+        return select_exemplars(
             features, self.size, selection=self.selection, source=self._selection
         )
-        chosen = [pool[row] for row in rows]
-        self._samples.update({sample.identity: sample for sample in chosen})
-        identities = [sample.identity for sample in chosen]
-        if policy == "grow":
-            self.memory.extend(slot, identities)
-        else:
-            self.memory.store(slot, identities)
-
-    def _forget_unused(self) -> None:
-        kept = set(self.memory.identities())
-        self._samples = {name: s for name, s in self._samples.items() if name in kept}
-
-
-def negative_slot(experience: KnowledgeExperience) -> str:
-    """Slot of N/A, or of posts without an entity."""
-    return experience.na or "O"

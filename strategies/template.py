@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from avalanche.benchmarks.utils import make_avalanche_dataset
@@ -28,10 +28,17 @@ from mkgc_cl.errors import ConfigError, TrainingError
 from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, SampleDataset
 from mkgc_cl.seeds import derive, generator
-from mkgc_cl.strategies.loading import Interleave, ReplayBatches, TrainingBatches
+from mkgc_cl.strategies.loading import (
+    Interleave,
+    ReplayBatches,
+    TrainingBatches,
+    TurnBatches,
+)
 
 Precision = Literal["fp32", "bf16"]
 Item = tuple[Sample, bool]
+Loss = Callable[[ModelOutput, Tensor], Tensor]
+Result = TypeVar("Result")
 
 
 class MultimodalStrategy(SupervisedTemplate):
@@ -97,6 +104,7 @@ class MultimodalStrategy(SupervisedTemplate):
         )
         self.network = model
         self.phase = "task"
+        self._phase_loss: Loss | None = None
         self._buckets = length_buckets
         self._precision = precision
         self._seed = seed
@@ -142,6 +150,7 @@ class MultimodalStrategy(SupervisedTemplate):
         lr_scale: float = 1.0,
         current: Sequence[Sample] = (),
         name: str = "memory",
+        loss: Loss | None = None,
     ) -> None:
         """Train on memory samples alone, with every plugin hearing it as phase ``"memory"``.
 
@@ -150,10 +159,13 @@ class MultimodalStrategy(SupervisedTemplate):
             epochs: passes over them.
             batch_size: exemplars a step.
             source: generator of their order.
-            lr_scale: factor on every learning rate during the phase; other than 1, the rates from
-                before the phase come back after it, whatever a scheduler did in between.
+            lr_scale: factor on every learning rate during the phase but a readout's, which learns
+                in such phases only and has a rate of its own; other than 1, the rates from before
+                the phase come back after it, whatever a scheduler did in between.
             current: posts of the running task that a phase of a staged method learns from, too.
             name: what plugins read of ``phase``; anything but ``"task"``.
+            loss: what the phase minimizes in place of the model's loss, from a batch's output and
+                labels. Terms that plugins add to the loss are added to it, in any order of plugins.
         """
         items = [(sample, True) for sample in samples] + [(sample, False) for sample in current]
         if not items:
@@ -161,9 +173,13 @@ class MultimodalStrategy(SupervisedTemplate):
         previous = self.dataloader
         # a task that was stopped early must not stop its memory phase, nor the phase the next task
         self._stop_training = False
-        self.phase = name
+        self.phase, self._phase_loss = name, loss
         self.dataloader = self._loader(items, self._shuffled(items, batch_size, source))
-        groups = self.optimizer.param_groups if lr_scale != 1 else []
+        groups = [
+            group
+            for group in self.optimizer.param_groups
+            if lr_scale != 1 and group.get("role") != "readout"
+        ]
         rates = [group["lr"] for group in groups]
         try:
             for group, rate in zip(groups, rates, strict=True):
@@ -175,7 +191,7 @@ class MultimodalStrategy(SupervisedTemplate):
         finally:
             for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate
-            self.phase, self.dataloader = "task", previous
+            self.phase, self._phase_loss, self.dataloader = "task", None, previous
             self._stop_training = False
 
     def replay_beside(
@@ -217,27 +233,80 @@ class MultimodalStrategy(SupervisedTemplate):
             SampleDataset(samples, self._experience.labels), collate_fn=self._collate_dataset
         )
 
-    @torch.no_grad()
-    def features(self, samples: Sequence[Sample]) -> Tensor:
+    def replay_in_turn(self, groups: Sequence[Sequence[Sample]]) -> None:
+        """Put one group of memory samples before every batch; call in ``before_training_exp``.
+
+        Args:
+            groups: the exemplars, group by group, each one training step; those without any are
+                left out, and nothing happens without a group.
+        """
+        filled = [group for group in groups if group]
+        if not filled:
+            return
+        items: list[Item] = [(sample, False) for sample in self._current_samples()]
+        current = self._shuffled(items, self.train_mb_size, self._order)
+        positions = []
+        for group in filled:
+            positions.append(range(len(items), len(items) + len(group)))
+            items += [(sample, True) for sample in group]
+        self.dataloader = self._loader(items, TurnBatches(current, groups=positions))
+
+    def features(
+        self,
+        samples: Sequence[Sample],
+        *,
+        pool: Callable[[ModelOutput, Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """Encode samples in evaluation mode, in batches: (N, F) on the CPU.
 
         Training goes on as if it had not been called.
 
+        Args:
+            samples: the samples.
+            pool: reads features (B, F) from a batch's output and labels; its post features by
+                default.
+
         Raises:
             TrainingError: a feature is not finite; names the posts of the batch.
+        """
+
+        def read(batch: MultimodalBatch, output: ModelOutput, targets: Tensor) -> Tensor:
+            pooled = output.features if pool is None else pool(output, targets)
+            features = pooled.float().cpu()
+            self.require_finite(features, "features are", batch)
+            return features
+
+        found = torch.cat(self.survey(samples, read))
+        order = torch.tensor([i for batch in self._in_order(samples) for i in batch])
+        return found[order.argsort()]
+
+    @torch.no_grad()
+    def survey(
+        self,
+        samples: Sequence[Sample],
+        read: Callable[[MultimodalBatch, ModelOutput, Tensor], Result],
+    ) -> list[Result]:
+        """Read something off samples in evaluation mode, batch by batch, longest posts first.
+
+        Training goes on as if it had not been called.
+
+        Args:
+            samples: the samples.
+            read: what to make of a batch, its output and its labels.
         """
         training = self.network.training
         self.network.eval()
         found = []
         try:
-            for batch, _ in self._loader([(s, False) for s in samples], self._in_order(samples)):
-                features = self.encode(self.network, batch.to(self.device)).features.float().cpu()
-                self.require_finite(features, "features are", batch)
-                found.append(features)
+            for batch, targets in self._loader(
+                [(s, False) for s in samples], self._in_order(samples)
+            ):
+                moved = batch.to(self.device)
+                output = self.encode(self.network, moved)
+                found.append(read(moved, output, targets.to(self.device)))
         finally:
             self.network.train(training)
-        order = torch.tensor([i for batch in self._in_order(samples) for i in batch])
-        return torch.cat(found)[order.argsort()]
+        return found
 
     def encode(self, model: ExtractionModel, batch: MultimodalBatch) -> ModelOutput:
         """Run a model in this strategy's precision: the trained one, or a frozen copy of it."""
@@ -348,6 +417,12 @@ class MultimodalStrategy(SupervisedTemplate):
             self.require_finite(output.logits, "scores are", self.batch)
             self._scored[uids] = (output, self.network.decode(output))
         return self._scored[uids][0]
+
+    def criterion(self) -> Tensor:
+        """Loss of the current batch: the model's, or that of the running phase."""
+        if self.is_training and self._phase_loss is not None:
+            return self._phase_loss(self.output, self.mb_y)
+        return cast(Tensor, super().criterion())
 
     def backward(self) -> None:
         """Run the backward pass.

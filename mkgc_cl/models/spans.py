@@ -1,37 +1,49 @@
-"""Entity spans whatever their type: the tags O, B, I and how they convert to the typed tags."""
+"""Features of entities: means over the words of gold spans."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-from mkgc_cl.data.processor import IGNORED
-
-SPAN_TAGS = ("O", "B", "I")
 
 
-def span_of(tags: Tensor) -> Tensor:
-    """Forget the type of output ids (...): 0, 1, 2 for O, B, I; padding stays padding.
+def span_features(words: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over the words of every gold span, whatever its type.
 
-    >>> span_of(torch.tensor([0, 1, 2, 3, 4, -100])).tolist()
-    [0, 1, 2, 1, 2, -100]
+    Args:
+        words: (B, W, F) features of words.
+        targets: (B, W) ids of BIO tags as :attr:`~mkgc_cl.data.samples.LabelSpace.outputs` numbers
+            them (0 is ``O``, then ``B`` and ``I`` of each type), padded with -100.
+
+    Returns:
+        Features (S, F) of the batch's spans in order, in single precision at least, and their
+        types (S,), numbered from 0 in order of arrival.
     """
-    # outputs are O, then B and I of every type in turn
-    untyped = torch.where(tags == 0, 0, 2 - tags % 2)
-    return torch.where(tags == IGNORED, IGNORED, untyped)
+    tags = targets.flatten()
+    inside = tags > 0
+    begins = inside & (tags % 2 == 1)
+    number = begins.cumsum(dim=0) - 1  # of the span that a word inside one belongs to
+    count = int(begins.sum())
+    exact = words.to(torch.promote_types(words.dtype, torch.float32)).flatten(0, 1)
+    total = exact.new_zeros(count, exact.shape[1]).index_add(0, number[inside], exact[inside])
+    lengths = torch.bincount(number[inside], minlength=count)
+    return total / lengths[:, None], (tags[begins] - 1) // 2
 
 
-def conversion_matrix(seen: Tensor) -> Tensor:
-    """Spread span scores over the typed tags: (3, C) of ``seen`` (C,) bool.
+def mean_of_words(words: Tensor, mask: Tensor, targets: Tensor, outputs: Sequence[int]) -> Tensor:
+    """Mean over a post's words with one of the given tags; over all of them where it has none.
 
-    B gives 1/n to the B of each of the n types seen so far, I likewise; O gives 1 to O (Yu et al.
-    2020). RELEASED CODE hard-codes 1/4 for four types, which a stream that starts with one type has
-    not got.
+    Args:
+        words: (B, W, F) features of words.
+        mask: (B, W) bool, true on real words.
+        targets: (B, W) ids of tags, padded with -100.
+        outputs: ids of the tags that count.
 
-    >>> conversion_matrix(torch.tensor([True, True, True, True, True, False, False])).tolist()[1]
-    [0.0, 0.5, 0.0, 0.5, 0.0, 0.0, 0.0]
+    Returns:
+        (B, F), in single precision at least.
     """
-    kinds = span_of(torch.arange(len(seen), device=seen.device))
-    gives = F.one_hot(kinds, len(SPAN_TAGS)).T * seen
-    return gives / gives.sum(dim=1, keepdim=True).clamp(min=1)  # nothing is seen at first
+    counted = torch.isin(targets, torch.tensor(list(outputs), dtype=torch.long).to(targets.device))
+    counted = torch.where(counted.any(dim=1, keepdim=True), counted, mask)
+    weights = counted[..., None].to(torch.promote_types(words.dtype, torch.float32))
+    return (words * weights).sum(dim=1) / weights.sum(dim=1)

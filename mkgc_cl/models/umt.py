@@ -18,7 +18,7 @@ from mkgc_cl.models.encoders import load_backbone, load_text_encoder
 from mkgc_cl.models.heads import GrowableCRF, LinearHead
 from mkgc_cl.models.output import ModelOutput, SpanOutput
 from mkgc_cl.models.pictures import PictureEncoder
-from mkgc_cl.models.spans import SPAN_TAGS, conversion_matrix, span_of
+from mkgc_cl.models.span_tags import SPAN_TAGS, conversion_matrix, span_of
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.seeds import derive, generator
 
@@ -27,7 +27,7 @@ class UMTModel(ExtractionModel):
     """Unified multimodal transformer: BERT, the grid of the whole image, and a span detector.
 
     Tagging: emissions are ``(1 - c) E + c E_span M`` with ``M`` the
-    :func:`~mkgc_cl.models.spans.conversion_matrix` of the types seen so far, and the span detector
+    :func:`~mkgc_cl.models.span_tags.conversion_matrix` of the types seen so far, and the span detector
     has a CRF and a loss of its own. It knows no types, so it is shared by all tasks.
 
     Relations are a port of ours, which the paper does not have: no span detector, the fused states

@@ -16,7 +16,7 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import ModelOutput, UMTModel
 from mkgc_cl.models.attention_blocks import AttentionBlock
 from mkgc_cl.models.coupled import CoupledFusion
-from mkgc_cl.models.spans import SPAN_TAGS, conversion_matrix, span_of
+from mkgc_cl.models.span_tags import SPAN_TAGS, conversion_matrix, span_of
 
 Stir = Callable[[nn.Module], nn.Module]
 Post = Callable[..., Sample]

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mkgc_cl.seeds import generator
-from mkgc_cl.strategies.loading import BUCKET_BATCHES, ReplayBatches, TrainingBatches
+from mkgc_cl.strategies.loading import (
+    BUCKET_BATCHES,
+    ReplayBatches,
+    TrainingBatches,
+    TurnBatches,
+)
 
 
 def batches(lengths: list[int], size: int, *, buckets: bool, seed: int = 0) -> TrainingBatches:
@@ -73,3 +78,14 @@ def test_replay_keeps_the_current_batches_as_they_are(
         for batch in old if schedule == "mixed" else old[1::2]:
             assert len(batch) == len(set(batch)) == min(beside, memory)
             assert set(batch) <= set(range(current, current + memory))
+
+
+def test_groups_come_whole_and_in_turn_over_epochs() -> None:
+    source = TurnBatches(batches([5] * 7, 3, buckets=False), groups=[range(7, 9), [9]])
+    plain = batches([5] * 7, 3, buckets=False)
+    wanted = [[7, 8], [9]] * 3
+    for epoch in range(2):
+        drawn = list(source)
+        assert len(drawn) == len(source) == 6
+        assert drawn[1::2] == list(plain)
+        assert drawn[::2] == wanted[3 * epoch : 3 * epoch + 3]

@@ -1,0 +1,196 @@
+"""What every method with exemplars shares: which posts fill which slot, and posts by identity."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, cast, get_args
+
+from torch import Tensor
+
+from mkgc_cl.data.samples import LabelSpace, Sample
+from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.memory.exemplars import ExemplarMemory, NaPolicy
+from mkgc_cl.models import ModelOutput
+from mkgc_cl.models.spans import mean_of_words
+from mkgc_cl.scenarios.benchmark import KnowledgeExperience, group_label
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+Scope = Literal["class", "task"]
+Choose = Callable[[str, Sequence[Sample]], Sequence[int]]
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "scope": get_args(Scope),
+    "na_policy": get_args(NaPolicy),
+}
+
+
+class ExemplarStore:
+    """Kept posts by slot: a slot is a class or a task.
+
+    Attributes:
+        memory: the posts' identities by slot.
+    """
+
+    def __init__(self) -> None:
+        self.memory = ExemplarMemory()
+        self._samples: dict[str, Sample] = {}
+
+    def fill(
+        self, task: KnowledgeExperience, *, scope: Scope, na_policy: NaPolicy, choose: Choose
+    ) -> None:
+        """Keep posts of a task, slot by slot.
+
+        Args:
+            task: the task.
+            scope: what a slot is.
+            na_policy: what becomes of the negative slot, which every task fills again (scope
+                ``"class"``); see :class:`~mkgc_cl.strategies.PrototypeReplayPlugin`.
+            choose: rows to keep of a slot's candidates, from the slot's name and the candidates.
+        """
+        for slot, candidates in candidates_by_slot(task, scope).items():
+            recurs = scope == "class" and slot == negative_slot(task)
+            self._fill_slot(slot, candidates, na_policy if recurs else "refresh", choose)
+        kept = set(self.memory.identities())
+        self._samples = {name: s for name, s in self._samples.items() if name in kept}
+
+    def exemplars(self) -> list[Sample]:
+        """Every kept post, once."""
+        return [self._samples[name] for name in self.memory.identities()]
+
+    def groups(self) -> list[list[Sample]]:
+        """The kept posts slot by slot, in order of arrival."""
+        return [[self._samples[name] for name in names] for names in self.memory.slots.values()]
+
+    def copy(self) -> ExemplarStore:
+        """Return a store that holds the same posts and is filled on its own."""
+        other = ExemplarStore()
+        other.memory = copy.deepcopy(self.memory)
+        other._samples = dict(self._samples)
+        return other
+
+    def state_dict(self) -> dict[str, list[str]]:
+        """Identities by slot, never posts."""
+        return self.memory.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, list[str]], *, samples: Iterable[Sample]) -> None:
+        """Go on from :meth:`state_dict`.
+
+        Args:
+            state: the state.
+            samples: where the stored identities are found: the training samples of the stream.
+
+        Raises:
+            DataError: a stored identity is not among them.
+        """
+        found = {sample.identity: sample for sample in samples}
+        self.memory.load_state_dict(dict(state))
+        missing = [name for name in self.memory.identities() if name not in found]
+        if missing:
+            raise DataError(
+                f"{len(missing)} stored exemplars are not in the given samples (first: "
+                f"{missing[0]}); load with the stream the memory was filled from"
+            )
+        self._samples = {name: found[name] for name in self.memory.identities()}
+
+    def _fill_slot(
+        self, slot: str, candidates: Sequence[Sample], policy: NaPolicy, choose: Choose
+    ) -> None:
+        if policy == "exclude" or (policy == "keep-first" and slot in self.memory.slots):
+            return
+        pool = list(candidates)
+        if policy == "merge":
+            pool = [self._samples[name] for name in self.memory.slots.get(slot, ())] + pool
+        chosen = [pool[row] for row in choose(slot, pool)]
+        self._samples.update({sample.identity: sample for sample in chosen})
+        identities = [sample.identity for sample in chosen]
+        if policy == "grow":
+            self.memory.extend(slot, identities)
+        else:
+            self.memory.store(slot, identities)
+
+
+def candidates_by_slot(task: KnowledgeExperience, scope: Scope) -> dict[str, list[Sample]]:
+    """A task's samples by slot."""
+    if scope == "task":
+        return {task.task_name: list(task.samples)}
+    names = (negative_slot(task), *task.labels.classes)
+    slots: dict[str, list[Sample]] = {}
+    for sample in task.samples:
+        slots.setdefault(names[group_label(sample, task.labels)], []).append(sample)
+    return slots
+
+
+def negative_slot(task: KnowledgeExperience) -> str:
+    """Slot of N/A, or of posts without an entity."""
+    return task.na or "O"
+
+
+def running_task(strategy: MultimodalStrategy) -> KnowledgeExperience:
+    """The task that a strategy trains on.
+
+    Raises:
+        ConfigError: it is no task of this package.
+    """
+    task = strategy.experience
+    if not isinstance(task, KnowledgeExperience):
+        raise ConfigError([f"{type(task).__name__} is no experience of this package"])
+    return task
+
+
+def slot_types(task: KnowledgeExperience, slot: str, scope: Scope) -> tuple[str, ...]:
+    """Classes whose posts a slot holds: none for the negative slot."""
+    if scope == "task":
+        return task.classes
+    return () if slot == negative_slot(task) else (slot,)
+
+
+def span_pooling(
+    labels: LabelSpace, types: Sequence[str]
+) -> Callable[[ModelOutput, Tensor], Tensor]:
+    """What :meth:`MultimodalStrategy.features` may read of a tagging stream.
+
+    Args:
+        labels: the stream's classes.
+        types: the mean is over the words of gold spans of these types, or over all words of a post
+            that has none.
+    """
+    return partial(_pooled, outputs=labels.output_ids(types)[1:])
+
+
+def _pooled(output: ModelOutput, targets: Tensor, *, outputs: Sequence[int]) -> Tensor:
+    words, mask = cast(Tensor, output.word_features), cast(Tensor, output.word_mask)
+    return mean_of_words(words, mask, targets, outputs)
+
+
+def wrong_options(
+    chosen: Mapping[str, str],
+    choices: Mapping[str, Sequence[str]],
+    *,
+    size: int,
+    counts: Mapping[str, Any],
+    lr_scale: float,
+) -> list[str]:
+    """What is wrong with options that methods with exemplars share, a line each.
+
+    Args:
+        chosen: the choices made, by name of the option.
+        choices: what there is to choose from.
+        size: exemplars a slot.
+        counts: numbers that may be ``None``.
+        lr_scale: factor on learning rates.
+    """
+    wrong = [
+        f"{name}={value!r}; choose one of {list(choices[name])}"
+        for name, value in chosen.items()
+        if value not in choices[name]
+    ]
+    if size < 0:
+        wrong.append(f"size={size}; give 0 or more")
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            wrong.append(f"{name}={value}; give 1 or more, or None for the strategy's")
+    if not 0 < lr_scale < float("inf"):
+        wrong.append(f"lr_scale={lr_scale}; give a number above 0")
+    return wrong

@@ -1,0 +1,108 @@
+"""EMR's part of the replay plugin: slots in turn, features of length 1, features of spans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.memory import selection
+from mkgc_cl.strategies import PrototypeReplayPlugin
+
+
+def emr(**options: Any) -> PrototypeReplayPlugin:
+    given = {"size": 3, "scope": "task", "normalise": True, "schedule": "round-robin", **options}
+    return PrototypeReplayPlugin(**given)
+
+
+@pytest.mark.parametrize("scope", ["task", "class"])
+def test_before_every_batch_a_step_on_the_whole_of_the_next_slot(
+    kit: Any, kind: str, scope: Any
+) -> None:
+    benchmark = kit.benchmark(kind, 3, per_class=5, na=2)
+    recorder, plugin = kit.Recorder(), emr(scope=scope)
+    strategy = kit.strategy(benchmark.labels, recorder, plugin, epochs=3, batch=5)
+    plain = kit.Recorder()
+    other = kit.strategy(benchmark.labels, plain, epochs=3, batch=5)
+    for number, experience in enumerate(benchmark.train_stream):
+        recorder.steps.clear()
+        plain.steps.clear()
+        slots = [
+            tuple(s.uid for s in plugin.exemplars() if s.identity in names)
+            for names in plugin.memory.slots.values()
+        ]
+        strategy.train(experience)
+        other.train(experience)
+        # the current posts come in the batches in which they come without a memory
+        current = [step.uids for step in plain.steps]
+        assert len(current) == 3 * -(-len(experience.samples) // 5)
+        wanted = []
+        for turn, batch in enumerate(current):
+            if number:  # the turn goes on over epochs
+                wanted.append((slots[turn % len(slots)], True))
+            wanted.append((batch, False))
+        assert [(step.uids, all(step.replayed)) for step in recorder.steps] == wanted
+        assert {step.phase for step in recorder.steps} == {"task"}
+    assert all(len(names) <= 3 for names in plugin.memory.slots.values())
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("scope", ["task", "class"])
+def test_exemplars_are_chosen_by_the_words_of_spans(
+    kit: Any, monkeypatch: pytest.MonkeyPatch, normalise: bool, scope: Any
+) -> None:
+    benchmark = kit.benchmark("ner", 1, per_class=5, na=3)
+    seen: list[Tensor] = []
+    original = selection.kmeans_centres
+
+    def spy(features: Tensor, clusters: int, *, source: torch.Generator) -> Tensor:
+        seen.append(features)
+        return original(features, clusters, source=source)
+
+    monkeypatch.setattr(selection, "kmeans_centres", spy)
+    plugin = PrototypeReplayPlugin(size=2, features="spans", normalise=normalise, scope=scope)
+    strategy = kit.strategy(benchmark.labels, plugin)
+    samples = benchmark.train_stream[0].samples
+    strategy.train(benchmark.train_stream[0])
+    network = strategy.network.eval()
+    rows = []
+    with torch.no_grad():
+        for sample in samples:
+            words = network(network.processor.collate([sample])[0]).word_features[0]
+            tagged = [i for i, tag in enumerate(sample.tags) if tag != "O"]
+            row = words[tagged or list(range(len(sample.tags)))].mean(dim=0)
+            rows.append(row / row.norm() if normalise else row)
+    groups = [rows] if scope == "task" else [rows[:5], rows[5:]]
+    for found, wanted in zip(seen, groups, strict=True):
+        torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-4, atol=1e-5)
+
+
+def test_normalised_posts_in_the_prototypes(kit: Any) -> None:
+    benchmark = kit.benchmark("re", 1)
+    plugin = emr()
+    strategy = kit.strategy(benchmark.labels, plugin)
+    strategy.train(benchmark.train_stream[0])
+    features = strategy.features(benchmark.train_stream[0].samples)
+    wanted = (features / features.norm(dim=1, keepdim=True)).mean(dim=0)
+    torch.testing.assert_close(plugin.prototypes["T1"], wanted)
+
+
+def test_relations_have_no_spans(kit: Any) -> None:
+    benchmark = kit.benchmark("re")
+    strategy = kit.strategy(benchmark.labels, PrototypeReplayPlugin(features="spans"))
+    with pytest.raises(ConfigError, match="relations have no tagged spans"):
+        strategy.train(benchmark.train_stream[0])
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 4}, {"epochs": 2}, {"lr_scale": 0.5}])
+def test_what_slots_in_turn_do_not_read_is_refused(options: Any) -> None:
+    with pytest.raises(ConfigError, match="leave"):
+        emr(**options)
+
+
+def test_features_there_are_not() -> None:
+    with pytest.raises(ConfigError, match="features='words'; choose one of"):
+        emr(features="words")
