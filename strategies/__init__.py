@@ -2,11 +2,13 @@
 
 from mkgc_cl.strategies.cumulative import CumulativePlugin
 from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
+from mkgc_cl.strategies.emar import EMARPlugin
 from mkgc_cl.strategies.evaluation import ContinualMetrics, JsonLinesLogger, continual_evaluator
 from mkgc_cl.strategies.ewc import EWCPlugin
 from mkgc_cl.strategies.modulation import GradientModulationPlugin
 from mkgc_cl.strategies.mspt import mspt
 from mkgc_cl.strategies.replay import PrototypeReplayPlugin
+from mkgc_cl.strategies.rp_cre import RPCREPlugin
 from mkgc_cl.strategies.run import StreamResult, run_stream
 from mkgc_cl.strategies.template import MultimodalStrategy
 from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin
@@ -15,11 +17,13 @@ __all__ = [
     "AttentionDistillationPlugin",
     "ContinualMetrics",
     "CumulativePlugin",
+    "EMARPlugin",
     "EWCPlugin",
     "GradientModulationPlugin",
     "JsonLinesLogger",
     "MultimodalStrategy",
     "PrototypeReplayPlugin",
+    "RPCREPlugin",
     "StreamResult",
     "TokenDistillationPlugin",
     "continual_evaluator",

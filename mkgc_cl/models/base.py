@@ -15,7 +15,7 @@ from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models.heads import UNSEEN_LOGIT, BioGrammar, GrowableCRF
+from mkgc_cl.models.heads import UNSEEN_LOGIT, BioGrammar, FusionHead, GrowableCRF, LinearHead
 from mkgc_cl.models.output import ModelOutput
 
 Pooling = Literal["cls", "entity-markers"]
@@ -57,6 +57,7 @@ class ExtractionModel(nn.Module):
     """
 
     seen: Tensor
+    head: FusionHead | LinearHead
 
     def __init__(
         self,

@@ -12,9 +12,13 @@ from torch.optim import SGD, AdamW, Optimizer
 from mkgc_cl.errors import ConfigError
 
 Modality = Literal["text", "vision", "shared"]
-Role = Literal["encoder", "bias", "key", "fusion", "head"]
+Role = Literal["encoder", "bias", "key", "fusion", "head", "readout"]
 MODALITIES: tuple[Modality, ...] = ("text", "vision", "shared")
-_SHARED: Mapping[str, Role] = {"shared_keys": "key", "fusion": "fusion"}
+_SHARED: Mapping[str, Role] = {
+    "shared_keys": "key",
+    "fusion": "fusion",
+    "readout": "readout",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +26,9 @@ class ParameterGroup:
     """Trainable parameters that belong together.
 
     Args:
-        modality: the stream they belong to; ``"shared"`` for the shared key, fusion and head.
+        modality: the stream they belong to; ``"shared"`` for shared key, fusion, head and readout.
         role: encoder weights, interaction bias map, shared key, fusion layers on top of the
-            encoders, or head (with the CRF).
+            encoders, head (with the CRF), or readout.
         parameters: names and parameters.
     """
 
@@ -65,6 +69,7 @@ def build_optimizer(
     key_lr: float | None = None,
     bias_lr: float | None = None,
     fusion_lr: float | None = None,
+    readout_lr: float | None = None,
     weight_decay: float = 0.01,
     kind: Literal["adamw", "sgd"] = "adamw",
 ) -> Optimizer:
@@ -77,6 +82,7 @@ def build_optimizer(
         key_lr: of the shared keys.
         bias_lr: of the interaction bias maps.
         fusion_lr: of fusion layers on top of the encoders (UMT, UMGF).
+        readout_lr: of a readout that learns; the model must have it by now.
         weight_decay: on every parameter, as in the released code.
         kind: ``"adamw"`` (fused; the released code's optimizer) or ``"sgd"`` (eq. 4-9).
 
@@ -89,6 +95,7 @@ def build_optimizer(
         "key": lr if key_lr is None else key_lr,
         "fusion": lr if fusion_lr is None else fusion_lr,
         "head": lr if head_lr is None else head_lr,
+        "readout": lr if readout_lr is None else readout_lr,
     }
     wrong = [f"the learning rate of {role} is {rate}" for role, rate in rates.items() if rate <= 0]
     groups = parameter_groups(model)

@@ -43,6 +43,11 @@ class FusionHead(nn.Module):
         self.vision_weight = nn.Parameter(weight[:, text_width:].clone())
         self.bias = nn.Parameter(torch.zeros(outputs))
 
+    @property
+    def rows(self) -> Tensor:
+        """One row an output over the features of both streams: (C, D_t + D_v)."""
+        return torch.cat([self.text_weight, self.vision_weight], dim=1)
+
     def forward(self, text: Tensor, vision: Tensor) -> HeadOutput:
         """Score features (..., D_t) and (..., D_v): logits (..., C)."""
         half = self.bias / 2
@@ -64,6 +69,11 @@ class LinearHead(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(output_rows(width, outputs=outputs, seed=seed))
         self.bias = nn.Parameter(torch.zeros(outputs))
+
+    @property
+    def rows(self) -> Tensor:
+        """One row an output: (C, F)."""
+        return self.weight
 
     def forward(self, features: Tensor) -> Tensor:
         """Score features (..., F): logits (..., C)."""

@@ -27,7 +27,7 @@ class UMTModel(ExtractionModel):
     """Unified multimodal transformer: BERT, the grid of the whole image, and a span detector.
 
     Tagging: emissions are ``(1 - c) E + c E_span M`` with ``M`` the
-    :func:`~mkgc_cl.models.span_tags.conversion_matrix` of the types seen so far, and the span detector
+    :func:`~mkgc_cl.models.span_tags.conversion_matrix` of the types seen so far; the span detector
     has a CRF and a loss of its own. It knows no types, so it is shared by all tasks.
 
     Relations are a port of ours, which the paper does not have: no span detector, the fused states

@@ -10,7 +10,12 @@ import pytest
 import torch
 
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models import DualStreamModel, build_optimizer, parameter_groups
+from mkgc_cl.models import (
+    DualStreamModel,
+    MemoryAttentionReadout,
+    build_optimizer,
+    parameter_groups,
+)
 from mkgc_cl.models.groups import MODALITIES, classify
 
 Build = Callable[..., DualStreamModel]
@@ -129,3 +134,14 @@ def test_one_sgd_step_by_hand(build: Build) -> None:
         expected = before[name] - rate * (2.0 + 0.5 * before[name])
         assert torch.allclose(parameter, expected, atol=1e-9), name
     assert math.isclose(optimizer.param_groups[0]["weight_decay"], 0.5)
+
+
+def test_a_readout_that_learns_is_a_group_with_a_rate_of_its_own(build: Build) -> None:
+    model = build("re")
+    model.readout = MemoryAttentionReadout(model.head, heads=2, key_width=4)
+    optimizer = build_optimizer(model, lr=0.1, head_lr=0.2, readout_lr=0.3)
+    groups = {group["role"]: group for group in optimizer.param_groups}
+    assert (groups["readout"]["lr"], groups["readout"]["modality"]) == (0.3, "shared")
+    assert groups["head"]["lr"] == 0.2
+    listed = {id(parameter) for parameter in groups["readout"]["params"]}
+    assert listed == {id(parameter) for parameter in model.readout.parameters()}

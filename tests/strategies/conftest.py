@@ -25,10 +25,17 @@ from mkgc_cl.data.samples import (
     VisualInput,
 )
 from mkgc_cl.data.tokenizer import HashTokenizer
-from mkgc_cl.models import DualStreamModel, ExtractionModel, TextModel, build_optimizer
+from mkgc_cl.models import (
+    DualStreamModel,
+    ExtractionModel,
+    MemoryAttentionReadout,
+    PrototypeReadout,
+    TextModel,
+    build_optimizer,
+)
 from mkgc_cl.scenarios import KnowledgeBenchmark, make_benchmark
 from mkgc_cl.seeds import seeded
-from mkgc_cl.strategies import MultimodalStrategy
+from mkgc_cl.strategies import EMARPlugin, MultimodalStrategy, RPCREPlugin
 
 WIDTH = 16
 SIDE = 16
@@ -252,6 +259,18 @@ class Kit:
             **{"tagger": "softmax", **options},
         )
 
+    @staticmethod
+    def give_readout(model: ExtractionModel, *plugins: Any) -> None:
+        """What a recipe does for a method that predicts through a readout."""
+        outputs, width = model.head.rows.shape
+        for plugin in plugins:
+            if getattr(plugin, "size", 0) == 0 or model.labels.kind != "re":
+                continue
+            if isinstance(plugin, EMARPlugin):
+                model.readout = PrototypeReadout(outputs=outputs, width=width)
+            elif isinstance(plugin, RPCREPlugin):
+                model.readout = MemoryAttentionReadout(model.head, heads=2, key_width=4)
+
     def strategy(
         self,
         labels: LabelSpace,
@@ -266,6 +285,8 @@ class Kit:
         **options: Any,
     ) -> MultimodalStrategy:
         network = self.model(labels, dropout=dropout) if model is None else model
+        if network.readout is None:
+            self.give_readout(network, *plugins)
         return MultimodalStrategy(
             model=network,
             optimizer=build_optimizer(network, lr=lr, weight_decay=weight_decay, kind=kind),  # type: ignore[arg-type]

@@ -1,0 +1,235 @@
+"""EMAR: episodic memory activation and reconsolidation (Han et al., ACL 2020), with BERT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor
+from torch.nn import functional as F
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.samples import Sample, TaggingSample
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.memory.exemplars import NaPolicy
+from mkgc_cl.memory.selection import select_exemplars
+from mkgc_cl.models import ModelOutput, PrototypeReadout
+from mkgc_cl.models.prototypes import Prototypes, class_prototypes, predicting_prototypes
+from mkgc_cl.models.spans import span_features
+from mkgc_cl.seeds import generator
+from mkgc_cl.strategies.exemplar_store import (
+    CHOICES,
+    ExemplarStore,
+    Scope,
+    running_task,
+    slot_types,
+    span_pooling,
+    wrong_options,
+)
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+
+class EMARPlugin(SupervisedPlugin):
+    r"""Rehearse in two voices: the task's own loss, and likeness to prototypes.
+
+    The task's epochs are the first stage. Then exemplars are chosen by K-means, and ``cycles``
+    times over: prototypes are taken from the memory; *activation* trains one epoch on the memory
+    and the task's posts together (a post in both counts once); *reconsolidation* trains one epoch
+    on the memory alone, on the cross-entropy of :math:`h P^\top` over the classes that have a
+    prototype, P as it was taken.
+
+    Relations are predicted from prototypes, so the model needs a
+    :class:`~mkgc_cl.models.PrototypeReadout`; until the first ones are there, its head predicts,
+    and an evaluation within a task reads those of the tasks before. For tagging (no paper has it)
+    an exemplar's features are means over gold spans, reconsolidation scores spans against a
+    prototype an entity type, and the tagging head predicts.
+
+    RELEASED CODE: a relation's name, encoded, is a member of its prototype, those of relations to
+    come included; here nothing of the future is known. RELEASED CODE: a new Adam for every stage;
+    here the optimizer goes on.
+
+    Args:
+        size: exemplars a slot, at least 0; 0 does nothing at all.
+        scope: a slot is a class (EMAR-BERT) or a task (RELEASED CODE of Han et al.).
+        cycles: rounds of activation and reconsolidation, at least 0.
+        na_policy: what becomes of N/A; see :class:`PrototypeReplayPlugin`. A class without
+            exemplars is predicted from its row of the head.
+        normalise: bring exemplars to length 1 before a prototype averages them in
+            reconsolidation; predictions always do. RELEASED CODE of Han et al.: off.
+        mix_head_rows: count a relation's row of the head, at length 1, as one more exemplar of
+            its prototype in predictions (EMAR-BERT). PAPER: off.
+        batch_size: posts a step of both stages; the training batch size by default.
+        lr_scale: factor on the learning rates in both stages, above 0.
+        seed: seed of selection and order.
+
+    Raises:
+        ConfigError: an option is not one of the above, or a model of relations has no
+            ``PrototypeReadout``.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 10,
+        scope: Scope = "class",
+        cycles: int = 2,
+        na_policy: NaPolicy = "merge",
+        normalise: bool = True,
+        mix_head_rows: bool = True,
+        batch_size: int | None = None,
+        lr_scale: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        given = {"scope": scope, "na_policy": na_policy}
+        counts = {"batch_size": batch_size}
+        wrong = wrong_options(given, CHOICES, size=size, counts=counts, lr_scale=lr_scale)
+        if cycles < 0:
+            wrong.append(f"cycles={cycles}; give 0 or more")
+        if wrong:
+            raise ConfigError(wrong)
+        self.size = size
+        self.scope: Scope = scope
+        self.cycles = cycles
+        self.na_policy: NaPolicy = na_policy
+        self.normalise = normalise
+        self.mix_head_rows = mix_head_rows
+        self.batch_size = batch_size
+        self.lr_scale = lr_scale
+        self.store = ExemplarStore()
+        self._selection = generator(seed, "exemplar-selection")
+        self._order = generator(seed, "emar-order")
+
+    def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Check that predictions will go through prototypes."""
+        if self.size > 0 and strategy.network.labels.kind == "re":
+            PrototypeReadout.of(strategy.network)
+
+    def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Choose exemplars, train both stages in turn, take the prototypes to predict from."""
+        if self.size == 0:
+            return
+        task = running_task(strategy)
+        self.store.fill(
+            task,
+            scope=self.scope,
+            na_policy=self.na_policy,
+            choose=partial(self._choose, strategy),
+        )
+        own = {sample.identity for sample in task.samples}
+        memory = self.store.exemplars()
+        earlier = [sample for sample in memory if sample.identity not in own]
+        phase = partial(
+            strategy.memory_phase,
+            epochs=1,
+            batch_size=self.batch_size or strategy.train_mb_size,
+            source=self._order,
+            lr_scale=self.lr_scale,
+        )
+        for _ in range(self.cycles):
+            prototypes = self._prototypes(strategy, memory).to(strategy.device)
+            phase(earlier, current=task.samples, name="activation")
+            # against a single class the cross-entropy is 0: there is nothing to tell apart
+            if int(prototypes.known.sum()) > 1:
+                loss = partial(reconsolidation_loss, prototypes=prototypes)
+                phase(_scored(memory), name="reconsolidation", loss=loss)
+        if strategy.network.labels.kind == "re":
+            self._store_prototypes(strategy, memory)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later tasks depend on; the prototypes that predict are the model's."""
+        return {
+            "slots": self.store.state_dict(),
+            "selection": self._selection.get_state(),
+            "order": self._order.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, samples: Iterable[Sample]) -> None:
+        """Go on from :meth:`state_dict`.
+
+        Args:
+            state: the state.
+            samples: where the stored identities are found: the training samples of the stream.
+
+        Raises:
+            DataError: a stored identity is not among them.
+        """
+        self.store.load_state_dict(state["slots"], samples=samples)
+        self._selection.set_state(state["selection"])
+        self._order.set_state(state["order"])
+
+    def _choose(
+        self, strategy: MultimodalStrategy, slot: str, candidates: Sequence[Sample]
+    ) -> list[int]:
+        task, pool = running_task(strategy), None
+        if task.labels.kind == "ner":
+            pool = span_pooling(task.labels, slot_types(task, slot, self.scope))
+        features = strategy.features(candidates, pool=pool)
+        return select_exemplars(features, self.size, selection="kmeans", source=self._selection)
+
+    def _prototypes(self, strategy: MultimodalStrategy, memory: Sequence[Sample]) -> Prototypes:
+        """Prototypes of relations or entity types, as the model sees the memory now."""
+        labels = strategy.network.labels
+        classes = len(labels.outputs if labels.kind == "re" else labels.classes)
+        return class_prototypes(
+            *_memory_features(strategy, memory), classes=classes, unit_norm=self.normalise
+        )
+
+    @torch.no_grad()
+    def _store_prototypes(self, strategy: MultimodalStrategy, memory: Sequence[Sample]) -> None:
+        network = strategy.network
+        features, ids = _memory_features(strategy, memory)
+        PrototypeReadout.of(network).store(
+            predicting_prototypes(
+                features,
+                ids,
+                rows=network.head.rows.float().cpu(),
+                seen=network.seen.cpu(),
+                mix_head_rows=self.mix_head_rows,
+            )
+        )
+
+
+def reconsolidation_loss(output: ModelOutput, targets: Tensor, prototypes: Prototypes) -> Tensor:
+    """Cross-entropy of likeness to prototypes: of posts, or of the gold spans of tagged words.
+
+    Args:
+        output: of a batch; in a tagging stream it must hold a span.
+        targets: (B,) relations or (B, W) tags.
+        prototypes: of every relation or entity type that occurs in the batch.
+    """
+    features, classes = _units(output, targets)
+    return F.cross_entropy(prototypes.scores(features), classes)
+
+
+def _units(output: ModelOutput, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Features and classes of what is compared: posts (B, F), (B,) or spans (S, F), (S,)."""
+    if output.word_features is None:
+        return output.features, targets
+    return span_features(output.word_features, targets)
+
+
+def _scored(memory: Sequence[Sample]) -> list[Sample]:
+    """Posts of a memory that can be compared with prototypes: not those without an entity."""
+    return [s for s in memory if not isinstance(s, TaggingSample) or set(s.tags) != {"O"}]
+
+
+def _memory_features(
+    strategy: MultimodalStrategy, memory: Sequence[Sample]
+) -> tuple[Tensor, Tensor]:
+    """Features (N, F) and classes (N,) of what is compared in a memory, on the CPU."""
+
+    def read(batch: MultimodalBatch, output: ModelOutput, targets: Tensor) -> tuple[Tensor, Tensor]:
+        features, classes = _units(output, targets)
+        strategy.require_finite(features, "features are", batch)
+        return features.float().cpu(), classes.cpu()
+
+    found = strategy.survey(_scored(memory), read)
+    if not found:
+        width = strategy.network.head.rows.shape[1]
+        return torch.empty(0, width), torch.empty(0, dtype=torch.long)
+    features, classes = zip(*found, strict=True)
+    return torch.cat(features), torch.cat(classes)
