@@ -1,0 +1,112 @@
+"""Every system of the paper's tables by name: one recipe each, any of them built in one call."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mkgc_cl.data.samples import LabelSpace
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.strategies.recipe import Encoders, Training
+from mkgc_cl.strategies.recipe_mspt import mspt_recipe
+from mkgc_cl.strategies.recipes_multimodal import (
+    joint_training,
+    m_ewc,
+    m_replay,
+    m_replay_ewc,
+    mega,
+    mkgformer,
+    umgf,
+    umt,
+)
+from mkgc_cl.strategies.recipes_text import emar_bert, emr, ewc, extend_ner, rp_cre, vanilla
+from mkgc_cl.strategies.template import MultimodalStrategy
+from mkgc_cl.systems import SYSTEMS
+
+Recipe = Callable[..., MultimodalStrategy]
+"""``recipe(labels, encoders, training, *, own options)`` builds a fresh strategy."""
+
+RECIPES: Mapping[str, Recipe] = {
+    "Vanilla": vanilla,
+    "EWC": ewc,
+    "EMR": emr,
+    "EMAR-BERT": emar_bert,
+    "RP-CRE": rp_cre,
+    "ExtendNER": extend_ner,
+    "UMT": umt,
+    "UMGF": umgf,
+    "MEGA": mega,
+    "MKGformer": mkgformer,
+    "M-[EWC]": m_ewc,
+    "M-[R-Replay]": m_replay,
+    "M-[R-Replay & EWC]": m_replay_ewc,
+    "Joint Training": joint_training,
+    "MSPT": mspt_recipe,
+}
+"""The recipes, in the order of the tables."""
+
+
+def build_system(
+    name: str,
+    labels: LabelSpace,
+    *,
+    encoders: Encoders,
+    training: Training,
+    exemplars: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> MultimodalStrategy:
+    """Build a system of the tables, ready to train on a stream with these labels.
+
+    Args:
+        name: its name in the tables, ``"MSPT"`` or ``"RP-CRE"``.
+        labels: the stream's classes.
+        encoders: the encoders.
+        training: how to train.
+        exemplars: of every class, the same for every system that keeps any; by default each keeps
+            what its authors kept.
+        options: its recipe's own options by name.
+
+    Raises:
+        ConfigError: there is no such system, it has no version for this task, or an option is
+            unknown or does not fit.
+    """
+    recipe = recipe_of(name)
+    if labels.kind not in SYSTEMS[name].tasks:
+        raise ConfigError(
+            [f"{name} has no version for {labels.kind!r}, only for {list(SYSTEMS[name].tasks)}"]
+        )
+    given = dict(options or {})
+    known = options_of(recipe)
+    wrong = [_unknown(name, option, known) for option in given if option not in known]
+    if wrong:
+        raise ConfigError(wrong)
+    if exemplars is not None and "exemplars" in known:
+        given = {"exemplars": exemplars, **given}
+    return recipe(labels, encoders, training, **given)
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return the recipe of a system.
+
+    Raises:
+        ConfigError: there is no such system.
+    """
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError([f"no system {name!r}; {hint}there are {', '.join(RECIPES)}"])
+    return RECIPES[name]
+
+
+def options_of(recipe: Recipe) -> tuple[str, ...]:
+    """Names of a recipe's own options: its keyword-only arguments."""
+    parameters = inspect.signature(recipe).parameters.values()
+    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+def _unknown(name: str, option: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(option, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{name} has no option {option!r}; {hint}it has {', '.join(known) or 'none'}"

@@ -1,0 +1,243 @@
+"""What every system owes, as a check that anybody can run on a recipe of their own.
+
+>>> from mkgc_cl.strategies.catalogue import RECIPES
+>>> check_system(RECIPES["Vanilla"], "re")
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mkgc_cl.data.demo import demo_stream
+from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, Task, TaskKind, TaskStream
+from mkgc_cl.errors import ConfigError, MkgcError
+from mkgc_cl.scenarios import make_benchmark
+from mkgc_cl.strategies.recipe import Encoders, Training
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+Weights = dict[str, Tensor]
+
+
+class ContractError(MkgcError, AssertionError):
+    """A system does not keep what every system promises."""
+
+
+def check_system(
+    recipe: Callable[..., MultimodalStrategy],
+    kind: TaskKind,
+    *,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """Run a recipe over two tasks of the demonstration, again and again, and look what it does.
+
+    The same seed gives the same weights and another seed others; no later task, no evaluation and
+    no draw of anybody else's changes a weight; the memory keeps to its budget; a saved model
+    predicts as it did; a class of one post and a task of N/A alone are trained on.
+
+    Args:
+        recipe: ``recipe(labels, encoders, training, **options)``.
+        kind: the task it is run on.
+        options: its options; smaller ones make the check faster.
+
+    Raises:
+        ContractError: naming the promise that is broken.
+    """
+    trial = Trial(recipe, kind, dict(options or {}))
+    for law in LAWS:
+        for complaint in law(trial):
+            raise ContractError(f"{trial.name} on {kind!r}: {complaint}")
+
+
+@dataclass
+class Trial:
+    """A recipe under test, and the run that most laws compare theirs with.
+
+    Args:
+        recipe: the recipe.
+        kind: the task.
+        options: options of the recipe.
+    """
+
+    recipe: Callable[..., MultimodalStrategy]
+    kind: TaskKind
+    options: dict[str, Any]
+    stream: TaskStream = field(init=False)
+    _plain: MultimodalStrategy | None = None
+
+    def __post_init__(self) -> None:
+        self.stream = tiny_stream(self.kind)
+
+    @property
+    def name(self) -> str:
+        """The recipe in words."""
+        return str(getattr(self.recipe, "__name__", self.recipe))
+
+    def build(self, labels: LabelSpace, *, seed: int = 0, **options: Any) -> MultimodalStrategy:
+        """A fresh strategy with tiny encoders."""
+        training = Training(epochs=1, batch_size=8, lr=1e-3, seed=seed)
+        encoders = Encoders(max_text_length=64)
+        return self.recipe(labels, encoders, training, **{**self.options, **options})
+
+    def run(self, stream: TaskStream, *, tasks: int = 2, **options: Any) -> MultimodalStrategy:
+        """A strategy trained on the first tasks of a stream."""
+        strategy = self.build(stream.labels, **options)
+        for experience in make_benchmark(stream).train_stream[:tasks]:
+            strategy.train(experience)
+        return strategy
+
+    @property
+    def plain(self) -> MultimodalStrategy:
+        """Seed 0, both tasks, nothing else."""
+        if self._plain is None:
+            self._plain = self.run(self.stream)
+        return self._plain
+
+
+def learns_and_stays_finite(trial: Trial) -> Iterator[str]:
+    """Training changes weights, and leaves none that is not finite."""
+    before = dict(trial.build(trial.stream.labels).network.named_parameters())
+    after = dict(trial.plain.network.named_parameters())
+    if all(torch.equal(value, after[name]) for name, value in before.items()):
+        yield "two tasks of training change no weight"
+    for name, value in weights(trial.plain).items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            yield f"{name} is not finite after training"
+
+
+def is_its_seeds(trial: Trial) -> Iterator[str]:
+    """Equal seeds, equal weights; evaluation and the caller's generator change nothing."""
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    benchmark = make_benchmark(trial.stream)
+    strategy = trial.build(trial.stream.labels)
+    for index, experience in enumerate(benchmark.train_stream):
+        strategy.train(experience)
+        strategy.eval(benchmark.test_stream[: index + 1])
+    if not same(weights(strategy), weights(trial.plain)):
+        yield "the same seed with evaluations in between gives other weights"
+    if not torch.equal(state, torch.get_rng_state()):
+        yield "it draws from the caller's generator"
+    if same(weights(trial.run(trial.stream, seed=1)), weights(trial.plain)):
+        yield "another seed gives the same weights"
+
+
+def does_not_know_the_future(trial: Trial) -> Iterator[str]:
+    """What later tasks hold changes nothing before they come."""
+    first, *later = trial.stream.tasks
+    hidden = replace(trial.stream, tasks=(first, *(_unlabelled(t, trial.stream) for t in later)))
+    one, other = (trial.run(stream, tasks=1) for stream in (trial.stream, hidden))
+    if not same(weights(one), weights(other)):
+        yield "the first task's weights depend on the labels of a later task"
+    samples = [s for task in trial.stream.tasks for s in task.test]
+    unseen = [not bool(flag) for flag in one.network.seen]
+    if any(unseen[output] for ids in predict(one, samples) for output in ids):
+        yield "it predicts a class that no task has brought yet"
+
+
+def keeps_to_its_budget(trial: Trial) -> Iterator[str]:
+    """A memory of n a class holds at most n of every class and of N/A; of 0 it holds none."""
+    if not any(hasattr(plugin, "exemplars") for plugin in trial.plain.plugins):
+        return
+    for size in (2, 0):
+        try:
+            strategy = trial.run(trial.stream, exemplars=size)
+        except ConfigError:
+            if size:
+                raise
+            continue  # a memory of nothing may be refused, in words
+        held = sum(len(p.exemplars()) for p in strategy.plugins if hasattr(p, "exemplars"))
+        allowed = size * (1 + len(trial.stream.labels.classes))
+        if held > allowed:
+            yield f"it holds {held} exemplars where {size} a class allow {allowed}"
+
+
+def predicts_as_saved(trial: Trial) -> Iterator[str]:
+    """A state that went through a file, without code, predicts what the model predicted."""
+    file = io.BytesIO()
+    torch.save(trial.plain.network.state_dict(), file)
+    file.seek(0)
+    other = trial.build(trial.stream.labels, seed=7)
+    other.network.load_state_dict(torch.load(file, weights_only=True))
+    samples = [s for task in trial.stream.tasks for s in task.test]
+    if predict(other, samples) != predict(trial.plain, samples):
+        yield "a saved and loaded model predicts something else"
+
+
+def bears_poor_tasks(trial: Trial) -> Iterator[str]:
+    """A class of one post, and a task without any of its class's posts."""
+    first, second = trial.stream.tasks
+    positive = [s for s in second.train if _is_positive(s, trial.stream.labels)]
+    negative = _unlabelled(second, trial.stream).train
+    for words, train in (
+        ("a class of one post", (positive[0], *negative[1:])),
+        ("a task of N/A alone", negative),
+    ):
+        poor = replace(trial.stream, tasks=(first, replace(second, train=train)))
+        state = weights(trial.run(poor))
+        if not all(bool(torch.isfinite(v).all()) for v in state.values() if v.is_floating_point()):
+            yield f"{words} leaves weights that are not finite"
+
+
+LAWS: tuple[Callable[[Trial], Iterator[str]], ...] = (
+    learns_and_stays_finite,
+    is_its_seeds,
+    does_not_know_the_future,
+    keeps_to_its_budget,
+    predicts_as_saved,
+    bears_poor_tasks,
+)
+"""The promises, each a generator of complaints."""
+
+
+def tiny_stream(kind: TaskKind) -> TaskStream:
+    """Two small tasks of the demonstration."""
+    stream = demo_stream(kind, seed=3, train_per_task=12, test_size=24)
+    tasks = stream.tasks[:2]
+    classes = tuple(name for task in tasks for name in task.classes)
+    return TaskStream(stream.name, replace(stream.labels, classes=classes), tasks, {})
+
+
+def weights(strategy: MultimodalStrategy) -> Weights:
+    """A copy of a strategy's model."""
+    return {name: value.clone() for name, value in strategy.network.state_dict().items()}
+
+
+def same(one: Weights, other: Weights) -> bool:
+    """Whether two models agree to the last bit."""
+    return one.keys() == other.keys() and all(torch.equal(v, other[n]) for n, v in one.items())
+
+
+def predict(strategy: MultimodalStrategy, samples: list[Sample]) -> list[list[int]]:
+    """Best output ids of posts."""
+    network = strategy.network
+    training = network.training
+    network.eval()
+    batch, _ = network.processor.collate(samples)
+    with torch.no_grad():
+        output = network(batch)
+        found = network.decode(replace(output.scores_only(), logits=network.read_out(output)))
+    network.train(training)
+    return found
+
+
+def _is_positive(sample: Sample, labels: LabelSpace) -> bool:
+    if isinstance(sample, RelationSample):
+        return sample.relation != labels.na
+    return any(tag != "O" for tag in sample.tags)
+
+
+def _unlabelled(task: Task, stream: TaskStream) -> Task:
+    """The task with every training label taken away."""
+    train = tuple(
+        replace(s, relation=str(stream.labels.na))
+        if isinstance(s, RelationSample)
+        else replace(s, tags=("O",) * len(s.tokens))
+        for s in task.train
+    )
+    return replace(task, train=train)

@@ -1,0 +1,99 @@
+"""What every recipe is given: encoders, and how to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from avalanche.core import SupervisedPlugin
+from avalanche.training.plugins import EvaluationPlugin
+
+from mkgc_cl.models import ExtractionModel, build_optimizer
+from mkgc_cl.strategies.evaluation import continual_evaluator
+from mkgc_cl.strategies.template import MultimodalStrategy, Precision
+
+Images = Literal["image", "crops", "image+crops"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """Which encoders a system is built on; see :mod:`mkgc_cl.models.encoders` for names.
+
+    Args:
+        text: text encoder.
+        vision: picture encoder of the systems that look at pictures.
+        pretrained: load pretrained weights where there are any.
+        images: pictures that are looked at; the stream must have been built for them.
+        max_text_length: most tokens a post may have.
+        freeze_lower: number of lowest text layers (and layers of a trained ViT) that do not train.
+    """
+
+    text: str = "tiny"
+    vision: str = "tiny"
+    pretrained: bool = True
+    images: Images = "image"
+    max_text_length: int = 128
+    freeze_lower: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a system is trained on a task.
+
+    Args:
+        epochs: passes over a task (released code of MSPT: 10).
+        batch_size: posts a step.
+        lr: learning rate of the encoders.
+        head_lr: of heads and CRF; ``lr`` by default.
+        fusion_lr: of layers between encoders and head that start from nothing; ``lr`` by default.
+        weight_decay: on every parameter.
+        device: where to train.
+        precision: see :class:`~mkgc_cl.strategies.MultimodalStrategy`.
+        evaluator: metrics and loggers; :func:`~mkgc_cl.strategies.continual_evaluator` by default.
+        seed: seed of every draw of the run, the model's own included.
+    """
+
+    epochs: int = 10
+    batch_size: int = 16
+    lr: float = 3e-5
+    head_lr: float | None = None
+    fusion_lr: float | None = None
+    weight_decay: float = 0.01
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    evaluator: EvaluationPlugin | None = None
+    seed: int = 0
+
+
+def assemble(
+    model: ExtractionModel,
+    training: Training,
+    *plugins: SupervisedPlugin,
+    readout_lr: float | None = None,
+) -> MultimodalStrategy:
+    """Put a model, its optimizer and plugins together.
+
+    Args:
+        model: the model, with its readout if it has one.
+        training: how to train.
+        plugins: the plugins, in the order in which they act.
+        readout_lr: learning rate of a readout that learns.
+    """
+    return MultimodalStrategy(
+        model=model,
+        optimizer=build_optimizer(
+            model,
+            lr=training.lr,
+            head_lr=training.head_lr,
+            fusion_lr=training.fusion_lr,
+            readout_lr=readout_lr,
+            weight_decay=training.weight_decay,
+        ),
+        plugins=plugins,
+        train_mb_size=training.batch_size,
+        train_epochs=training.epochs,
+        device=training.device,
+        precision=training.precision,
+        evaluator=training.evaluator or continual_evaluator(),
+        seed=training.seed,
+    )

@@ -1,0 +1,240 @@
+"""Recipes of the systems that look at pictures, and of joint training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from mkgc_cl.data.samples import LabelSpace
+from mkgc_cl.memory.exemplars import NaPolicy
+from mkgc_cl.models import ExtractionModel
+from mkgc_cl.models.mega import MEGAModel
+from mkgc_cl.models.mkgformer import MKGformerModel
+from mkgc_cl.models.umgf import UMGFModel
+from mkgc_cl.models.umt import UMTModel
+from mkgc_cl.strategies.cumulative import CumulativePlugin
+from mkgc_cl.strategies.ewc import EWCMode, EWCPlugin
+from mkgc_cl.strategies.recipe import Encoders, Training, assemble
+from mkgc_cl.strategies.recipes_text import text_model
+from mkgc_cl.strategies.replay import PrototypeReplayPlugin, ReplaySchedule
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+
+def umt(labels: LabelSpace, encoders: Encoders, training: Training) -> MultimodalStrategy:
+    """Unified multimodal transformer (Yu et al., ACL 2020), fine-tuned task after task.
+
+    Made for tagging; on relations a port without the auxiliary span detection. It looks at the
+    whole picture, whatever ``images`` says.
+    """
+    model = UMTModel.build(
+        labels,
+        text=encoders.text,
+        vision=encoders.vision,
+        pretrained=encoders.pretrained,
+        max_text_length=encoders.max_text_length,
+        freeze_lower=encoders.freeze_lower,
+        seed=training.seed,
+    )
+    return assemble(model, training)
+
+
+def umgf(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    width: int = 512,
+    layers: int = 6,
+) -> MultimodalStrategy:
+    """Unified multimodal graph fusion (Zhang et al., AAAI 2021), fine-tuned task after task.
+
+    Made for tagging; on relations a port. Its objects are crops, or the whole image as the one
+    object where ``images="image"``.
+
+    Args:
+        labels: the stream's classes.
+        encoders: the encoders.
+        training: how to train.
+        width: of the graph's nodes (512: the authors' code).
+        layers: fusion layers (6: the authors' code).
+    """
+    model = multimodal(UMGFModel.build, labels, encoders, training.seed, width=width, layers=layers)
+    return assemble(model, training)
+
+
+def mega(labels: LabelSpace, encoders: Encoders, training: Training) -> MultimodalStrategy:
+    """Dual graph alignment (Zheng et al., ACM MM 2021), fine-tuned task after task.
+
+    Made for relations; on tags a port. Without scene graphs and parses, which no download holds, it
+    aligns by meaning alone.
+    """
+    return assemble(multimodal(MEGAModel.build, labels, encoders, training.seed), training)
+
+
+def mkgformer(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    fusion_layers: int | None = None,
+) -> MultimodalStrategy:
+    """MKGformer (Chen et al., SIGIR 2022), fine-tuned task after task.
+
+    Args:
+        labels: the stream's classes.
+        encoders: the encoders; equally wide.
+        training: how to train.
+        fusion_layers: top layers that interact; by default a third of the text layers (4 of 12: the
+            authors' code).
+    """
+    return assemble(_mkgformer(labels, encoders, training, fusion_layers), training)
+
+
+def m_ewc(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    fusion_layers: int | None = None,
+    weight: float = 100.0,
+    mode: EWCMode = "online",
+    samples: int | None = 256,
+) -> MultimodalStrategy:
+    """MKGformer with elastic weight consolidation; options as of ``EWC`` and ``MKGformer``."""
+    model = _mkgformer(labels, encoders, training, fusion_layers)
+    plugin = EWCPlugin(weight=weight, mode=mode, samples=samples, seed=training.seed)
+    return assemble(model, training, plugin)
+
+
+def m_replay(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    fusion_layers: int | None = None,
+    exemplars: int = 6,
+    na_policy: NaPolicy = "merge",
+    schedule: ReplaySchedule = "after",
+    memory_epochs: int | None = None,
+    memory_batch_size: int | None = None,
+    memory_lr_scale: float = 1.0,
+) -> MultimodalStrategy:
+    """MKGformer with replay of random exemplars (paper, section 5.1: "R-Replay").
+
+    Args:
+        labels: the stream's classes.
+        encoders: the encoders.
+        training: how to train.
+        fusion_layers: see ``MKGformer``.
+        exemplars: of every class (6: the paper).
+        na_policy: what becomes of N/A in the memory.
+        schedule: when the memory is trained on; a phase of its own after every task in the only
+            public code.
+        memory_epochs: of that phase; as many as the task has by default.
+        memory_batch_size: exemplars a step; the task's by default.
+        memory_lr_scale: factor on the learning rates in that phase.
+    """
+    model = _mkgformer(labels, encoders, training, fusion_layers)
+    plugin = PrototypeReplayPlugin(
+        size=exemplars,
+        selection="random",
+        na_policy=na_policy,
+        schedule=schedule,
+        epochs=memory_epochs,
+        batch_size=memory_batch_size,
+        lr_scale=memory_lr_scale,
+        seed=training.seed,
+    )
+    return assemble(model, training, plugin)
+
+
+def m_replay_ewc(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    fusion_layers: int | None = None,
+    exemplars: int = 6,
+    na_policy: NaPolicy = "merge",
+    memory_epochs: int | None = None,
+    memory_batch_size: int | None = None,
+    memory_lr_scale: float = 1.0,
+    weight: float = 100.0,
+    mode: EWCMode = "online",
+    samples: int | None = 256,
+) -> MultimodalStrategy:
+    """MKGformer with random replay and elastic weight consolidation; options as of the two.
+
+    The Fisher is that of the task's own posts, taken after the memory phase, as is the anchor.
+    """
+    strategy = m_replay(
+        labels,
+        encoders,
+        training,
+        fusion_layers=fusion_layers,
+        exemplars=exemplars,
+        na_policy=na_policy,
+        memory_epochs=memory_epochs,
+        memory_batch_size=memory_batch_size,
+        memory_lr_scale=memory_lr_scale,
+    )
+    strategy.plugins.append(
+        EWCPlugin(weight=weight, mode=mode, samples=samples, seed=training.seed)
+    )
+    return strategy
+
+
+def joint_training(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    backbone: Literal["MKGformer", "text"] = "MKGformer",
+    fusion_layers: int | None = None,
+    from_scratch: bool = True,
+) -> MultimodalStrategy:
+    """Train on all posts so far at every task: the upper bound of the tables.
+
+    Args:
+        labels: the stream's classes.
+        encoders: the encoders.
+        training: how to train.
+        backbone: the model that is trained (the paper's is MKGformer; ``"text"`` is Vanilla's).
+        fusion_layers: see ``MKGformer``.
+        from_scratch: begin every task with the initial weights.
+    """
+    model: ExtractionModel = (
+        text_model(labels, encoders, training.seed)
+        if backbone == "text"
+        else _mkgformer(labels, encoders, training, fusion_layers)
+    )
+    return assemble(model, training, CumulativePlugin(from_scratch=from_scratch))
+
+
+def multimodal(
+    build: Callable[..., ExtractionModel],
+    labels: LabelSpace,
+    encoders: Encoders,
+    seed: int,
+    **options: Any,
+) -> ExtractionModel:
+    """Build a model of these encoders by its class's ``build``."""
+    return build(
+        labels,
+        text=encoders.text,
+        vision=encoders.vision,
+        pretrained=encoders.pretrained,
+        images=encoders.images,
+        max_text_length=encoders.max_text_length,
+        freeze_lower=encoders.freeze_lower,
+        seed=seed,
+        **options,
+    )
+
+
+def _mkgformer(
+    labels: LabelSpace, encoders: Encoders, training: Training, fusion_layers: int | None
+) -> ExtractionModel:
+    return multimodal(
+        MKGformerModel.build, labels, encoders, training.seed, fusion_layers=fusion_layers
+    )

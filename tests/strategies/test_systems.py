@@ -1,0 +1,231 @@
+"""Every system of the tables keeps the contract, and the contract notices who does not."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+
+from mkgc_cl.data.samples import LabelSpace
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models import TextModel
+from mkgc_cl.scenarios import make_benchmark
+from mkgc_cl.strategies import (
+    CumulativePlugin,
+    EWCPlugin,
+    PrototypeReplayPlugin,
+    continual_evaluator,
+    run_stream,
+)
+from mkgc_cl.strategies.catalogue import RECIPES, build_system, options_of
+from mkgc_cl.strategies.contract import ContractError, check_system, tiny_stream
+from mkgc_cl.strategies.recipe import Encoders, Training, assemble
+from mkgc_cl.systems import SYSTEMS, systems_of
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+FASTER: dict[str, dict[str, Any]] = {
+    "UMGF": {"width": 32, "layers": 2},
+    "RP-CRE": {"memory_epochs": 2},
+}
+PAIRS = [(name, kind) for name, info in SYSTEMS.items() for kind in info.tasks]
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_a_system_keeps_the_contract(name: str, kind: Any) -> None:
+    check_system(RECIPES[name], kind, options=FASTER.get(name))
+
+
+def test_every_system_has_a_recipe_a_source_and_a_row_in_the_readme() -> None:
+    assert list(SYSTEMS) == list(RECIPES)
+    for name, info in SYSTEMS.items():
+        recipe = RECIPES[name]
+        documented = inspect.getdoc(recipe) or ""
+        assert len(documented) > 60, name
+        for option in options_of(recipe):
+            said = f"        {option}: " in (recipe.__doc__ or "")
+            assert said or "options as of" in documented, (name, option)
+        assert ("exemplars" in options_of(recipe)) == info.memory, name
+        row = re.search(rf"^\| {re.escape(name)} \|(.*)$", README, flags=re.MULTILINE)
+        assert row, name
+        assert info.source in row[1], name
+        assert ("image" in row[1].split("|")[0]) == info.image, name
+        assert f'--systems "{name}"' in row[1], name
+        assert "planned" not in row[1], name
+
+
+def test_the_tables_have_the_papers_rows() -> None:
+    assert [n for n in SYSTEMS if n not in systems_of("re")] == ["ExtendNER"]
+    assert [n for n in SYSTEMS if n not in systems_of("ner")] == ["RP-CRE"]
+    assert SYSTEMS["UMT"].ports == ("re",)
+    assert SYSTEMS["MEGA"].ports == ("ner",)
+    assert SYSTEMS["MKGformer"].ports == ()
+
+
+def vanilla(labels: LabelSpace, encoders: Encoders, training: Training, *plugins: Any) -> Any:
+    model = TextModel.build(labels, max_text_length=64, seed=training.seed)
+    return assemble(model, training, *plugins)
+
+
+class Peeping(SupervisedPlugin):
+    """Reads the labels of the whole stream while it learns the first task."""
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        later = strategy.experience.origin_stream[-1].samples
+        with torch.no_grad():
+            strategy.network.head.bias += 0.01 * sum(
+                getattr(s, "relation", "none") != strategy.experience.na for s in later
+            )
+
+
+class Global(SupervisedPlugin):
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        with torch.no_grad():
+            strategy.network.head.bias += torch.rand(())  # forked by the template ...
+
+    def before_eval(self, strategy: Any, **kwargs: Any) -> None:
+        torch.rand(())  # ... which an evaluation is not
+
+
+class Evaluated(SupervisedPlugin):
+    def after_eval(self, strategy: Any, **kwargs: Any) -> None:
+        with torch.no_grad():
+            strategy.network.head.bias += 0.1
+
+
+class Hoarding(PrototypeReplayPlugin):
+    def __init__(self, size: int) -> None:
+        super().__init__(size=20 * size)
+
+
+class Outside(SupervisedPlugin):
+    """Predicts with something that is not part of the model."""
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        decode = strategy.network.decode
+        strategy.network.decode = lambda output: [[0] * len(ids) for ids in decode(output)]
+
+
+class Idle(SupervisedPlugin):
+    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        strategy.optimizer.zero_grad()
+        for group in strategy.optimizer.param_groups:
+            group["lr"] = group["weight_decay"] = 0.0
+
+
+class Dividing(SupervisedPlugin):
+    """Divides by the number of posts with a class."""
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        positive = int((strategy.mb_y > 0).sum())
+        if not positive:
+            with torch.no_grad():
+                strategy.network.head.bias /= 0.0
+
+
+def test_whoever_breaks_a_promise_is_told_which() -> None:
+    broken: dict[str, Any] = {
+        "change no weight": Idle,
+        "with evaluations in between": Evaluated,
+        "draws from the caller's generator": Global,
+        "depend on the labels of a later task": Peeping,
+        "predicts something else": Outside,
+        "leaves weights that are not finite": Dividing,
+    }
+    for words, plugin in broken.items():
+
+        def recipe(labels: Any, encoders: Any, training: Any, plugin: Any = plugin) -> Any:
+            return vanilla(labels, encoders, training, plugin())
+
+        with pytest.raises(ContractError, match=words):
+            check_system(recipe, "re")
+
+    def same_seed(labels: Any, encoders: Any, training: Any) -> Any:
+        return vanilla(labels, encoders, replace(training, seed=0))
+
+    with pytest.raises(ContractError, match="another seed gives the same weights"):
+        check_system(same_seed, "ner")
+
+    def hoarding(labels: Any, encoders: Any, training: Any, *, exemplars: int = 2) -> Any:
+        return vanilla(labels, encoders, training, Hoarding(exemplars))
+
+    with pytest.raises(ContractError, match=r"it holds \d+ exemplars where 2 a class allow"):
+        check_system(hoarding, "re")
+
+
+def test_the_readmes_own_system_keeps_the_contract() -> None:
+    (example,) = [b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "def mine" in b]
+    made: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), made)  # noqa: S102
+    assert made["mine"].__name__ == "mine"
+
+
+def build(name: str, kind: Any = "re", **given: Any) -> Any:
+    labels = tiny_stream(kind).labels
+    training = Training(epochs=1, batch_size=8, lr=1e-3)
+    return build_system(
+        name, labels, encoders=Encoders(max_text_length=64), training=training, **given
+    )
+
+
+def plugins(strategy: Any, kind: type) -> list[Any]:
+    return [plugin for plugin in strategy.plugins if isinstance(plugin, kind)]
+
+
+def test_a_budget_for_all_and_options_for_one() -> None:
+    (emr,) = plugins(build("EMR"), PrototypeReplayPlugin)
+    assert (emr.size, emr.scope, emr.schedule, emr.normalise) == (50, "task", "round-robin", True)
+    (emr,) = plugins(build("EMR", exemplars=6), PrototypeReplayPlugin)
+    assert (emr.size, emr.scope) == (6, "class")
+    (replay,) = plugins(build("M-[R-Replay]"), PrototypeReplayPlugin)
+    assert (replay.size, replay.selection, replay.schedule) == (6, "random", "after")
+    assert not plugins(build("Vanilla", exemplars=6), PrototypeReplayPlugin)
+    (mspt,) = plugins(build("MSPT", exemplars=6, options={"exemplars": 3}), PrototypeReplayPlugin)
+    assert mspt.size == 3
+    both = build("M-[R-Replay & EWC]", options={"weight": 7.0})
+    assert plugins(both, EWCPlugin)[0].weight == 7.0
+    assert plugins(both, PrototypeReplayPlugin)
+    joint = build("Joint Training", options={"backbone": "text"})
+    assert plugins(joint, CumulativePlugin)[0].from_scratch
+    assert type(joint.network).__name__ == "TextModel"
+    assert build("ExtendNER", "ner").network.grammar is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "given", "said"),
+    [
+        ("RP-CER", "re", {}, "no system 'RP-CER'; did you mean 'RP-CRE'?"),
+        ("RP-CRE", "ner", {}, r"RP-CRE has no version for 'ner', only for \['re'\]"),
+        (
+            "EWC",
+            "re",
+            {"options": {"wieght": 3}},
+            "EWC has no option 'wieght'; did you mean 'weight'",
+        ),
+        ("Vanilla", "re", {"options": {"weight": 3}}, "it has none"),
+        ("EWC", "re", {"options": {"weight": -3}}, "weight=-3; give 0 or more"),
+        ("MKGformer", "re", {"options": {"fusion_layers": 9}}, "fusion_layers=9"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name: str, kind: str, given: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build(name, kind, **given)
+
+
+def test_a_system_runs_over_a_whole_stream_with_its_own_evaluator() -> None:
+    stream = tiny_stream("re")
+    strategy = build_system(
+        "RP-CRE",
+        stream.labels,
+        encoders=Encoders(max_text_length=64),
+        training=Training(epochs=2, lr=1e-3, evaluator=continual_evaluator()),
+        exemplars=3,
+        options={"memory_epochs": 2},
+    )
+    result = run_stream(strategy, make_benchmark(stream))
+    assert len(result.matrix.average_f1("test")) == 2
