@@ -14,17 +14,19 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiment_run import device_of, run_cells, stream_of
 from experiment_settings import SYSTEMS, Settings, config_path
 
 from mkgc_cl.config import keys, resolve
 from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.errors import MkgcError
-from mkgc_cl.results import Cell, CellRecord, run_grid
+from mkgc_cl.results import Cell, CellRecord
+from mkgc_cl.results.grid import GridResult
 from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import environment, peak_memory_mb, reset_peak_memory
 
@@ -64,6 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(settings: Settings, arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """Run every cell that is not finished, then write and print everything."""
+    return execute(settings, arguments, ["python", "experiments/ablation.py", *argv])[1].exit_code
+
+
+def execute(
+    settings: Settings, arguments: argparse.Namespace, command: Sequence[str]
+) -> tuple[Path, GridResult]:
+    """Run what :func:`run` runs; return the folder and what is in it."""
     from experiment_report import write_report, write_setup
 
     # Read before anything runs: the checkout may be at another commit when a long cell ends.
@@ -83,22 +92,33 @@ def run(settings: Settings, arguments: argparse.Namespace, argv: Sequence[str]) 
     ]
     # One folder a setting: other seeds and systems join its tables, another order does not.
     out = Path(arguments.out) / settings.name / cells[0].setting
-    command = ["python", "experiments/ablation.py", *argv]
     write_setup(out, settings, made_by, command=command)
-    result = run_grid(
+    return out, run_cells(
         cells,
-        lambda cell, step: run_cell(settings, benchmark, cell, step, made_by),
+        CellRunner(settings, made_by),
         out=out,
         quiet=arguments.quiet,
+        jobs=arguments.jobs,
+        report=lambda records: write_report(out, settings, records),
     )
-    if result.records:
-        sys.stdout.write(write_report(out, settings, result.records))
-    for failure in result.failures:
-        sys.stderr.write(f"FAILED {failure.cell.name}: {failure.error}\n")
-    if result.failures:
-        sys.stderr.write(f"tracebacks are in {out / 'failed'}; the same command tries again\n")
-    sys.stdout.write(f"written to {out}\n")
-    return result.exit_code
+
+
+@dataclass(frozen=True)
+class CellRunner:
+    """Makes the record of a cell, in any process.
+
+    Args:
+        settings: the settings.
+        made_by: environment and state of the source.
+    """
+
+    settings: Settings
+    made_by: Mapping[str, object]
+
+    def __call__(self, cell: Cell, progress: Progress) -> CellRecord:
+        """Run a cell."""
+        benchmark = build_stream(self.settings)
+        return run_cell(self.settings, benchmark, cell, progress, self.made_by)
 
 
 def run_cell(
@@ -163,32 +183,7 @@ def run_cell(
 
 def build_stream(settings: Settings) -> Any:
     """Build the Avalanche benchmark of the settings."""
-    # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
-    warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
-    from mkgc_cl import scenarios
-
-    stream = settings.stream
-    if stream.scenario == "demo":
-        return scenarios.demo(
-            stream.task,
-            seed=stream.seed,
-            order=stream.order or None,
-            train_per_task=stream.train_per_task,
-            test_size=stream.test_size,
-        )
-    pictures = {"images": settings.model.images, "missing_images": stream.missing_images}
-    if stream.scenario == "imner":
-        return scenarios.imner(stream.data, order=tuple(settings.order.split("-")), **pictures)
-    return scenarios.imre(stream.data, tasks=int(settings.order.removeprefix("sep")), **pictures)
-
-
-def device_of(name: str) -> str:
-    """Return ``name``, or for ``"auto"`` a GPU where there is one and the CPU elsewhere."""
-    if name != "auto":
-        return name
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return stream_of(settings.stream, settings.order, settings.model.images)
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
@@ -235,6 +230,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--text-encoder", metavar="NAME", help=text("text_encoder"))
     parser.add_argument("--vision-encoder", metavar="NAME", help=text("vision_encoder"))
     parser.add_argument("--device", help=text("device"))
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (1)")
     parser.add_argument("--out", default="runs", metavar="FOLDER", help="where to write (runs)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     shown = [

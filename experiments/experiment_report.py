@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from experiment_settings import SYSTEMS, Settings
+from experiment_settings import SYSTEMS, Settings, StreamSettings
 
 from mkgc_cl.config import dump
 from mkgc_cl.results import CellRecord, build_table
 from mkgc_cl.results.figures import draw_curves, draw_gamma, draw_matrix
 from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.provenance import image_words
+from mkgc_cl.results.table_text import Table
 from mkgc_cl.results.tables import write_table
 
 REPLAY = {
     "after": "a memory phase after each task",
     "mixed": "memory in every batch",
     "alternate": "memory after every batch",
+    "round-robin": "the memory of one task or class before every batch",
 }
 WHOLE = "full"
 """The row that the others are compared with, where the table has it."""
@@ -30,7 +32,7 @@ PAPER_TABLES = Path(__file__).resolve().parent / "paper" / "tables.yaml"
 
 
 def write_setup(
-    out: Path, settings: Settings, made_by: Mapping[str, object], *, command: Sequence[str]
+    out: Path, settings: Any, made_by: Mapping[str, object], *, command: Sequence[str]
 ) -> None:
     """Write the resolved configuration and the environment, before anything runs."""
     line = shlex.join(command)
@@ -40,13 +42,38 @@ def write_setup(
 
 def write_report(out: Path, settings: Settings, records: Sequence[CellRecord]) -> str:
     """Write tables and figures of all finished cells and return the main table as text."""
-    place: dict[str, int] = {system: number for number, system in enumerate(SYSTEMS)}
-    # A system this version does not know comes last: another version may have added its cells.
-    records = sorted(records, key=lambda record: place.get(record.system, len(place)))
+    records = in_order(records, tuple(SYSTEMS))
     rows, notes = paper_rows(settings, [record.system for record in records])
     remarks = list(conditions(settings, records))
-    whole = WHOLE if any(record.system == WHOLE for record in records) else None
-    table = build_table(records, paper=rows, remarks=remarks, notes=notes, reference=whole)
+    table = write_tables(out, records, reference=WHOLE, paper=rows, remarks=remarks, notes=notes)
+    _draw_gamma(records, out / "figures")
+    return table.text()
+
+
+def in_order(records: Sequence[CellRecord], systems: Sequence[str]) -> list[CellRecord]:
+    """Records by the order of their systems.
+
+    A system this version does not know comes last: another version may have added its cells.
+    """
+    place = {system: number for number, system in enumerate(systems)}
+    return sorted(records, key=lambda record: place.get(record.system, len(place)))
+
+
+def write_tables(
+    out: Path,
+    records: Sequence[CellRecord],
+    *,
+    reference: str,
+    paper: Mapping[str, Sequence[float | None]],
+    remarks: Sequence[str],
+    notes: Sequence[str],
+) -> Table:
+    """Write both tables, the curves and the matrices; return the table of A_k.
+
+    Rows are compared with that of ``reference`` where it is there.
+    """
+    there = reference if any(record.system == reference for record in records) else None
+    table = build_table(records, paper=paper, remarks=remarks, notes=notes, reference=there)
     other = build_table(records, measure="U", remarks=remarks)
     for made, stem in ((table, "table-A"), (other, "table-U")):
         write_table(made, lambda name, text: write_atomic(out / name, text), stem=stem)
@@ -56,8 +83,7 @@ def write_report(out: Path, settings: Settings, records: Sequence[CellRecord]) -
     for system in dict.fromkeys(record.system for record in records):
         own = [record for record in records if record.system == system]
         draw_matrix(own, figures / f"matrix-{_slug(system)}")
-    _draw_gamma(records, figures)
-    return table.text()
+    return table
 
 
 def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[str]:
@@ -68,15 +94,19 @@ def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[st
     words.append(REPLAY[settings.method.replay_schedule])
     if not settings.method.ad_centre:
         words.append("attention distilled as in eq. (13)")
-    if settings.stream.split == "valid":
-        words.append("VALIDATION POSTS")
+    return [*words, *origin_words(settings.stream, records)]
+
+
+def origin_words(stream: StreamSettings, records: Sequence[CellRecord]) -> list[str]:
+    """Words for the caption on posts, pictures and the state of the source."""
+    words = ["VALIDATION POSTS"] if stream.split == "valid" else []
     words.append("; ".join(dict.fromkeys(image_words(record.provenance) for record in records)))
     states: list[Any] = [record.provenance.get("git") for record in records]
     if any(state != states[0] for state in states):
         words.append("CELLS OF DIFFERENT STATES OF THE SOURCE, see results.json")
     elif states[0] and states[0]["dirty"]:
         words.append("SOURCE WITH UNCOMMITTED CHANGES")
-    if settings.stream.scenario == "demo":
+    if stream.scenario == "demo":
         words.append("DEMONSTRATION DATA, not a result on the paper's benchmark")
     return words
 

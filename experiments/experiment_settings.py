@@ -63,6 +63,7 @@ class StreamSettings:
     split: Literal["test", "valid"] = setting(
         "test", help="posts to measure on; choose settings on valid"
     )
+    merge: int = setting(1, help="demo relations: so many tasks in one", minimum=1)
     seed: int = setting(0, help="seed of the demonstration's posts, the same for every run")
     train_per_task: int = setting(240, help="demo: training posts of a task", minimum=1)
     test_size: int = setting(220, help="demo: test posts of the stream", minimum=1)
@@ -122,7 +123,7 @@ class MethodSettings:
     na_policy: Literal["merge", "refresh", "keep-first", "grow", "exclude"] = setting(
         "merge", help="what becomes of N/A in the memory"
     )
-    replay_schedule: Literal["after", "mixed", "alternate"] = setting(
+    replay_schedule: Literal["after", "mixed", "alternate", "round-robin"] = setting(
         "after", help="when the memory is trained on"
     )
     memory_epochs: int | None = setting(
@@ -158,7 +159,7 @@ class Settings:
     @property
     def order(self) -> str:
         """Name of the order, as in the records and the paper's tables."""
-        return "-".join(self.stream.order) or DEFAULT_ORDERS[self.scenario]
+        return order_name(self.stream, self.scenario)
 
     def cell_config(self) -> dict[str, Any]:
         """Every setting that can change a number of one run, as plain types.
@@ -169,7 +170,7 @@ class Settings:
         plain = to_dict(self)
         for key in ("name", "systems", "seeds"):
             del plain[key]
-        del plain["stream"]["data"]
+        del plain["stream"]["data"], plain["stream"]["merge"]  # the order says how many are joined
         plain["stream"]["order"] = self.order  # left to the default or written out: the same run
         return plain
 
@@ -190,24 +191,36 @@ class Settings:
                         f"'method.{key}' is for a memory phase, which "
                         f"'method.replay_schedule={method.replay_schedule}' has not; leave it out"
                     )
-        stream = self.stream
-        if stream.scenario == "demo" and stream.data is not None:
-            found.append(
-                "'stream.data' is not read by the demonstration; add --scenario imner or imre"
-            )
-        wrong = {
-            "imner": bool(stream.order) and tuple(sorted(stream.order)) != ENTITY_TYPES,
-            "imre": bool(stream.order) and self.order not in ("sep10", "sep7", "sep5"),
-        }
-        if wrong.get(stream.scenario):
-            expected = {"imner": "the four of PER ORG LOC MISC", "imre": "sep10, sep7 or sep5"}
-            found.append(
-                f"'stream.order' of {stream.scenario} must be {expected[stream.scenario]}, "
-                f"got {list(stream.order)}"
-            )
+        found += stream_problems(self.stream, self.order)
         if "/" in self.name or self.name in ("", ".", ".."):
             found.append(f"'name' must be the name of one folder, got {self.name!r}")
         return found
+
+
+def order_name(stream: StreamSettings, scenario: str) -> str:
+    """Name of the order of a stream, as in the records and the paper's tables."""
+    name = "-".join(stream.order) or DEFAULT_ORDERS[scenario]
+    return name if stream.merge == 1 else f"{name}, {stream.merge} in one"
+
+
+def stream_problems(stream: StreamSettings, order: str) -> list[str]:
+    """Mistakes across the settings of a stream."""
+    found = []
+    if stream.scenario == "demo" and stream.data is not None:
+        found.append("'stream.data' is not read by the demonstration; add --scenario imner or imre")
+    if stream.merge > 1 and (stream.scenario, stream.task) != ("demo", "re"):
+        found.append("'stream.merge' is for the relation demonstration; leave it out")
+    wrong = {
+        "imner": bool(stream.order) and tuple(sorted(stream.order)) != ENTITY_TYPES,
+        "imre": bool(stream.order) and order not in ("sep10", "sep7", "sep5"),
+    }
+    if wrong.get(stream.scenario):
+        expected = {"imner": "the four of PER ORG LOC MISC", "imre": "sep10, sep7 or sep5"}
+        found.append(
+            f"'stream.order' of {stream.scenario} must be {expected[stream.scenario]}, "
+            f"got {list(stream.order)}"
+        )
+    return found
 
 
 def config_path(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import shlex
@@ -31,7 +32,44 @@ def test_there_are_settings_for_every_scenario() -> None:
     assert "imre-sep10" in names
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+TABLES = [path for path in CONFIGS if path.stem.startswith("table-")]
+ABLATIONS = [path for path in CONFIGS if path not in TABLES]
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_a_shipped_table_is_valid_and_its_commands_work(path: Path, experiments: Path) -> None:
+    cli = importlib.import_module("table_cli")
+    schema = importlib.import_module("table_settings").TableSettings
+    script = importlib.import_module(path.stem.split("-")[1]).SCRIPT
+    assert path.read_text().startswith("# What for: ")
+    commands = header_commands(path)
+    direct = resolve(schema, yaml_path=path)
+    by_command, by_override = (
+        cli.settings_of(script, cli.parse(script, commands[name]))
+        for name in ("Command", "Override")
+    )
+    without_data = to_dict(by_command)
+    without_data["stream"]["data"] = None
+    assert without_data == to_dict(direct)
+    assert by_override.name == direct.name
+    assert by_override != by_command
+    # every option of every system is one of its recipe
+    catalogue = importlib.import_module("mkgc_cl.strategies.catalogue")
+    for system, options in (direct.options or {}).items():
+        assert set(options) <= set(catalogue.options_of(catalogue.recipe_of(system))), system
+
+
+def test_the_tables_take_what_recipes_take(experiments: Path) -> None:
+    from mkgc_cl.strategies.recipe import Encoders, Training
+
+    schema = importlib.import_module("table_settings")
+    names = {field.name for field in fields(schema.EncoderSettings)}
+    assert names == {field.name for field in fields(Encoders)}
+    names = {field.name for field in fields(schema.SystemTraining)}
+    assert names | {"device", "evaluator", "seed"} == {field.name for field in fields(Training)}
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
 def test_a_shipped_yaml_is_valid_and_its_commands_work(path: Path, ablation: ModuleType) -> None:
     assert path.read_text().startswith("# What for: ")
     commands = header_commands(path)

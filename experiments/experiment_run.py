@@ -1,0 +1,71 @@
+"""What every experiment does: build its stream, run the cells that are left, say what came out."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from experiment_settings import StreamSettings
+
+from mkgc_cl.results import Cell, CellRecord, run_grid
+from mkgc_cl.results.grid import GridResult
+from mkgc_cl.results.progress import Progress
+
+
+@lru_cache(maxsize=2)
+def stream_of(stream: StreamSettings, order: str, images: str) -> Any:
+    """Build the Avalanche benchmark of the settings; once for the cells of one process."""
+    # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
+    warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
+    from mkgc_cl import scenarios
+    from mkgc_cl.data.merge import merge_tasks
+
+    if stream.scenario == "demo":
+        benchmark = scenarios.demo(
+            stream.task,
+            seed=stream.seed,
+            order=stream.order or None,
+            train_per_task=stream.train_per_task,
+            test_size=stream.test_size,
+        )
+        if stream.merge == 1:
+            return benchmark
+        return scenarios.make_benchmark(merge_tasks(benchmark.stream, stream.merge))
+    pictures = {"images": images, "missing_images": stream.missing_images}
+    if stream.scenario == "imner":
+        return scenarios.imner(stream.data, order=tuple(order.split("-")), **pictures)
+    return scenarios.imre(stream.data, tasks=int(order.removeprefix("sep")), **pictures)
+
+
+def device_of(name: str) -> str:
+    """Return ``name``, or for ``"auto"`` a GPU where there is one and the CPU elsewhere."""
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    run: Callable[[Cell, Progress], CellRecord],
+    *,
+    out: Path,
+    quiet: bool,
+    jobs: int = 1,
+    report: Callable[[Sequence[CellRecord]], str],
+) -> GridResult:
+    """Run a grid, print what ``report`` says of its records, and name what failed."""
+    result = run_grid(cells, run, out=out, quiet=quiet, jobs=jobs)
+    if result.records:
+        sys.stdout.write(report(result.records))
+    for failure in result.failures:
+        sys.stderr.write(f"FAILED {failure.cell.name}: {failure.error}\n")
+    if result.failures:
+        sys.stderr.write(f"tracebacks are in {out / 'failed'}; the same command tries again\n")
+    sys.stdout.write(f"written to {out}\n")
+    return result

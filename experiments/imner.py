@@ -1,0 +1,19 @@
+"""Table 2: A_k of every system on IMNER in both orders of the types, beside the paper's rows.
+
+    python experiments/imner.py --quick                     the demonstration, every row
+    python experiments/imner.py --data DATA                 real posts, blank images, both orders
+    python experiments/imner.py --data DATA --orders PER-LOC-ORG-MISC --systems Vanilla,MSPT
+
+Runs that are finished are kept and not made again: the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from table_cli import Script, main
+
+SCRIPT = Script("imner.py", str(__doc__), config="table-imner", quick="table-imner-quick")
+
+if __name__ == "__main__":
+    sys.exit(main(SCRIPT))

@@ -1,0 +1,63 @@
+"""Figure 5: A after the last task against the number of exemplars of every class.
+
+    python experiments/rehearsal_size.py --quick                     the demonstration
+    python experiments/rehearsal_size.py --data DATA --sizes 2,6,10  real IMRE posts, blank images
+
+By default every system that keeps exemplars. Runs that are finished are kept and not made again,
+and are shared with the tables of the same settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from table_cli import Script, main, run_orders
+from table_run import Made
+from table_settings import TableSettings
+from table_sweep import write_sweep
+
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.systems import SYSTEMS
+
+
+def run_sizes(
+    settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
+) -> list[Made]:
+    """Run the table once for every size of the memory."""
+    rows = tuple(name for name in settings.rows if SYSTEMS[name].memory)
+    if not rows:
+        raise ConfigError([f"none of {list(settings.rows)} keeps exemplars; name one that does"])
+    if len(settings.orders) > 1:
+        raise ConfigError([f"one order at a time, got {list(settings.orders)}"])
+    sizes = sorted({int(size) for size in arguments.sizes.split(",")})
+    made = [
+        each
+        for size in sizes
+        for each in run_orders(replace(settings, systems=rows, exemplars=size), arguments, command)
+    ]
+    write_sweep(
+        made,
+        Path(arguments.out) / settings.name,
+        stem=f"rehearsal-size-{made[0].out.name}",
+        values=[str(size) for size in sizes],
+        setting="exemplars of every class",
+    )
+    return made
+
+
+SCRIPT = Script(
+    "rehearsal_size.py",
+    str(__doc__),
+    config="table-imre",
+    quick="table-imre-quick",
+    more=lambda parser: parser.add_argument(
+        "--sizes", default="2,6,10", metavar="N,N", help="exemplars of every class (2,6,10)"
+    ),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(SCRIPT, run=run_sizes))

@@ -1,0 +1,145 @@
+"""The command line that the scripts of tables share."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiment_settings import config_path
+from table_run import Made, run_table
+from table_settings import TableSettings
+
+from mkgc_cl.config import keys, resolve
+from mkgc_cl.errors import MkgcError
+
+FLAGS = {
+    "scenario": "stream.scenario",
+    "task": "stream.task",
+    "data": "stream.data",
+    "missing_images": "stream.missing_images",
+    "split": "stream.split",
+    "systems": "systems",
+    "seeds": "seeds",
+    "orders": "orders",
+    "exemplars": "exemplars",
+    "reference": "reference",
+    "epochs": "training.epochs",
+    "text_encoder": "encoders.text",
+    "vision_encoder": "encoders.vision",
+    "device": "device",
+}
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Script:
+    """One script of a table or figure.
+
+    Args:
+        file: its file under ``experiments/``.
+        description: what it gives, with examples.
+        config: its setting.
+        quick: its setting for ``--quick``: the demonstration, in minutes.
+        more: adds flags of its own.
+    """
+
+    file: str
+    description: str
+    config: str
+    quick: str
+    more: Callable[[argparse.ArgumentParser], object] = lambda parser: None
+
+
+def run_orders(
+    settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
+) -> list[Made]:
+    """Run the table of every order."""
+    return [
+        run_table(
+            each,
+            out=Path(arguments.out),
+            command=command,
+            jobs=arguments.jobs,
+            quiet=arguments.quiet,
+        )
+        for each in settings.of_each_order()
+    ]
+
+
+Run = Callable[[TableSettings, argparse.Namespace, Sequence[str]], list[Made]]
+
+
+def main(script: Script, argv: Sequence[str] | None = None, *, run: Run = run_orders) -> int:
+    """Run a script; return the exit code (0 good, 1 a cell failed, 2 wrong settings)."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    arguments = parse(script, argv)
+    try:
+        settings = settings_of(script, arguments)
+        made = run(settings, arguments, ["python", f"experiments/{script.file}", *argv])
+        return int(any(each.failed for each in made))
+    except MkgcError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; the same command goes on from here\n")
+        return INTERRUPTED
+
+
+def settings_of(script: Script, arguments: argparse.Namespace) -> TableSettings:
+    """Resolve defaults, YAML file, flags and overrides, in this order.
+
+    Raises:
+        ConfigError: naming every mistake.
+    """
+    default = script.quick if arguments.quick else script.config
+    return resolve(
+        TableSettings,
+        yaml_path=config_path(arguments.config or default),
+        overrides=arguments.overrides,
+        flags={key: getattr(arguments, flag) for flag, key in FLAGS.items()},
+    )
+
+
+def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; overrides may stand anywhere."""
+    fields = keys(TableSettings)
+
+    def text(flag: str) -> str:
+        return str(fields[FLAGS[flag]].metadata["help"])
+
+    parser = argparse.ArgumentParser(
+        prog=script.file,
+        description=script.description,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, see below")
+    parser.add_argument("--quick", action="store_true", help="the demonstration, in minutes")
+    parser.add_argument("--config", help="a known setting or a YAML file")
+    parser.add_argument("--scenario", choices=("demo", "imner", "imre"), help=text("scenario"))
+    parser.add_argument("--task", choices=("ner", "re"), help=text("task"))
+    parser.add_argument("--data", metavar="FOLDER", help=text("data"))
+    parser.add_argument("--missing-images", choices=("error", "blank"), help=text("missing_images"))
+    parser.add_argument("--split", choices=("test", "valid"), help=text("split"))
+    parser.add_argument("--systems", metavar="A,B", help=text("systems"))
+    parser.add_argument("--seeds", metavar="N,N", help=text("seeds"))
+    parser.add_argument("--orders", metavar="O,O", help=text("orders"))
+    parser.add_argument("--exemplars", type=int, metavar="N", help=text("exemplars"))
+    parser.add_argument("--reference", metavar="A", help=text("reference"))
+    parser.add_argument("--epochs", type=int, help=text("epochs"))
+    parser.add_argument("--text-encoder", metavar="NAME", help=text("text_encoder"))
+    parser.add_argument("--vision-encoder", metavar="NAME", help=text("vision_encoder"))
+    parser.add_argument("--device", help=text("device"))
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (1)")
+    parser.add_argument("--out", default="runs", metavar="FOLDER", help="where to write (runs)")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    script.more(parser)
+    shown = [
+        f"  {key:<26}{field.metadata['help']} ({field.default})" for key, field in fields.items()
+    ]
+    parser.epilog = "settings, their meaning and default:\n" + "\n".join(shown)
+    return parser.parse_intermixed_args(argv)

@@ -1,0 +1,150 @@
+"""Run a table of systems: every system, seed and order of the settings, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experiment_run import device_of, run_cells, stream_of
+from table_settings import TableSettings
+
+from mkgc_cl.data.provenance import content_fingerprint
+from mkgc_cl.results import Cell, CellRecord
+from mkgc_cl.results.progress import Progress
+from mkgc_cl.results.provenance import environment, peak_memory_mb, reset_peak_memory
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run of one order left.
+
+    Args:
+        settings: its settings.
+        out: its folder.
+        records: its finished cells, of this call and of earlier ones with the same settings.
+        failed: whether a cell of this call failed.
+    """
+
+    settings: TableSettings
+    out: Path
+    records: tuple[CellRecord, ...]
+    failed: bool
+
+
+@dataclass(frozen=True)
+class CellRunner:
+    """Trains and evaluates one system with one seed over the whole stream, in any process.
+
+    Args:
+        settings: of one order.
+        made_by: environment and state of the source.
+    """
+
+    settings: TableSettings
+    made_by: Mapping[str, object]
+
+    def __call__(self, cell: Cell, progress: Progress) -> CellRecord:
+        """Run a cell."""
+        settings = self.settings
+        benchmark = stream_of(settings.stream, settings.order, settings.encoders.images)
+        from mkgc_cl.strategies import run_stream
+        from mkgc_cl.strategies.catalogue import build_system
+        from mkgc_cl.strategies.recipe import Encoders, Training
+
+        memory_since = "start of the cell" if reset_peak_memory() else "start of the process"
+        stream = benchmark.stream
+        device = device_of(settings.device)
+        config: Mapping[str, Any] = cell.config
+        strategy = build_system(
+            cell.system,
+            stream.labels,
+            encoders=Encoders(**asdict(settings.encoders)),
+            training=Training(**asdict(settings.training), device=device, seed=cell.seed),
+            exemplars=settings.exemplars,
+            options=config["options"],
+        )
+
+        def step(done: int, tasks: int, latest: float) -> None:
+            progress(done / tasks, f"task {done} of {tasks}, A {100 * latest:.1f} %")
+
+        split = settings.stream.split
+        result = run_stream(strategy, benchmark, split=split, progress=step)
+        return CellRecord.from_matrix(
+            result.matrix,
+            system=cell.system,
+            scenario=cell.scenario,
+            order=cell.order,
+            seed=cell.seed,
+            tasks=[task.name for task in stream.tasks],
+            seconds=result.seconds,
+            peak_memory_mb=peak_memory_mb(),
+            config=config,
+            provenance={
+                **self.made_by,
+                "device": device,
+                "memory_since": memory_since,
+                "stream": stream.provenance,
+            },
+            traces=result.traces,
+            stream=split,
+        )
+
+
+def run_table(
+    settings: TableSettings,
+    *,
+    out: Path,
+    command: Sequence[str],
+    jobs: int = 1,
+    quiet: bool = False,
+) -> Made:
+    """Run every cell of one order that is not finished, and write and print its tables.
+
+    One stream, encoders and training have one folder, ``<out>/<name>/<order>-<digest>``: other
+    seeds, systems and budgets join it, and a cell that is there is not run again.
+    """
+    from experiment_report import write_setup
+    from table_report import write_system_report
+
+    # Read before anything runs: the checkout may be at another commit when a long cell ends.
+    made_by = environment()
+    # Once and first: a wrong data root is one message and not one a cell, and what the stream holds
+    # is part of what makes two cells the same.
+    benchmark = stream_of(settings.stream, settings.order, settings.encoders.images)
+    held = {"stream_fingerprint": content_fingerprint(benchmark.stream)}
+    configs = {system: {**settings.cell_config(system), **held} for system in settings.rows}
+    # Seed by seed, so that an early look at an unfinished grid has every row.
+    cells = [
+        Cell(system, settings.scenario, settings.order, seed, configs[system])
+        for seed in settings.seeds
+        for system in settings.rows
+    ]
+    shared = dict(cells[0].config)
+    for single in ("options", "exemplars"):  # of one system, or of those that keep any
+        del shared[single]
+    folder = Cell("", settings.scenario, settings.order, 0, shared).setting
+    target = out / settings.name / folder
+    write_setup(target, settings, made_by, command=command)
+
+    def current(records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
+        """Those that these settings would make; others are of other options or budgets."""
+        wanted = {name: {**settings.cell_config(name), **held} for name in _known(records)}
+        return tuple(r for r in records if r.config == wanted.get(r.system))
+
+    result = run_cells(
+        cells,
+        CellRunner(settings, made_by),
+        out=target,
+        quiet=quiet,
+        jobs=jobs,
+        report=lambda records: write_system_report(target, settings, current(records)),
+    )
+    return Made(settings, target, current(result.records), bool(result.failures))
+
+
+def _known(records: Sequence[CellRecord]) -> set[str]:
+    from mkgc_cl.systems import SYSTEMS
+
+    return {record.system for record in records} & SYSTEMS.keys()

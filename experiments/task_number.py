@@ -1,0 +1,51 @@
+"""Figure 6: A after the last task where the same relations come in 5, 7 or 10 tasks.
+
+    python experiments/task_number.py --quick         the demonstration in 5, 3 and 2 tasks
+    python experiments/task_number.py --data DATA     real IMRE posts, blank images
+
+Runs that are finished are kept and not made again, and are shared with the tables of the same
+settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from table_cli import Script, main, run_orders
+from table_run import Made
+from table_settings import TableSettings
+from table_sweep import write_sweep
+
+SPLITS = ("sep5", "sep7", "sep10")
+MERGED = (3, 2, 1)
+
+
+def run_numbers(
+    settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
+) -> list[Made]:
+    """Run the table for every number of tasks."""
+    if settings.stream.scenario == "demo":
+        streams = [replace(settings.stream, merge=size) for size in MERGED]
+        variants = [replace(settings, stream=stream) for stream in streams]
+    else:
+        variants = [replace(settings, orders=(order,)) for order in SPLITS]
+    made = [each for variant in variants for each in run_orders(variant, arguments, command)]
+    counts = [str(len(each.records[0].tasks)) if each.records else "?" for each in made]
+    write_sweep(
+        made,
+        Path(arguments.out) / settings.name,
+        stem="task-number",
+        values=counts,
+        setting="number of tasks",
+    )
+    return made
+
+
+SCRIPT = Script("task_number.py", str(__doc__), config="table-imre", quick="table-imre-quick")
+
+if __name__ == "__main__":
+    sys.exit(main(SCRIPT, run=run_numbers))

@@ -1,0 +1,212 @@
+"""The scripts of tables and figures from the command line to their files, training stood in for."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from mkgc_cl.data import LabelSpace, TaskStream
+from mkgc_cl.metrics import Counts, ResultMatrix
+from mkgc_cl.results import CellRecord
+from mkgc_cl.systems import SYSTEMS, systems_of
+
+REAL = {"image_files": 9, "image_files_blank": 9}
+MADE = SimpleNamespace(stream=TaskStream("made", LabelSpace("re", ("r",), na="None"), (), REAL))
+
+
+@pytest.fixture
+def ran(experiments: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """Replace training by numbers that depend on system, order, budget and seed."""
+    done: list[tuple[str, str, int]] = []
+    table_run = importlib.import_module("table_run")
+
+    def run_cell(self, cell, progress) -> CellRecord:
+        done.append((cell.system, cell.order, cell.seed))
+        if cell.system == "EWC" and cell.config["options"].get("weight") == -1:
+            raise ValueError("weight=-1")
+        tasks = {"sep10": 10, "sep7": 7, "sep5": 5}.get(cell.order, 4)
+        matrix = ResultMatrix(tasks)
+        more = cell.config["exemplars"] or 0
+        for after in range(tasks):
+            for on in range(after + 1):
+                tp = 80 - 5 * (after - on) + len(cell.system) % 7 + cell.seed + more
+                matrix.record("test", after=after, on=on, counts=Counts(tp, 100, 100))
+        return CellRecord.from_matrix(
+            matrix,
+            system=cell.system,
+            scenario=cell.scenario,
+            order=cell.order,
+            seed=cell.seed,
+            tasks=[f"T{n + 1}" for n in range(tasks)],
+            seconds=1.0,
+            config=cell.config,
+            provenance={**self.made_by, "stream": REAL},
+        )
+
+    monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
+    monkeypatch.setattr(table_run, "stream_of", lambda *_: MADE)
+    monkeypatch.setattr(
+        importlib.import_module("experiment_report"), "draw_matrix", lambda *_: None
+    )
+    return done
+
+
+def run(name: str, *argv: str, out: Path) -> int:
+    script = importlib.import_module(name)
+    cli = importlib.import_module("table_cli")
+    runs = {
+        "rehearsal_size": "run_sizes",
+        "task_number": "run_numbers",
+        "plasticity": "run_and_show",
+    }
+    how = getattr(script, runs[name]) if name in runs else cli.run_orders
+    return int(cli.main(script.SCRIPT, [*argv, "--out", str(out), "--quiet"], run=how))
+
+
+def test_table_1_has_every_row_beside_the_papers(ran: list, tmp_path: Path, capsys) -> None:
+    assert run("imre", "--data", "D", "--seeds", "0,1", out=tmp_path) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    lines = printed.out.splitlines()
+    for name in systems_of("re"):
+        row = next(n for n, line in enumerate(lines) if line.startswith(f"{name}  "))
+        assert lines[row + 1].split()[0] == "(paper)"
+        assert len(lines[row + 1].split()) == 12
+    assert "(paper)  91.7  76.2" in " ".join(printed.out.split()).replace(" ", "  ")
+    assert "Compared with MSPT, paired by seed" in " ".join(lines)
+    assert len(ran) == 2 * len(systems_of("re"))
+    assert {system for system, *_ in ran} == {n for n in SYSTEMS if n != "ExtendNER"}
+    (out,) = (tmp_path / "imre").iterdir()
+    assert out.name.startswith("sep10-")
+    assert {"table-A.tex", "table-U.md", "results.json", "config.yaml", "env.json"} <= {
+        path.name for path in out.iterdir()
+    }
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        f"{stem}.{suffix}" for stem in "AU" for suffix in ("png", "pdf")
+    }
+
+
+def test_table_2_has_both_orders_and_finished_cells_are_kept(ran: list, tmp_path: Path) -> None:
+    assert run("imner", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
+    assert {order for _, order, _ in ran} == {"PER-ORG-LOC-MISC", "PER-LOC-ORG-MISC"}
+    assert len(ran) == 4
+    assert run("imner", "--systems", "Vanilla,ExtendNER", out=tmp_path) == 0
+    assert len(ran) == 6
+    assert len(list((tmp_path / "imner").iterdir())) == 2
+
+
+def test_an_option_of_one_system_runs_that_system_again_and_shows_only_the_new(
+    ran: list, tmp_path: Path, capsys
+) -> None:
+    common = ("--systems", "EWC,Vanilla,MSPT")
+    run("imre", *common, out=tmp_path)
+    capsys.readouterr()
+    assert run("imre", *common, "options={EWC: {weight: 7}}", out=tmp_path) == 0
+    again = [system for system, *_ in ran[3:]]
+    # the YAML's options of MSPT are replaced with the rest: it runs again, too
+    assert again == ["EWC", "MSPT"]
+    printed = capsys.readouterr().out
+    assert sum(line.startswith("EWC ") for line in printed.splitlines()) == 1
+    assert len(list((tmp_path / "imre").iterdir())) == 1
+
+
+def test_the_budget_is_shared_by_those_that_keep_exemplars(ran: list, tmp_path: Path) -> None:
+    assert run("imre", "--systems", "Vanilla,RP-CRE", out=tmp_path) == 0
+    assert run("imre", "--systems", "Vanilla,RP-CRE", "--exemplars", "6", out=tmp_path) == 0
+    assert [system for system, *_ in ran] == ["Vanilla", "RP-CRE", "RP-CRE"]
+
+
+def test_a_failed_cell_is_named_and_the_rest_is_shown(ran: list, tmp_path: Path, capsys) -> None:
+    options = "options={EWC: {weight: -1}}"
+    assert run("imre", "--systems", "EWC,Vanilla", options, out=tmp_path) == 1
+    printed = capsys.readouterr()
+    assert "FAILED EWC, sep10, seed 0: ValueError: weight=-1" in printed.err
+    assert "Vanilla" in printed.out
+
+
+def test_sizes_of_the_memory(ran: list, tmp_path: Path, capsys) -> None:
+    argv = ("--systems", "Vanilla,RP-CRE,MSPT", "--sizes", "10,2", "--seeds", "0,1")
+    assert run("rehearsal_size", *argv, out=tmp_path) == 0
+    assert {system for system, *_ in ran} == {"RP-CRE", "MSPT"}
+    assert len(ran) == 8
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "against exemplars of every class; imre" in printed
+    assert len(list((tmp_path / "imre").glob("rehearsal-size-sep10-*.png"))) == 1
+    table = next((tmp_path / "imre").glob("rehearsal-size-*.csv")).read_text().splitlines()
+    assert table[0].startswith("system,column,mean")
+    assert [line.split(",")[:2] for line in table[1:]] == [
+        ["RP-CRE", "2"], ["RP-CRE", "10"], ["MSPT", "2"], ["MSPT", "10"]
+    ]  # fmt: skip
+    # in this stand-in eight more exemplars are eight more right answers
+    means = [float(line.split(",")[2]) for line in table[1:]]
+    assert means[1] - means[0] == pytest.approx(8)
+    assert run("rehearsal_size", "--systems", "Vanilla", out=tmp_path) == 2
+    assert "none of ['Vanilla'] keeps exemplars" in capsys.readouterr().err
+
+
+def test_numbers_of_tasks(ran: list, tmp_path: Path, capsys) -> None:
+    assert run("task_number", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
+    assert [order for _, order, _ in ran] == ["sep5"] * 2 + ["sep7"] * 2 + ["sep10"] * 2
+    csv = (tmp_path / "imre" / "task-number.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in csv[1:4]] == ["5", "7", "10"]
+    assert (tmp_path / "imre" / "task-number.pdf").exists()
+
+
+def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) -> None:
+    assert run("plasticity", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert "U_k, micro-F1 (%) on the task just learnt" in printed
+    assert "figures/U.png" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "said"),
+    [
+        ("imre", ["--systems", "Vanila"], "did you mean 'Vanilla'?"),
+        ("imre", ["--systems", "ExtendNER"], "no version for this task (re)"),
+        ("imner", ["--systems", "RP-CRE"], "no version for this task (ner)"),
+        ("imre", ["--orders", "sep9"], "must be sep10, sep7 or sep5"),
+        ("imre", ["--seeds", "0,0"], "must name each once"),
+        ("imre", ["options={MSPTT: {alpha: 1}}"], "names no system 'MSPTT'; did you mean 'MSPT'?"),
+        ("imre", ["--quick", "--data", "D"], "'stream.data' is not read by the demonstration"),
+        ("imner", ["stream.merge=2"], "'stream.merge' is for the relation demonstration"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(
+    ran: list, tmp_path: Path, capsys, name: str, argv: list[str], said: str
+) -> None:
+    assert run(name, *argv, out=tmp_path) == 2
+    assert said in capsys.readouterr().err
+    assert ran == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_balance_of_modalities(ablation: ModuleType, make_gamma) -> None:
+    imbalance = importlib.import_module("imbalance")
+    text = imbalance.summary(make_gamma)
+    lines = text.splitlines()
+    assert lines[2].split() == ["full", "0", "1.00", "1.00"]  # 2 and 1/2: balanced in the mean
+    assert lines[3].split() == ["w/o", "GM", "0", "4.00", "2.00"]
+
+
+@pytest.fixture
+def make_gamma() -> list[SimpleNamespace]:
+    return [
+        SimpleNamespace(system="full", seed=0, traces={"gamma": [2.0, 0.5, float("inf")]}),
+        SimpleNamespace(system="w/o GM", seed=0, traces={"gamma": [4.0, 4.0]}),
+        SimpleNamespace(system="w/o AD", seed=0, traces={"gamma": [9.0]}),
+    ]
+
+
+def test_every_cell_of_a_folder_says_what_made_it(ran: list, tmp_path: Path) -> None:
+    run("imre", "--systems", "Vanilla", out=tmp_path)
+    (path,) = tmp_path.glob("imre/*/results.json")
+    (cell,) = json.loads(path.read_text())["cells"]
+    assert cell["config"]["options"] == {}
+    assert cell["config"]["stream"]["order"] == "sep10"
+    assert "data" not in cell["config"]["stream"]
+    assert len(cell["config"]["stream_fingerprint"]) > 10
