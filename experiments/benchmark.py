@@ -4,9 +4,11 @@
     python experiments/benchmark.py --scenario imner --data DATA      real posts, minilm + vit-384
     python experiments/benchmark.py --threads 1 --json runs/benchmark.json
     python experiments/benchmark.py training.batch_size=2             any setting of the ablation
+    python experiments/benchmark.py --systems all                     every system of the tables
 
 Settings are those of the ablation on the same scenario, on a part of its posts. Three systems are
 measured in paired rounds: the bare PyTorch loop, plain fine-tuning, and MSPT with all its plugins.
+With --systems the systems of the tables are measured instead, once each, in the tables' settings.
 """
 
 from __future__ import annotations
@@ -45,22 +47,58 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
         if wrong:
             raise ConfigError(wrong)
-        settings = settings_of(arguments)
-        report = measure(settings, arguments)
+        if arguments.systems:
+            report, text = measure_systems(arguments)
+        else:
+            report, text = measure(settings_of(arguments), arguments)
     except MkgcError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    from benchmark_text import text_of
-
-    sys.stdout.write(text_of(report))
+    sys.stdout.write(text)
     if arguments.json:
         write_atomic(Path(arguments.json), to_json(report))
         sys.stdout.write(f"written to {arguments.json}\n")
     return 0
 
 
-def measure(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run everything; return the report, all plain types."""
+def measure_systems(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Run the systems of the tables; return the report, all plain types, and its text."""
+    warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
+    import table_cli
+    import torch
+    from benchmark_catalogue import system_costs, text_of_costs
+    from experiment_run import stream_of
+
+    tags = arguments.scenario == "imner" or arguments.task == "ner"
+    kind = "imner" if tags else "imre"
+    real = arguments.scenario in ("imner", "imre")
+    config = f"table-{kind}" if real else f"table-{kind}-quick"
+    script = table_cli.Script("benchmark.py", "", config=config, quick=config)
+    if arguments.systems == "all":
+        arguments.systems = None
+    settings = table_cli.settings_of(script, arguments).of_each_order()[0]
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    whole = stream_of(settings.stream, settings.order, settings.encoders.images).stream
+    stream = smaller(whole, posts=arguments.posts, tasks=arguments.tasks)
+
+    def tell(words: str) -> None:
+        if not arguments.quiet:
+            sys.stderr.write(f"{words}\n")
+
+    costs = system_costs(settings, stream, tell=tell)
+    title = (
+        f"{settings.scenario}, {len(stream.tasks)} tasks of at most {arguments.posts} posts, "
+        f"{settings.training.epochs} epochs, batch {settings.training.batch_size}, encoders "
+        f"{settings.encoders.text} + {settings.encoders.vision}, {torch.get_num_threads()} threads"
+    )
+    return {"title": title, "systems": costs, "provenance": environment()}, text_of_costs(
+        costs, title=title
+    )
+
+
+def measure(settings: Settings, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Run everything; return the report, all plain types, and its text."""
     # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
     warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
     import torch
@@ -68,6 +106,7 @@ def measure(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]
     from benchmark_rounds import peaks, run_rounds
     from benchmark_summary import ratios, summarise
     from benchmark_systems import Bench, systems
+    from benchmark_text import text_of
 
     from mkgc_cl.models import DualStreamModel
     from mkgc_cl.scenarios import make_benchmark
@@ -88,7 +127,7 @@ def measure(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]
     rounds = run_rounds(bench, systems(bench), rounds=arguments.rounds, tell=tell)
     flags = flag_table(bench, rounds=arguments.rounds, tell=tell)
     load.append(os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
-    return {
+    report = {
         "setting": {
             "scenario": settings.scenario,
             "order": settings.order,
@@ -118,6 +157,7 @@ def measure(settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]
         "flags": flags,
         "provenance": environment() | {"stream": stream.provenance},
     }
+    return report, text_of(report)
 
 
 def smaller(stream: TaskStream, *, posts: int, tasks: int | None) -> TaskStream:
@@ -171,6 +211,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--missing-images", choices=("error", "blank"), help="where an image is not there")
     add("--text-encoder", metavar="NAME", help="tiny, minilm, a hub name or a folder")
     add("--vision-encoder", metavar="NAME", help="tiny, vit-384, a timm name or a folder")
+    add("--systems", metavar="A,B", help="systems of the tables instead: all, or their names")
     add("--posts", type=int, default=128, help="most posts of a task and split (128)")
     add("--tasks", type=int, help="most tasks (all)")
     add("--epochs", type=int, default=2, help="epochs a task (2)")
@@ -181,7 +222,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--json", metavar="FILE", help="write every number there")
     add("--quiet", action="store_true", help="no progress")
     arguments = parser.parse_intermixed_args(argv)
-    for flag in FLAGS:
+    for flag in (*FLAGS, "orders", "exemplars", "reference", "quick"):
         if not hasattr(arguments, flag):
             setattr(arguments, flag, None)
     return arguments

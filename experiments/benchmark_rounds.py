@@ -90,11 +90,11 @@ def peaks(bench: Bench, makers: Callable[[Bench], Makers], *, tell: Tell) -> dic
     found = {}
     for name, make in makers(dataclasses.replace(bench, settings=short)).items():
         tell(f"memory: {name}")
-        before = _give_back(bench.device)
+        before = give_back(bench.device)
         system = make()
         for task in range(min(MEMORY_TASKS, bench.tasks)):
             system.run_task(task)
-        found[name] = Peak(before, _peak(bench.device))
+        found[name] = Peak(before, peak(bench.device))
         del system
     return found
 
@@ -104,7 +104,7 @@ def _same_weights(one: System, other: System) -> bool:
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def _give_back(device: torch.device) -> float | None:
+def give_back(device: torch.device) -> float | None:
     """Return what is free to the system, start a new peak, and tell what is in use now."""
     gc.collect()
     if device.type == "cuda":
@@ -118,7 +118,8 @@ def _give_back(device: torch.device) -> float | None:
     return peak_memory_mb() if reset_peak_memory() else None
 
 
-def _peak(device: torch.device) -> float | None:
+def peak(device: torch.device) -> float | None:
+    """Most memory in use since :func:`give_back`, MB; ``None`` where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     return peak_memory_mb()

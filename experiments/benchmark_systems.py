@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample
-from mkgc_cl.models import DualStreamModel, build_optimizer
+from mkgc_cl.models import DualStreamModel, ExtractionModel, build_optimizer
 from mkgc_cl.scenarios import KnowledgeBenchmark
 from mkgc_cl.seeds import generator
 from mkgc_cl.strategies import MultimodalStrategy, continual_evaluator, mspt
@@ -56,7 +56,7 @@ class Bench:
 class System(Protocol):
     """Something that trains on one task after the other."""
 
-    model: DualStreamModel
+    model: ExtractionModel
 
     def run_task(self, index: int) -> TaskRun:
         """Train on task ``index``, evaluate, and tell what it took."""
@@ -66,13 +66,13 @@ class Measured:
     """A strategy of the library under a meter.
 
     Args:
-        bench: the common part.
+        benchmark: the stream.
         strategy: the strategy, fresh.
     """
 
-    def __init__(self, bench: Bench, strategy: MultimodalStrategy) -> None:
+    def __init__(self, benchmark: KnowledgeBenchmark, strategy: MultimodalStrategy) -> None:
         self.model = strategy.network
-        self._benchmark = bench.benchmark
+        self._benchmark = benchmark
         self._strategy = strategy
         self._meter = Meter(strategy)
 
@@ -178,8 +178,8 @@ def systems(bench: Bench) -> dict[str, Callable[[], System]]:
     """Makers of the measured systems by name, in the order of the report."""
     return {
         BARE: lambda: BareLoop(bench),
-        FINE_TUNING: lambda: Measured(bench, fine_tuning(bench)),
-        MSPT: lambda: Measured(bench, whole_method(bench)),
+        FINE_TUNING: lambda: Measured(bench.benchmark, fine_tuning(bench)),
+        MSPT: lambda: Measured(bench.benchmark, whole_method(bench)),
     }
 
 

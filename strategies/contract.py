@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -142,7 +143,13 @@ def does_not_know_the_future(trial: Trial) -> Iterator[str]:
 
 def keeps_to_its_budget(trial: Trial) -> Iterator[str]:
     """A memory of n a class holds at most n of every class and of N/A; of 0 it holds none."""
+    takes = "exemplars" in inspect.signature(trial.recipe).parameters
     if not any(hasattr(plugin, "exemplars") for plugin in trial.plain.plugins):
+        if takes:
+            yield "it takes exemplars, but no plugin tells what it holds in a method exemplars()"
+        return
+    if not takes:
+        yield "it holds exemplars, but has no option exemplars for how many of every class"
         return
     for size in (2, 0):
         try:

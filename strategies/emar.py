@@ -139,6 +139,10 @@ class EMARPlugin(SupervisedPlugin):
         if strategy.network.labels.kind == "re":
             self._store_prototypes(strategy, memory)
 
+    def exemplars(self) -> list[Sample]:
+        """Every stored sample."""
+        return self.store.exemplars()
+
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on; the prototypes that predict are the model's."""
         return {

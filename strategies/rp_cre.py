@@ -129,6 +129,10 @@ class RPCREPlugin(SupervisedPlugin):
         self._fill(strategy)
         self._take_prototypes(strategy, readout)
 
+    def exemplars(self) -> list[Sample]:
+        """Every stored sample."""
+        return self.store.exemplars()
+
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on; network and prototypes are the model's."""
         return {

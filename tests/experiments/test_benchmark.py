@@ -29,6 +29,7 @@ def modules() -> Iterator[SimpleNamespace]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXPERIMENTS))
         import benchmark
+        import benchmark_catalogue
         import benchmark_clock
         import benchmark_flops
         import benchmark_summary
@@ -38,6 +39,7 @@ def modules() -> Iterator[SimpleNamespace]:
 
         yield SimpleNamespace(
             cli=benchmark,
+            catalogue=benchmark_catalogue,
             clock=benchmark_clock,
             flops=benchmark_flops,
             summary=benchmark_summary,
@@ -71,7 +73,7 @@ def bench(modules: SimpleNamespace) -> Any:
 @pytest.fixture(scope="module")
 def runs(modules: SimpleNamespace, bench: Any) -> list[Any]:
     """Both tasks under the whole method."""
-    system = modules.systems.Measured(bench, modules.systems.whole_method(bench))
+    system = modules.systems.Measured(bench.benchmark, modules.systems.whole_method(bench))
     return [system.run_task(index) for index in range(2)]
 
 
@@ -175,7 +177,7 @@ def test_replayed_posts_are_told_from_current_ones(
     method = dataclasses.replace(bench.settings.method, replay_schedule=schedule)
     settings = dataclasses.replace(bench.settings, method=method)
     strategy = modules.systems.whole_method(dataclasses.replace(bench, settings=settings))
-    system = modules.systems.Measured(bench, strategy)
+    system = modules.systems.Measured(bench.benchmark, strategy)
     first, second = (system.run_task(index) for index in range(2))
     assert not any(step.shape.replayed for step in first.steps)
     assert [step.epoch for step in second.current()] == [step.epoch for step in first.steps]
@@ -254,3 +256,40 @@ def test_the_command_line_answers_without_torch() -> None:
     code = "import sys, benchmark; benchmark.parse([]); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=EXPERIMENTS, check=False, timeout=60)
     assert done.returncode == 0
+
+
+def test_every_system_of_the_tables_has_its_line(
+    modules: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "costs.json"
+    names = "Vanilla,EWC,RP-CRE,MSPT"
+    argv = ["--systems", names, "--posts", "8", "--tasks", "3", "--epochs", "1", "--quiet"]
+    argv += ["--json", str(path), "stream.train_per_task=16", "stream.test_size=16"]
+    argv += ["options={RP-CRE: {memory_epochs: 1}}", "exemplars=2"]
+    assert modules.cli.main(argv) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("demo-re, 3 tasks of at most 8 posts, 1 epochs")
+    costs = {cost["system"]: cost for cost in json.loads(path.read_text())["systems"]}
+    assert list(costs) == names.split(",")
+    for name, cost in costs.items():
+        assert cost["samples_per_second"] > 0
+        assert len(cost["seconds"]) == len(cost["step_ms"]) == 3
+        assert any(line.startswith(f"{name} ") for line in printed)
+    assert costs["Vanilla"]["exemplars"] == 0 == costs["Vanilla"]["state_mb"]
+    assert 0 < costs["RP-CRE"]["exemplars"] <= 2 * 7
+    # online EWC holds two copies of the model, whatever the number of tasks
+    weights = sum(
+        p.numel() * 4
+        for p in modules.catalogue.build_system(
+            "EWC",
+            demo("re").labels,
+            encoders=modules.catalogue.Encoders(max_text_length=64),
+            training=modules.catalogue.Training(),
+        ).network.parameters()
+    )
+    assert costs["EWC"]["state_mb"] == pytest.approx(2 * weights / 1e6, rel=0.01)
+
+
+def test_unknown_systems_are_refused(modules: SimpleNamespace, capsys: Any) -> None:
+    assert modules.cli.main(["--systems", "Vanila", "--quiet"]) == 2
+    assert "did you mean 'Vanilla'" in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""What every system of the tables costs: one line each, and its growth with the number of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from benchmark_rounds import give_back, peak
+from benchmark_systems import Measured
+from experiment_run import device_of
+from table_settings import TableSettings
+
+from mkgc_cl.data.samples import TaskStream
+from mkgc_cl.scenarios import make_benchmark
+from mkgc_cl.strategies.catalogue import build_system
+from mkgc_cl.strategies.recipe import Encoders, Training
+
+
+def system_costs(
+    settings: TableSettings, stream: TaskStream, *, tell: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Run every system of the settings over the stream once, alone, one after the other.
+
+    Returns:
+        Per system: ``samples_per_second`` on current posts, ``seconds`` of training a task,
+        ``step_ms`` on current posts a task, ``peak_mb`` and ``before_mb``, ``exemplars`` and
+        ``state_mb``, the tensors its plugins keep between tasks.
+    """
+    benchmark = make_benchmark(stream)
+    device = torch.device(device_of(settings.device))
+    found = []
+    for name in settings.rows:
+        tell(f"cost of {name}")
+        before = give_back(device)
+        strategy = build_system(
+            name,
+            stream.labels,
+            encoders=Encoders(**asdict(settings.encoders)),
+            training=Training(**asdict(settings.training), device=str(device)),
+            exemplars=settings.exemplars,
+            options=(settings.options or {}).get(name),
+        )
+        plugins = list(strategy.plugins)
+        measured = Measured(benchmark, strategy)
+        runs = [measured.run_task(task) for task in range(len(stream.tasks))]
+        current = [run.current() for run in runs]
+        posts = sum(step.shape.current for steps in current for step in steps)
+        found.append(
+            {
+                "system": name,
+                "samples_per_second": posts / sum(s.time.wall for steps in current for s in steps),
+                "seconds": [run.training.wall for run in runs],
+                "step_ms": [
+                    1000 * sum(step.time.wall for step in steps) / len(steps) for steps in current
+                ],
+                "before_mb": before,
+                "peak_mb": peak(device),
+                "exemplars": sum(
+                    len(plugin.exemplars()) for plugin in plugins if hasattr(plugin, "exemplars")
+                ),
+                "state_mb": sum(kept_bytes(plugin) for plugin in plugins) / 1e6,
+            }
+        )
+        del strategy, measured, plugins
+    return found
+
+
+def kept_bytes(plugin: object) -> int:
+    """Bytes of the tensors in a plugin's state: anchors, Fisher information, prototypes."""
+    state = plugin.state_dict() if hasattr(plugin, "state_dict") else {}
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(state))
+
+
+def _tensors(state: object) -> Iterable[torch.Tensor]:
+    if isinstance(state, torch.Tensor):
+        yield state
+    elif isinstance(state, Mapping):
+        for value in state.values():
+            yield from _tensors(value)
+    elif isinstance(state, list | tuple):
+        for value in state:
+            yield from _tensors(value)
+
+
+def text_of_costs(costs: Sequence[Mapping[str, Any]], *, title: str) -> str:
+    """Write the costs as a table."""
+    tasks = len(costs[0]["seconds"])
+    head = f"{'':<20}{'posts/s':>9}{'peak MB':>9}{'kept MB':>9}{'exemplars':>11}{'step':>8}"
+    head += "   seconds of training, task 1 to " + str(tasks)
+    lines = [title, head, "-" * len(head)]
+    for cost in costs:
+        steps = cost["step_ms"]
+        growth = f"{steps[-1] / steps[1]:.2f}" if tasks > 2 else "-"
+        top = "-" if cost["peak_mb"] is None else f"{cost['peak_mb']:.0f}"
+        seconds = " ".join(f"{second:.1f}" for second in cost["seconds"])
+        lines.append(
+            f"{cost['system']:<20}{cost['samples_per_second']:>9.1f}{top:>9}"
+            f"{cost['state_mb']:>9.1f}{cost['exemplars']:>11}{growth:>8}   {seconds}"
+        )
+    lines.append("step: time of a step on current posts, last task over second")
+    lines.append("kept: tensors that plugins hold between tasks; exemplars are kept as names")
+    return "\n".join(lines) + "\n"
