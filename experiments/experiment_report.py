@@ -100,6 +100,8 @@ def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[st
 def origin_words(stream: StreamSettings, records: Sequence[CellRecord]) -> list[str]:
     """Words for the caption on posts, pictures and the state of the source."""
     words = ["VALIDATION POSTS"] if stream.split == "valid" else []
+    if stream.control != "none":
+        words.append(f"CONTROL: {stream.control.replace('-', ' ')}")
     words.append("; ".join(dict.fromkeys(image_words(record.provenance) for record in records)))
     states: list[Any] = [record.provenance.get("git") for record in records]
     if any(state != states[0] for state in states):

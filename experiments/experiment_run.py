@@ -22,8 +22,10 @@ def stream_of(stream: StreamSettings, order: str, images: str) -> Any:
     # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
     warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
     from mkgc_cl import scenarios
+    from mkgc_cl.data.controls import controlled
     from mkgc_cl.data.merge import merge_tasks
 
+    pictures = {"images": images, "missing_images": stream.missing_images}
     if stream.scenario == "demo":
         benchmark = scenarios.demo(
             stream.task,
@@ -32,13 +34,15 @@ def stream_of(stream: StreamSettings, order: str, images: str) -> Any:
             train_per_task=stream.train_per_task,
             test_size=stream.test_size,
         )
-        if stream.merge == 1:
-            return benchmark
-        return scenarios.make_benchmark(merge_tasks(benchmark.stream, stream.merge))
-    pictures = {"images": images, "missing_images": stream.missing_images}
-    if stream.scenario == "imner":
-        return scenarios.imner(stream.data, order=tuple(order.split("-")), **pictures)
-    return scenarios.imre(stream.data, tasks=int(order.removeprefix("sep")), **pictures)
+    elif stream.scenario == "imner":
+        benchmark = scenarios.imner(stream.data, order=tuple(order.split("-")), **pictures)
+    else:
+        tasks = int(order.removeprefix("sep"))
+        benchmark = scenarios.imre(stream.data, tasks=tasks, **pictures)
+    if stream.merge == 1 and stream.control == "none":
+        return benchmark
+    changed = controlled(benchmark.stream, stream.control, seed=stream.seed)
+    return scenarios.make_benchmark(merge_tasks(changed, stream.merge))
 
 
 def device_of(name: str) -> str:

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mkgc_cl.config import setting, to_dict
 from mkgc_cl.errors import ConfigError
@@ -22,6 +22,9 @@ DEFAULT_ORDERS = {
     "imre": "sep10",
 }
 ENTITY_TYPES = ("LOC", "MISC", "ORG", "PER")
+
+Control = Literal["none", "shuffled-images", "blank-images", "blank-text"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
 
 SystemName = Literal["w/o MI", "w/o AD", "w/o GM", "w/o MM", "full", "fine-tuning"]
 
@@ -62,6 +65,9 @@ class StreamSettings:
     )
     split: Literal["test", "valid"] = setting(
         "test", help="posts to measure on; choose settings on valid"
+    )
+    control: Literal["none", "shuffled-images", "blank-images", "blank-text"] = setting(
+        "none", help="take a modality away, to see what it was worth"
     )
     merge: int = setting(1, help="demo relations: so many tasks in one", minimum=1)
     seed: int = setting(0, help="seed of the demonstration's posts, the same for every run")
@@ -170,7 +176,7 @@ class Settings:
         plain = to_dict(self)
         for key in ("name", "systems", "seeds"):
             del plain[key]
-        del plain["stream"]["data"], plain["stream"]["merge"]  # the order says how many are joined
+        plain["stream"] = stream_config(self.stream)
         plain["stream"]["order"] = self.order  # left to the default or written out: the same run
         return plain
 
@@ -195,6 +201,17 @@ class Settings:
         if "/" in self.name or self.name in ("", ".", ".."):
             found.append(f"'name' must be the name of one folder, got {self.name!r}")
         return found
+
+
+def stream_config(stream: StreamSettings) -> dict[str, Any]:
+    """Settings of a stream that can change a number, as plain types, its order apart.
+
+    What takes nothing away is left out, so that cells from before there were controls stay.
+    """
+    plain = to_dict(stream)
+    for key in ("data", "merge", *(["control"] if stream.control == "none" else [])):
+        del plain[key]  # the order says how many are joined
+    return plain
 
 
 def order_name(stream: StreamSettings, scenario: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from experiment_settings import StreamSettings, order_name, stream_problems
+from experiment_settings import StreamSettings, order_name, stream_config, stream_problems
 
 from mkgc_cl.config import setting, to_dict
 from mkgc_cl.systems import SYSTEMS, systems_of
@@ -105,7 +105,7 @@ class TableSettings:
         plain = to_dict(self)
         for key in ("name", "systems", "seeds", "orders", "reference"):
             del plain[key]
-        del plain["stream"]["data"], plain["stream"]["merge"]  # the order says how many are joined
+        plain["stream"] = stream_config(self.stream)
         plain["stream"]["order"] = self.order
         plain["options"] = dict((self.options or {}).get(system, {}))
         if not SYSTEMS[system].memory:

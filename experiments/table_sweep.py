@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from table_report import conditions
 from table_run import Made
 
+from mkgc_cl.results import CellRecord
 from mkgc_cl.results.figures import draw_sweep
 from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.table_text import Row, Stat, Table
@@ -16,10 +19,33 @@ from mkgc_cl.results.tables import write_table
 from mkgc_cl.systems import SYSTEMS
 
 
+@dataclass(frozen=True)
+class Measure:
+    """One number of a run.
+
+    Args:
+        words: what it is, with its unit.
+        of: reads it off a record.
+    """
+
+    words: str
+    of: Callable[[CellRecord], float]
+
+
+FINAL = Measure("A after the last task (%)", lambda record: record.A[-1])
+PLASTICITY = Measure("mean U over the tasks (%)", lambda record: statistics.fmean(record.U))
+
+
 def write_sweep(
-    made: Sequence[Made], out: Path, *, stem: str, values: Sequence[str], setting: str
+    made: Sequence[Made],
+    out: Path,
+    *,
+    stem: str,
+    values: Sequence[str],
+    setting: str,
+    measure: Measure = FINAL,
 ) -> None:
-    """Write and print the final A of every system against a setting, as table and figure.
+    """Write and print a number of every system against a setting, as table and figure.
 
     Systems that did not finish at every value have no row: a table has no gaps.
 
@@ -29,9 +55,10 @@ def write_sweep(
         stem: name of the files.
         values: the values in words.
         setting: what they are values of.
+        measure: the number.
     """
     found = {
-        system: [[r.A[-1] for r in each.records if r.system == system] for each in made]
+        system: [[measure.of(r) for r in each.records if r.system == system] for each in made]
         for system in SYSTEMS
     }
     found = {system: columns for system, columns in found.items() if any(columns)}
@@ -43,7 +70,7 @@ def write_sweep(
     seeds = sorted({record.seed for record in records})
     words = [f"seeds {' '.join(map(str, seeds))}", *conditions(first.settings, first.records)]
     table = Table(
-        caption=f"A after the last task, micro-F1 (%), against {setting}; "
+        caption=f"{measure.words}, micro-F1, against {setting}; "
         f"{first.settings.scenario}, {', '.join(words)}. "
         "Mean ± sample standard deviation over seeds.",
         columns=tuple(values),
@@ -59,7 +86,7 @@ def write_sweep(
         out / stem,
         values=values,
         xlabel=setting,
-        ylabel="A after the last task (%)",
+        ylabel=measure.words,
         title=f"{first.settings.scenario}, {len(seeds)} seed(s)",
     )
     sys.stdout.write(table.text() + f"written to {out / stem}.*\n")

@@ -15,10 +15,10 @@ def merge_tasks(stream: TaskStream, size: int) -> TaskStream:
     """
     if size < 1:
         raise DataError(f"{size} tasks in one; give 1 or more")
-    if stream.labels.kind != "re":
-        raise DataError(f"stream {stream.name!r} is one of tags; only relation tasks can be joined")
     if size == 1:
         return stream
+    if stream.labels.kind != "re":
+        raise DataError(f"stream {stream.name!r} is one of tags; only relation tasks can be joined")
     groups = [stream.tasks[start : start + size] for start in range(0, len(stream.tasks), size)]
     tasks = tuple(
         Task(

@@ -118,6 +118,12 @@ def test_the_schema_has_the_choices_of_the_code(schema: ModuleType) -> None:
     assert checked >= 10
 
 
+def test_the_controls_are_those_of_the_data(schema: ModuleType) -> None:
+    from mkgc_cl.data.controls import Control
+
+    assert get_args(Control) == schema.CONTROLS
+
+
 def test_the_default_orders_are_the_streams(schema: ModuleType) -> None:
     from mkgc_cl.data.demo import NER_ORDER
 

@@ -62,6 +62,7 @@ def run(name: str, *argv: str, out: Path) -> int:
         "rehearsal_size": "run_sizes",
         "task_number": "run_numbers",
         "plasticity": "run_and_show",
+        "controls": "run_controls",
     }
     how = getattr(script, runs[name]) if name in runs else cli.run_orders
     return int(cli.main(script.SCRIPT, [*argv, "--out", str(out), "--quiet"], run=how))
@@ -154,6 +155,19 @@ def test_numbers_of_tasks(ran: list, tmp_path: Path, capsys) -> None:
     csv = (tmp_path / "imre" / "task-number.csv").read_text().splitlines()
     assert [line.split(",")[1] for line in csv[1:4]] == ["5", "7", "10"]
     assert (tmp_path / "imre" / "task-number.pdf").exists()
+
+
+def test_controls_are_compared_on_what_was_just_learnt(ran: list, tmp_path: Path, capsys) -> None:
+    assert run("controls", "--quick", "--systems", "UMT,MKGformer", out=tmp_path) == 0
+    assert len(ran) == 8
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "mean U over the tasks (%), micro-F1, against what is taken away; demo-re" in printed
+    assert "CONTROL: blank text" in printed
+    csv = (tmp_path / "imre-quick" / "controls.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in csv[1:5]] == [
+        "none", "shuffled images", "blank images", "blank text"
+    ]  # fmt: skip
+    assert len(list((tmp_path / "imre-quick").glob("default-*"))) == 4
 
 
 def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) -> None:
