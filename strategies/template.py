@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -20,7 +20,6 @@ from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample
@@ -28,15 +27,12 @@ from mkgc_cl.errors import ConfigError, TrainingError
 from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, SampleDataset
 from mkgc_cl.seeds import derive, generator
+from mkgc_cl.strategies.loaders import Item, Loaders
 from mkgc_cl.strategies.loading import (
     Interleave,
-    ReplayBatches,
-    TrainingBatches,
-    TurnBatches,
 )
 
 Precision = Literal["fp32", "bf16"]
-Item = tuple[Sample, bool]
 Loss = Callable[[ModelOutput, Tensor], Tensor]
 Result = TypeVar("Result")
 
@@ -105,11 +101,16 @@ class MultimodalStrategy(SupervisedTemplate):
         self.network = model
         self.phase = "task"
         self._phase_loss: Loss | None = None
-        self._buckets = length_buckets
         self._precision = precision
         self._seed = seed
         self._order = generator(seed, "order")
-        self._loaders = generator(seed, "loader-workers")
+        self._loaders = Loaders(
+            model.processor,
+            eval_size=eval_mb_size,
+            buckets=length_buckets,
+            pin=self.device.type == "cuda",
+            seed=seed,
+        )
         self._scored: dict[tuple[str, ...], tuple[ModelOutput, list[list[int]]]] = {}
 
     # ---- what plugins use -------------------------------------------------------------------
@@ -174,7 +175,7 @@ class MultimodalStrategy(SupervisedTemplate):
         # a task that was stopped early must not stop its memory phase, nor the phase the next task
         self._stop_training = False
         self.phase, self._phase_loss = name, loss
-        self.dataloader = self._loader(items, self._shuffled(items, batch_size, source))
+        self.dataloader = self._loaders.shuffled(items, batch_size, source)
         groups = [
             group
             for group in self.optimizer.param_groups
@@ -212,16 +213,13 @@ class MultimodalStrategy(SupervisedTemplate):
         """
         if not samples:
             return
-        current: list[Item] = [(sample, False) for sample in self._current_samples()]
-        batches = ReplayBatches(
-            self._shuffled(current, self.train_mb_size, self._order),
-            first=len(current),
-            size=len(samples),
-            batch_size=batch_size,
+        self.dataloader = self._loaders.beside(
+            self._current_items(),
+            [(sample, True) for sample in samples],
+            sizes=(self.train_mb_size, batch_size),
             schedule=schedule,
-            source=source,
+            sources=(self._order, source),
         )
-        self.dataloader = self._loader([*current, *((s, True) for s in samples)], batches)
 
     def train_on(self, samples: Sequence[Sample]) -> None:
         """Let the task train on ``samples`` in place of its own.
@@ -229,9 +227,7 @@ class MultimodalStrategy(SupervisedTemplate):
         Call in ``after_train_dataset_adaptation``; they count as current posts, not as replayed.
         """
         self.network.processor.prepare(samples)
-        self.adapted_dataset = make_avalanche_dataset(
-            SampleDataset(samples, self._experience.labels), collate_fn=self._collate_dataset
-        )
+        self.adapted_dataset = self._collated(SampleDataset(samples, self._experience.labels))
 
     def replay_in_turn(self, groups: Sequence[Sequence[Sample]]) -> None:
         """Put one group of memory samples before every batch; call in ``before_training_exp``.
@@ -240,16 +236,11 @@ class MultimodalStrategy(SupervisedTemplate):
             groups: the exemplars, group by group, each one training step; those without any are
                 left out, and nothing happens without a group.
         """
-        filled = [group for group in groups if group]
-        if not filled:
-            return
-        items: list[Item] = [(sample, False) for sample in self._current_samples()]
-        current = self._shuffled(items, self.train_mb_size, self._order)
-        positions = []
-        for group in filled:
-            positions.append(range(len(items), len(items) + len(group)))
-            items += [(sample, True) for sample in group]
-        self.dataloader = self._loader(items, TurnBatches(current, groups=positions))
+        filled = [[(sample, True) for sample in group] for group in groups if group]
+        if filled:
+            self.dataloader = self._loaders.in_turn(
+                self._current_items(), filled, batch_size=self.train_mb_size, source=self._order
+            )
 
     def features(
         self,
@@ -277,7 +268,7 @@ class MultimodalStrategy(SupervisedTemplate):
             return features
 
         found = torch.cat(self.survey(samples, read))
-        order = torch.tensor([i for batch in self._in_order(samples) for i in batch])
+        order = torch.tensor([i for batch in self._loaders.in_order(samples) for i in batch])
         return found[order.argsort()]
 
     @torch.no_grad()
@@ -298,9 +289,7 @@ class MultimodalStrategy(SupervisedTemplate):
         self.network.eval()
         found = []
         try:
-            for batch, targets in self._loader(
-                [(s, False) for s in samples], self._in_order(samples)
-            ):
+            for batch, targets in self._loaders.once(samples):
                 moved = batch.to(self.device)
                 output = self.encode(self.network, moved)
                 found.append(read(moved, output, targets.to(self.device)))
@@ -374,21 +363,17 @@ class MultimodalStrategy(SupervisedTemplate):
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
         """Make the loader of the current task's samples."""
-        items = [(sample, False) for sample in self._current_samples()]
+        items = self._current_items()
         if not items:
             raise TrainingError(
                 f"experience {self._experience.task_name!r} has no samples to train on; leave it "
                 "out or give it samples"
             )
-        self.dataloader = self._loader(
-            items, self._shuffled(items, self.train_mb_size, self._order)
-        )
+        self.dataloader = self._loaders.shuffled(items, self.train_mb_size, self._order)
 
     def make_eval_dataloader(self, **kwargs: Any) -> None:
         """Make the loader of an evaluation: like lengths together, always in the same order."""
-        samples = self._current_samples()
-        items = [(sample, False) for sample in samples]
-        self.dataloader = self._loader(items, self._in_order(samples))
+        self.dataloader = self._loaders.once([sample for sample, _ in self._current_items()])
 
     def check_model_and_optimizer(self, *args: Any, **kwargs: Any) -> None:
         """Announce the task's classes to the model; the optimizer stays as it was given."""
@@ -442,41 +427,14 @@ class MultimodalStrategy(SupervisedTemplate):
     def _bind(self, experience: KnowledgeExperience) -> KnowledgeExperience:
         """Give the dataset this model's collate function, for loaders that Avalanche makes."""
         self.network.processor.prepare(experience.samples)
-        dataset = make_avalanche_dataset(experience.dataset, collate_fn=self._collate_dataset)
-        return experience.bind(dataset)
+        return experience.bind(self._collated(experience.dataset))
 
-    def _current_samples(self) -> list[Sample]:
+    def _collated(self, dataset: Any) -> Any:
+        return make_avalanche_dataset(dataset, collate_fn=self._loaders.collate_dataset)
+
+    def _current_items(self) -> list[Item]:
         """Samples of the adapted dataset, which :meth:`train_on` may have changed."""
-        return [item[0] for item in self.adapted_dataset]
-
-    def _shuffled(
-        self, items: Sequence[Item], batch_size: int, source: torch.Generator
-    ) -> TrainingBatches:
-        lengths = [self.network.processor.length(sample) for sample, _ in items]
-        return TrainingBatches(lengths, batch_size=batch_size, source=source, buckets=self._buckets)
-
-    def _in_order(self, samples: Sequence[Sample]) -> list[list[int]]:
-        """Batches for evaluation, longest posts first so that memory peaks at the start."""
-        length = self.network.processor.length
-        order = sorted(range(len(samples)), key=lambda i: (-length(samples[i]), i))
-        size = self.eval_mb_size
-        return [order[start : start + size] for start in range(0, len(order), size)]
-
-    def _loader(self, items: Sequence[Item], batches: Iterable[list[int]]) -> DataLoader[Any]:
-        return DataLoader(
-            cast(Any, items),
-            batch_sampler=batches,
-            collate_fn=self._collate,
-            generator=self._loaders,  # the default would draw a seed from the global generator
-            pin_memory=self.device.type == "cuda",
-        )
-
-    def _collate(self, items: Sequence[Item]) -> tuple[MultimodalBatch, Tensor]:
-        samples = [sample for sample, _ in items]
-        return self.network.processor.collate(samples, replayed=[flag for _, flag in items])
-
-    def _collate_dataset(self, items: Sequence[Sequence[Any]]) -> tuple[MultimodalBatch, Tensor]:
-        return self.network.processor.collate([item[0] for item in items])
+        return [(item[0], False) for item in self.adapted_dataset]
 
     def _cuda_devices(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []

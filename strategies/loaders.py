@@ -1,0 +1,136 @@
+"""Loaders of posts for one model: for training, for evaluation, with a memory's posts marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.processor import Processor
+from mkgc_cl.data.samples import Sample
+from mkgc_cl.seeds import generator
+from mkgc_cl.strategies.loading import (
+    Interleave,
+    ReplayBatches,
+    TrainingBatches,
+    TurnBatches,
+)
+
+Item = tuple[Sample, bool]
+"""A post, and whether it comes from a memory."""
+
+
+class Loaders:
+    """Makes the loaders of one strategy.
+
+    Args:
+        processor: of the model.
+        eval_size: posts an evaluation step.
+        buckets: batch posts of like length together in training.
+        pin: copy batches to pinned memory.
+        seed: seed of the loaders' workers.
+    """
+
+    def __init__(
+        self, processor: Processor, *, eval_size: int, buckets: bool, pin: bool, seed: int
+    ) -> None:
+        self._processor = processor
+        self._eval_size = eval_size
+        self._buckets = buckets
+        self._pin = pin
+        self._workers = generator(seed, "loader-workers")
+
+    def shuffled(
+        self, items: Sequence[Item], batch_size: int, source: torch.Generator
+    ) -> DataLoader[Any]:
+        """A loader for training, its batches drawn anew every epoch."""
+        return self._loader(items, self._drawn(items, batch_size, source))
+
+    def beside(
+        self,
+        current: Sequence[Item],
+        memory: Sequence[Item],
+        *,
+        sizes: tuple[int, int],
+        schedule: Interleave,
+        sources: tuple[torch.Generator, torch.Generator],
+    ) -> DataLoader[Any]:
+        """A loader of current posts with memory posts beside every batch, or between batches.
+
+        Args:
+            current: the task's posts.
+            memory: the memory's, at least one.
+            sizes: posts of each a step.
+            schedule: beside or between.
+            sources: generator of each one's order.
+        """
+        batches = ReplayBatches(
+            self._drawn(current, sizes[0], sources[0]),
+            first=len(current),
+            size=len(memory),
+            batch_size=sizes[1],
+            schedule=schedule,
+            source=sources[1],
+        )
+        return self._loader([*current, *memory], batches)
+
+    def in_turn(
+        self,
+        current: Sequence[Item],
+        groups: Sequence[Sequence[Item]],
+        *,
+        batch_size: int,
+        source: torch.Generator,
+    ) -> DataLoader[Any]:
+        """A loader of current posts with one whole group of memory posts before every batch.
+
+        Args:
+            current: the task's posts.
+            groups: groups of the memory's posts, none of them empty.
+            batch_size: current posts a step.
+            source: generator of their order.
+        """
+        items, positions = list(current), []
+        for group in groups:
+            positions.append(range(len(items), len(items) + len(group)))
+            items += group
+        batches = TurnBatches(self._drawn(current, batch_size, source), groups=positions)
+        return self._loader(items, batches)
+
+    def once(self, samples: Sequence[Sample]) -> DataLoader[Any]:
+        """A loader of every sample once, as for an evaluation."""
+        return self._loader([(sample, False) for sample in samples], self.in_order(samples))
+
+    def in_order(self, samples: Sequence[Sample]) -> list[list[int]]:
+        """Batches of :meth:`once`, longest posts first so that memory peaks at the start."""
+        length = self._processor.length
+        order = sorted(range(len(samples)), key=lambda i: (-length(samples[i]), i))
+        size = self._eval_size
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def collate_dataset(self, items: Sequence[Sequence[Any]]) -> tuple[MultimodalBatch, Tensor]:
+        """Collate items of an Avalanche dataset, for loaders that Avalanche makes."""
+        return self._processor.collate([item[0] for item in items])
+
+    def _drawn(
+        self, items: Sequence[Item], batch_size: int, source: torch.Generator
+    ) -> TrainingBatches:
+        lengths = [self._processor.length(sample) for sample, _ in items]
+        return TrainingBatches(lengths, batch_size=batch_size, source=source, buckets=self._buckets)
+
+    def _loader(self, items: Sequence[Item], batches: Iterable[list[int]]) -> DataLoader[Any]:
+        return DataLoader(
+            cast(Any, items),
+            batch_sampler=batches,
+            collate_fn=self._collate,
+            generator=self._workers,  # the default would draw a seed from the global generator
+            pin_memory=self._pin,
+        )
+
+    def _collate(self, items: Sequence[Item]) -> tuple[MultimodalBatch, Tensor]:
+        samples = [sample for sample, _ in items]
+        return self._processor.collate(samples, replayed=[flag for _, flag in items])
