@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment_run import device_of, run_cells, stream_of
+from experiment_run import device_of, record_of, run_cells, stream_of
 from experiment_settings import SYSTEMS, Settings, config_path
 
 from mkgc_cl.config import keys, resolve
@@ -28,7 +28,7 @@ from mkgc_cl.errors import MkgcError
 from mkgc_cl.results import Cell, CellRecord
 from mkgc_cl.results.grid import GridResult
 from mkgc_cl.results.progress import Progress
-from mkgc_cl.results.provenance import environment, peak_memory_mb, reset_peak_memory
+from mkgc_cl.results.provenance import environment
 
 DEFAULT_CONFIGS = {"imner": "ablation-imner", "imre": "imre-sep10"}
 FLAGS = {
@@ -133,51 +133,38 @@ def run_cell(
     With :func:`build_stream` the place where this script meets models, scenarios and strategies.
     """
     from mkgc_cl.models import DualStreamModel
-    from mkgc_cl.strategies import mspt, run_stream
+    from mkgc_cl.strategies import mspt
 
     parts = SYSTEMS[cell.system]  # type: ignore[index]
-    memory_since = "start of the cell" if reset_peak_memory() else "start of the process"
-    stream = benchmark.stream
     config: Mapping[str, Any] = cell.config
-    interaction: Any = "shared-key" if parts.interaction else "self"
-    model = DualStreamModel.build(
-        stream.labels, interaction=interaction, seed=cell.seed, **config["model"]
-    )
     device = device_of(settings.device)
-    strategy = mspt(
-        model,
-        distillation=parts.distillation,
-        modulation=parts.modulation,
-        memory=parts.memory,
+
+    def build() -> Any:
+        model = DualStreamModel.build(
+            benchmark.stream.labels,
+            interaction="shared-key" if parts.interaction else "self",
+            seed=cell.seed,
+            **config["model"],
+        )
+        return mspt(
+            model,
+            distillation=parts.distillation,
+            modulation=parts.modulation,
+            memory=parts.memory,
+            device=device,
+            seed=cell.seed,
+            **config["training"],
+            **config["method"],
+        )
+
+    return record_of(
+        cell,
+        build,
+        benchmark,
+        split=settings.stream.split,
         device=device,
-        seed=cell.seed,
-        **config["training"],
-        **config["method"],
-    )
-
-    def step(done: int, tasks: int, latest: float) -> None:
-        progress(done / tasks, f"task {done} of {tasks}, A {100 * latest:.1f} %")
-
-    split = settings.stream.split
-    result = run_stream(strategy, benchmark, split=split, progress=step)
-    return CellRecord.from_matrix(
-        result.matrix,
-        system=cell.system,
-        scenario=cell.scenario,
-        order=cell.order,
-        seed=cell.seed,
-        tasks=[task.name for task in stream.tasks],
-        seconds=result.seconds,
-        peak_memory_mb=peak_memory_mb(),
-        config=config,
-        provenance={
-            **made_by,
-            "device": device,
-            "memory_since": memory_since,
-            "stream": stream.provenance,
-        },
-        traces=result.traces,
-        stream=split,
+        made_by=made_by,
+        progress=progress,
     )
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from experiment_settings import StreamSettings
 
 from mkgc_cl.results import Cell, CellRecord, run_grid
 from mkgc_cl.results.grid import GridResult
 from mkgc_cl.results.progress import Progress
+from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
 
 
 @lru_cache(maxsize=2)
@@ -52,6 +53,57 @@ def device_of(name: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def record_of(
+    cell: Cell,
+    build: Callable[[], Any],
+    benchmark: Any,
+    *,
+    split: Literal["test", "valid"],
+    device: str,
+    made_by: Mapping[str, object],
+    progress: Progress,
+) -> CellRecord:
+    """Build a strategy, run it over the whole stream, and record what it measured.
+
+    Args:
+        cell: what the record is of.
+        build: builds the strategy; its memory counts.
+        benchmark: the stream.
+        split: posts that are measured on.
+        device: where it trains.
+        made_by: environment and state of the source.
+        progress: told after every task.
+    """
+    from mkgc_cl.strategies import run_stream
+
+    memory_since = "start of the cell" if reset_peak_memory() else "start of the process"
+    stream = benchmark.stream
+
+    def step(done: int, tasks: int, latest: float) -> None:
+        progress(done / tasks, f"task {done} of {tasks}, A {100 * latest:.1f} %")
+
+    result = run_stream(build(), benchmark, split=split, progress=step)
+    return CellRecord.from_matrix(
+        result.matrix,
+        system=cell.system,
+        scenario=cell.scenario,
+        order=cell.order,
+        seed=cell.seed,
+        tasks=[task.name for task in stream.tasks],
+        seconds=result.seconds,
+        peak_memory_mb=peak_memory_mb(),
+        config=cell.config,
+        provenance={
+            **made_by,
+            "device": device,
+            "memory_since": memory_since,
+            "stream": stream.provenance,
+        },
+        traces=result.traces,
+        stream=split,
+    )
 
 
 def run_cells(

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment_run import device_of, run_cells, stream_of
+from experiment_run import device_of, record_of, run_cells, stream_of
 from table_settings import TableSettings
 
 from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.results import Cell, CellRecord
 from mkgc_cl.results.progress import Progress
-from mkgc_cl.results.provenance import environment, peak_memory_mb, reset_peak_memory
+from mkgc_cl.results.provenance import environment
 
 
 @dataclass(frozen=True)
@@ -49,46 +49,30 @@ class CellRunner:
         """Run a cell."""
         settings = self.settings
         benchmark = stream_of(settings.stream, settings.order, settings.encoders.images)
-        from mkgc_cl.strategies import run_stream
         from mkgc_cl.strategies.catalogue import build_system
         from mkgc_cl.strategies.recipe import Encoders, Training
 
-        memory_since = "start of the cell" if reset_peak_memory() else "start of the process"
-        stream = benchmark.stream
-        device = device_of(settings.device)
         config: Mapping[str, Any] = cell.config
-        strategy = build_system(
-            cell.system,
-            stream.labels,
-            encoders=Encoders(**asdict(settings.encoders)),
-            training=Training(**asdict(settings.training), device=device, seed=cell.seed),
-            exemplars=settings.exemplars,
-            options=config["options"],
-        )
+        device = device_of(settings.device)
 
-        def step(done: int, tasks: int, latest: float) -> None:
-            progress(done / tasks, f"task {done} of {tasks}, A {100 * latest:.1f} %")
+        def build() -> Any:
+            return build_system(
+                cell.system,
+                benchmark.stream.labels,
+                encoders=Encoders(**asdict(settings.encoders)),
+                training=Training(**asdict(settings.training), device=device, seed=cell.seed),
+                exemplars=settings.exemplars,
+                options=config["options"],
+            )
 
-        split = settings.stream.split
-        result = run_stream(strategy, benchmark, split=split, progress=step)
-        return CellRecord.from_matrix(
-            result.matrix,
-            system=cell.system,
-            scenario=cell.scenario,
-            order=cell.order,
-            seed=cell.seed,
-            tasks=[task.name for task in stream.tasks],
-            seconds=result.seconds,
-            peak_memory_mb=peak_memory_mb(),
-            config=config,
-            provenance={
-                **self.made_by,
-                "device": device,
-                "memory_since": memory_since,
-                "stream": stream.provenance,
-            },
-            traces=result.traces,
-            stream=split,
+        return record_of(
+            cell,
+            build,
+            benchmark,
+            split=settings.stream.split,
+            device=device,
+            made_by=self.made_by,
+            progress=progress,
         )
 
 

@@ -224,3 +224,22 @@ def test_every_cell_of_a_folder_says_what_made_it(ran: list, tmp_path: Path) -> 
     assert cell["config"]["stream"]["order"] == "sep10"
     assert "data" not in cell["config"]["stream"]
     assert len(cell["config"]["stream_fingerprint"]) > 10
+
+
+def test_a_small_table_runs_for_real_and_again_for_nothing(
+    experiments: Path, tmp_path: Path, capsys
+) -> None:
+    argv = ["--quick", "--systems", "Vanilla,RP-CRE", "--epochs", "1", "--exemplars", "2"]
+    argv += ["stream.train_per_task=12", "stream.test_size=20"]
+    argv += ["options={RP-CRE: {memory_epochs: 1}}"]
+    assert run("imre", *argv, out=tmp_path) == 0
+    first = capsys.readouterr().out
+    (path,) = tmp_path.glob("imre-quick/*/results.json")
+    cells = {c["system"]: c for c in json.loads(path.read_text())["cells"]}
+    assert list(cells) == ["RP-CRE", "Vanilla"]
+    assert all(len(cell["A"]) == 5 and cell["seconds"] > 0 for cell in cells.values())
+    assert cells["RP-CRE"]["config"]["exemplars"] == 2
+    assert cells["Vanilla"]["config"]["exemplars"] is None
+    assert cells["Vanilla"]["provenance"]["stream"]["demonstration"]
+    assert run("imre", *argv, out=tmp_path) == 0
+    assert capsys.readouterr().out == first
