@@ -11,6 +11,7 @@ from experiment_run import device_of, record_of, run_cells, stream_of
 from table_settings import TableSettings
 
 from mkgc_cl.data.provenance import content_fingerprint
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.results import Cell, CellRecord
 from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import environment
@@ -97,11 +98,19 @@ def run_table(
     # Once and first: a wrong data root is one message and not one a cell, and what the stream holds
     # is part of what makes two cells the same.
     benchmark = stream_of(settings.stream, settings.order, settings.encoders.images)
-    held = {"stream_fingerprint": content_fingerprint(benchmark.stream)}
-    configs = {system: {**settings.cell_config(system), **held} for system in settings.rows}
+    fingerprint = content_fingerprint(benchmark.stream)
+    options = options_by_system(settings)
+
+    def config_of(system: str) -> dict[str, Any]:
+        return {
+            **settings.cell_config(system),
+            "options": options.get(system, {}),
+            "stream_fingerprint": fingerprint,
+        }
+
     # Seed by seed, so that an early look at an unfinished grid has every row.
     cells = [
-        Cell(system, settings.scenario, settings.order, seed, configs[system])
+        Cell(system, settings.scenario, settings.order, seed, config_of(system))
         for seed in settings.seeds
         for system in settings.rows
     ]
@@ -114,7 +123,7 @@ def run_table(
 
     def current(records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
         """Those that these settings would make; others are of other options or budgets."""
-        wanted = {name: {**settings.cell_config(name), **held} for name in _known(records)}
+        wanted = {name: config_of(name) for name in _known(records)}
         return tuple(r for r in records if r.config == wanted.get(r.system))
 
     result = run_cells(
@@ -126,6 +135,25 @@ def run_table(
         report=lambda records: write_system_report(target, settings, current(records)),
     )
     return Made(settings, target, current(result.records), bool(result.failures))
+
+
+def options_by_system(settings: TableSettings) -> dict[str, dict[str, Any]]:
+    """Options of every system that has some, of the types its recipe declares.
+
+    Raises:
+        ConfigError: naming every mistake of every system.
+    """
+    from mkgc_cl.strategies.catalogue import checked_options
+
+    found, wrong = {}, []
+    for name, options in (settings.options or {}).items():
+        try:
+            found[name] = checked_options(name, options)
+        except ConfigError as error:
+            wrong += error.problems
+    if wrong:
+        raise ConfigError(wrong)
+    return found
 
 
 def _known(records: Sequence[CellRecord]) -> set[str]:

@@ -98,16 +98,16 @@ class TableSettings:
     def cell_config(self, system: str) -> dict[str, Any]:
         """Every setting that can change a number of one run of a system, as plain types.
 
-        Left out are the list of other runs and the options of other systems, which cannot, and
-        where the data lie: the same data elsewhere are the same, and their fingerprint is in the
-        record.
+        Left out are the list of other runs, which cannot, where the data lie (the same data
+        elsewhere are the same, and their fingerprint is in the record), and the options: those of
+        the one system join when their types are known.
         """
         plain = to_dict(self)
         for key in ("name", "systems", "seeds", "orders", "reference"):
             del plain[key]
         plain["stream"] = stream_config(self.stream)
         plain["stream"]["order"] = self.order
-        plain["options"] = dict((self.options or {}).get(system, {}))
+        del plain["options"]  # of all systems
         if not SYSTEMS[system].memory:
             plain["exemplars"] = None
         return plain

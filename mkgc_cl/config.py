@@ -118,6 +118,25 @@ def resolve(
     return config
 
 
+def fitted(value: object, kind: Any) -> object:
+    """Return ``value`` as type ``kind``, by the rules that settings obey.
+
+    >>> fitted("3e-5", float)
+    3e-05
+
+    Args:
+        value: plain data, as YAML gives it.
+        kind: a type as the fields of a schema have it.
+
+    Raises:
+        ConfigError: it does not fit, and what was expected.
+    """
+    result, expected = _coerce(value, kind)
+    if result is _INVALID:
+        raise ConfigError([f"must be {expected}, got {value!r}"])
+    return result
+
+
 def keys(schema: type[Any], prefix: str = "") -> dict[str, dataclasses.Field[Any]]:
     """Return every dotted key of ``schema`` with its field, in order of declaration."""
     hints = get_type_hints(schema)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
+from mkgc_cl.config import fitted
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.strategies.recipe import Encoders, Training
@@ -77,14 +78,39 @@ def build_system(
         raise ConfigError(
             [f"{name} has no version for {labels.kind!r}, only for {list(SYSTEMS[name].tasks)}"]
         )
-    given = dict(options or {})
+    given = checked_options(name, options or {})
     known = options_of(recipe)
-    wrong = [_unknown(name, option, known) for option in given if option not in known]
-    if wrong:
-        raise ConfigError(wrong)
     if exemplars is not None and "exemplars" in known:
         given = {"exemplars": exemplars, **given}
     return recipe(labels, encoders, training, **given)
+
+
+def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a system, of the types that its recipe declares.
+
+    Args:
+        name: the system.
+        options: as a YAML file gives them.
+
+    Raises:
+        ConfigError: there is no such system, or naming every option that it does not have or that
+            is of another type.
+    """
+    recipe = recipe_of(name)
+    known, kinds = options_of(recipe), get_type_hints(recipe)
+    fit: dict[str, Any] = {}
+    wrong = []
+    for option, value in options.items():
+        if option not in known:
+            wrong.append(_unknown(name, option, known))
+            continue
+        try:
+            fit[option] = fitted(value, kinds[option])
+        except ConfigError as error:
+            wrong += [f"{name}: {option!r} {problem}" for problem in error.problems]
+    if wrong:
+        raise ConfigError(wrong)
+    return fit
 
 
 def recipe_of(name: str) -> Recipe:

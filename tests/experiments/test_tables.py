@@ -187,6 +187,12 @@ def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) ->
         ("imre", ["--seeds", "0,0"], "must name each once"),
         ("imre", ["options={MSPTT: {alpha: 1}}"], "names no system 'MSPTT'; did you mean 'MSPT'?"),
         ("imre", ["--quick", "--data", "D"], "'stream.data' is not read by the demonstration"),
+        (
+            "imre",
+            ["options={MSPT: {aplha: 1}}"],
+            "no option 'aplha'; did you mean 'alpha'",
+        ),
+        ("imre", ["options={EWC: {weight: heavy}}"], "EWC: 'weight' must be a number, got 'heavy'"),
         ("imner", ["stream.merge=2"], "'stream.merge' is for the relation demonstration"),
     ],
 )

@@ -23,7 +23,7 @@ from mkgc_cl.strategies import (
     continual_evaluator,
     run_stream,
 )
-from mkgc_cl.strategies.catalogue import RECIPES, build_system, options_of
+from mkgc_cl.strategies.catalogue import RECIPES, build_system, checked_options, options_of
 from mkgc_cl.strategies.contract import ContractError, check_system, tiny_stream
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
 from mkgc_cl.systems import SYSTEMS, systems_of
@@ -208,7 +208,7 @@ def test_a_budget_for_all_and_options_for_one() -> None:
             "EWC has no option 'wieght'; did you mean 'weight'",
         ),
         ("Vanilla", "re", {"options": {"weight": 3}}, "it has none"),
-        ("EWC", "re", {"options": {"weight": -3}}, "weight=-3; give 0 or more"),
+        ("EWC", "re", {"options": {"weight": -3}}, "weight=-3.0; give 0 or more"),
         ("MKGformer", "re", {"options": {"fusion_layers": 9}}, "fusion_layers=9"),
     ],
 )
@@ -229,3 +229,18 @@ def test_a_system_runs_over_a_whole_stream_with_its_own_evaluator() -> None:
     )
     result = run_stream(strategy, make_benchmark(stream))
     assert len(result.matrix.average_f1("test")) == 2
+
+
+def test_options_have_the_types_their_recipes_declare() -> None:
+    """YAML takes 1e-5 for text, and a recipe would fail on it in the middle of a grid."""
+    given = {"key_lr": "1e-5", "memory_epochs": None, "alpha": 1, "ad_centre": False}
+    assert checked_options("MSPT", given) == {
+        "key_lr": 1e-5, "memory_epochs": None, "alpha": 1.0, "ad_centre": False
+    }  # fmt: skip
+    with pytest.raises(ConfigError) as caught:
+        checked_options("MSPT", {"alpha": "much", "na_policy": "all", "memory_epochs": 2.5, "x": 1})
+    assert len(caught.value.problems) == 4
+    assert "MSPT: 'na_policy' must be one of 'merge', " in str(caught.value)
+    for name, recipe in RECIPES.items():  # every declared default fits its own declaration
+        defaults = inspect.signature(recipe).parameters
+        checked_options(name, {option: defaults[option].default for option in options_of(recipe)})
