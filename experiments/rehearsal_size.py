@@ -33,7 +33,7 @@ def run_sizes(
         raise ConfigError([f"none of {list(settings.rows)} keeps exemplars; name one that does"])
     if len(settings.orders) > 1:
         raise ConfigError([f"one order at a time, got {list(settings.orders)}"])
-    sizes = sorted({int(size) for size in arguments.sizes.split(",")})
+    sizes = arguments.sizes
     made = [
         each
         for size in sizes
@@ -49,13 +49,25 @@ def run_sizes(
     return made
 
 
+def numbers(text: str) -> list[int]:
+    """Read whole numbers of 0 or more from "2,6,10"; argparse reports what is none."""
+    sizes = sorted({int(size) for size in text.split(",")})
+    if sizes[0] < 0:
+        raise ValueError(f"a memory of {sizes[0]}")
+    return sizes
+
+
 SCRIPT = Script(
     "rehearsal_size.py",
     str(__doc__),
     config="table-imre",
     quick="table-imre-quick",
     more=lambda parser: parser.add_argument(
-        "--sizes", default="2,6,10", metavar="N,N", help="exemplars of every class (2,6,10)"
+        "--sizes",
+        type=numbers,
+        default=[2, 6, 10],
+        metavar="N,N",
+        help="exemplars of every class (2,6,10)",
     ),
 )
 

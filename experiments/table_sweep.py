@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from table_report import conditions
@@ -68,7 +68,9 @@ def write_sweep(
     first = made[0]
     records = [record for each in made for record in each.records]
     seeds = sorted({record.seed for record in records})
-    words = [f"seeds {' '.join(map(str, seeds))}", *conditions(first.settings, first.records)]
+    # what is varied stands in the columns
+    fixed = replace(first.settings, exemplars=None)
+    words = [f"seeds {' '.join(map(str, seeds))}", *conditions(fixed, first.records)]
     table = Table(
         caption=f"{measure.words}, micro-F1, against {setting}; "
         f"{first.settings.scenario}, {', '.join(words)}. "

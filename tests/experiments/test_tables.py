@@ -145,6 +145,12 @@ def test_sizes_of_the_memory(ran: list, tmp_path: Path, capsys) -> None:
     # in this stand-in eight more exemplars are eight more right answers
     means = [float(line.split(",")[2]) for line in table[1:]]
     assert means[1] - means[0] == pytest.approx(8)
+    caption = printed.split("A after the last task")[-1]
+    assert "exemplars of every class, images" not in caption  # of one column only
+    for wrong in ("2,x", "-1"):
+        with pytest.raises(SystemExit):
+            run("rehearsal_size", f"--sizes={wrong}", out=tmp_path)
+        assert f"invalid numbers value: '{wrong}'" in capsys.readouterr().err
     assert run("rehearsal_size", "--systems", "Vanilla", out=tmp_path) == 2
     assert "none of ['Vanilla'] keeps exemplars" in capsys.readouterr().err
 
