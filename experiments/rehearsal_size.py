@@ -42,7 +42,7 @@ def run_sizes(
     write_sweep(
         made,
         Path(arguments.out) / settings.name,
-        stem=f"rehearsal-size-{made[0].out.name}",
+        stem=f"rehearsal-size-{made[0].settings.order}",
         values=[str(size) for size in sizes],
         setting="exemplars of every class",
     )

@@ -13,6 +13,8 @@ from table_settings import TableSettings
 from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.results import Cell, CellRecord
+from mkgc_cl.results.files import write_atomic
+from mkgc_cl.results.grid import TRACES
 from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import environment
 
@@ -87,8 +89,9 @@ def run_table(
 ) -> Made:
     """Run every cell of one order that is not finished, and write and print its tables.
 
-    One stream, encoders and training have one folder, ``<out>/<name>/<order>-<digest>``: other
-    seeds, systems and budgets join it, and a cell that is there is not run again.
+    One setting has one folder, ``<out>/<name>/<order>-<digest>``: other seeds and systems join it.
+    A cell that is there, or in the folder of other options or another budget that do not touch it,
+    is not run again.
     """
     from experiment_report import write_setup
     from table_report import write_system_report
@@ -114,11 +117,15 @@ def run_table(
         for seed in settings.seeds
         for system in settings.rows
     ]
-    shared = dict(cells[0].config)
-    for single in ("options", "exemplars"):  # of one system, or of those that keep any
-        del shared[single]
+    shared = {
+        **settings.cell_config(settings.rows[0]),
+        "exemplars": settings.exemplars,
+        "options": options,
+        "stream_fingerprint": fingerprint,
+    }
     folder = Cell("", settings.scenario, settings.order, 0, shared).setting
     target = out / settings.name / folder
+    take_over(cells, target)
     write_setup(target, settings, made_by, command=command)
 
     def current(records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
@@ -135,6 +142,21 @@ def run_table(
         report=lambda records: write_system_report(target, settings, current(records)),
     )
     return Made(settings, target, current(result.records), bool(result.failures))
+
+
+def take_over(cells: Sequence[Cell], target: Path) -> None:
+    """Copy finished cells from the folders beside ``target``: the same name is the same run."""
+    for cell in cells:
+        if (target / "cells" / f"{cell.key}.json").exists():
+            continue
+        for found in sorted(target.parent.glob(f"*/cells/{cell.key}.json")):
+            side = found.with_name(f"{cell.key}{TRACES}")
+            if side.exists():
+                # the record last: a cell counts as finished when it is there
+                for path in (side, found):
+                    text = path.read_text(encoding="utf-8")
+                    write_atomic(target / "cells" / path.name, text)
+                break
 
 
 def options_by_system(settings: TableSettings) -> dict[str, dict[str, Any]]:

@@ -115,6 +115,8 @@ class TableSettings:
     def problems(self) -> Sequence[str]:
         """Mistakes that only show across settings."""
         found = [_unknown(name, "systems") for name in self.systems if name not in SYSTEMS]
+        if self.reference not in SYSTEMS:
+            found.append(_unknown(self.reference, "reference"))
         found += [_unknown(name, "options") for name in self.options or {} if name not in SYSTEMS]
         found += [
             f"'systems': {name} has no version for this task ({self.kind}); leave it out"

@@ -60,6 +60,7 @@ def write_sweep(
     found = {
         system: [[measure.of(r) for r in each.records if r.system == system] for each in made]
         for system in SYSTEMS
+        if any(system in each.settings.rows for each in made)
     }
     found = {system: columns for system, columns in found.items() if any(columns)}
     if not found:

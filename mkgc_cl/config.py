@@ -79,7 +79,8 @@ def resolve(
     Args:
         schema: a frozen dataclass whose fields all have defaults; sections are nested dataclasses.
         yaml_path: a YAML file with any part of the settings.
-        overrides: ``key=value`` texts, dotted keys for sections, values as YAML.
+        overrides: ``key=value`` texts, dotted keys for sections, values as YAML. Of a field of
+            names and values only the named entries are replaced.
         flags: dotted key to value; ``None`` means the flag was not given.
 
     Raises:
@@ -98,7 +99,11 @@ def resolve(
             problems.append(f"override {text!r}: expected key=value, as in 'epochs=3'")
             continue
         try:
-            given[key.strip()] = _Given(yaml.safe_load(raw), f"override {text!r}")
+            value = yaml.safe_load(raw)
+            before = given.get(key.strip())
+            if before is not None:
+                value = _merged(before.value, value)
+            given[key.strip()] = _Given(value, f"override {text!r}")
         except yaml.YAMLError as error:
             problems.append(
                 f"override {text!r}: the value is not YAML ({_one_line(error)}); give plain data, "
@@ -220,6 +225,13 @@ def _coerce_items(value: object, kind: Any) -> tuple[Any, str]:
     items = [_coerce(item, kind) for item in value]
     words = f"a list, each item {_coerce(_INVALID, kind)[1]}"
     return (_INVALID if any(i is _INVALID for i, _ in items) else tuple(i for i, _ in items)), words
+
+
+def _merged(before: object, value: object) -> object:
+    """Entries of a mapping replace those of the same name; anything else replaces the whole."""
+    if not isinstance(before, Mapping) or not isinstance(value, Mapping):
+        return value
+    return {**before, **{name: _merged(before.get(name), entry) for name, entry in value.items()}}
 
 
 def _coerce_entries(value: object, kind: Any) -> tuple[Any, str]:

@@ -51,12 +51,12 @@ def mspt_recipe(
         interaction: shared key, or ordinary attention.
         interaction_layers: top layers that interact (3 of 12: the paper).
         pooling: what a relation is read from.
-        key_lr: learning rate of the shared keys (a tenth of ``lr``: released code).
+        key_lr: learning rate of the shared keys; ``lr`` by default (a tenth of it: released code).
         bias_lr: learning rate of the bias maps.
         distillation: use attention distillation.
         modulation: use gradient modulation.
         memory: use prototype replay.
-        alpha: strength of the modulation (0.3 IMNER: the paper; 0.1 IMRE: released code).
+        alpha: strength of the modulation (0.3: the paper, for IMNER; its code has 0.1 for IMRE).
         target: which modality is slowed.
         schedule: when the coefficients of earlier tasks are used.
         ad_weight: weight of the distillation (0.1: the paper).

@@ -45,6 +45,7 @@ def umgf(
     *,
     width: int = 512,
     layers: int = 6,
+    train_vision: bool = False,
 ) -> MultimodalStrategy:
     """Unified multimodal graph fusion (Zhang et al., AAAI 2021), fine-tuned task after task.
 
@@ -57,8 +58,18 @@ def umgf(
         training: how to train.
         width: of the graph's nodes (512: the authors' code).
         layers: fusion layers (6: the authors' code).
+        train_vision: train the picture backbone. RELEASED CODE: on; off here, as in the other
+            fusion models, so that the picture costs all of them the same.
     """
-    model = multimodal(UMGFModel.build, labels, encoders, training.seed, width=width, layers=layers)
+    model = multimodal(
+        UMGFModel.build,
+        labels,
+        encoders,
+        training.seed,
+        width=width,
+        layers=layers,
+        train_vision=train_vision,
+    )
     return assemble(model, training)
 
 
@@ -156,6 +167,7 @@ def m_replay_ewc(
     fusion_layers: int | None = None,
     exemplars: int = 6,
     na_policy: NaPolicy = "merge",
+    schedule: ReplaySchedule = "after",
     memory_epochs: int | None = None,
     memory_batch_size: int | None = None,
     memory_lr_scale: float = 1.0,
@@ -174,6 +186,7 @@ def m_replay_ewc(
         fusion_layers=fusion_layers,
         exemplars=exemplars,
         na_policy=na_policy,
+        schedule=schedule,
         memory_epochs=memory_epochs,
         memory_batch_size=memory_batch_size,
         memory_lr_scale=memory_lr_scale,

@@ -69,7 +69,8 @@ def emr(
         labels: the stream's classes.
         encoders: the encoders.
         training: how to train.
-        exemplars: of every class; by default 50 of every task (the authors' code).
+        exemplars: of every class; by default 50 of every task (the authors' code). Given, the turns
+            go from class to class and not from task to task.
         na_policy: what becomes of N/A in a memory of classes.
     """
     plugin = PrototypeReplayPlugin(
@@ -134,6 +135,9 @@ def rp_cre(
     na_policy: NaPolicy = "merge",
 ) -> MultimodalStrategy:
     """Refining sample embeddings with relation prototypes (Cui et al., ACL 2021). Relations only.
+
+    RELEASED CODE: dropout 0.5 before a projection that learns at the encoder's rate, and a head
+    without bias; here the text model's dropout, the head's rate for the projection, and a bias.
 
     Args:
         labels: the stream's classes.

@@ -225,3 +225,11 @@ def test_names_and_values_of_ones_own() -> None:
             ConfigError, match="'options' must be names and values, each value names"
         ):
             resolve(Table, overrides=[wrong])
+
+
+def test_an_override_of_one_entry_keeps_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "table.yaml"
+    path.write_text("options: {EWC: {weight: 3, mode: last}, MSPT: {alpha: 1}}\n")
+    made = resolve(Table, yaml_path=path, overrides=["options={EWC: {weight: 7}}"])
+    assert made.options == {"EWC": {"weight": 7, "mode": "last"}, "MSPT": {"alpha": 1}}
+    assert resolve(Table, yaml_path=path, overrides=["options=null"]).options is None

@@ -107,18 +107,37 @@ def test_an_option_of_one_system_runs_that_system_again_and_shows_only_the_new(
     run("imre", *common, out=tmp_path)
     capsys.readouterr()
     assert run("imre", *common, "options={EWC: {weight: 7}}", out=tmp_path) == 0
-    again = [system for system, *_ in ran[3:]]
-    # the YAML's options of MSPT are replaced with the rest: it runs again, too
-    assert again == ["EWC", "MSPT"]
+    assert [system for system, *_ in ran[3:]] == ["EWC"]
     printed = capsys.readouterr().out
-    assert sum(line.startswith("EWC ") for line in printed.splitlines()) == 1
-    assert len(list((tmp_path / "imre").iterdir())) == 1
+    names = [line.split()[0] for line in printed.splitlines() if line[:3] in ("EWC", "Van", "MSP")]
+    assert names == ["Vanilla", "EWC", "MSPT"]
+    # a folder for each set of options, so that whoever reads one reads one configuration
+    folders = list((tmp_path / "imre").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        cells = json.loads((folder / "results.json").read_text())["cells"]
+        assert sorted(cell["system"] for cell in cells) == ["EWC", "MSPT", "Vanilla"]
 
 
 def test_the_budget_is_shared_by_those_that_keep_exemplars(ran: list, tmp_path: Path) -> None:
     assert run("imre", "--systems", "Vanilla,RP-CRE", out=tmp_path) == 0
     assert run("imre", "--systems", "Vanilla,RP-CRE", "--exemplars", "6", out=tmp_path) == 0
     assert [system for system, *_ in ran] == ["Vanilla", "RP-CRE", "RP-CRE"]
+    assert len(list((tmp_path / "imre").iterdir())) == 2
+
+
+def test_sizes_leave_the_main_table_alone_and_the_report_can_read_all(
+    ran: list, tmp_path: Path
+) -> None:
+    from mkgc_cl.results.__main__ import main as results
+
+    run("imre", "--systems", "Vanilla,RP-CRE,MSPT", out=tmp_path)
+    (main_table,) = tmp_path.glob("imre/*/table-A.txt")
+    before = main_table.read_text()
+    run("rehearsal_size", "--systems", "RP-CRE,MSPT", "--sizes", "2,4", out=tmp_path)
+    assert main_table.read_text() == before
+    assert results(["report", str(tmp_path)]) == 0
+    assert "Cannot be shown" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_failed_cell_is_named_and_the_rest_is_shown(ran: list, tmp_path: Path, capsys) -> None:
@@ -136,8 +155,8 @@ def test_sizes_of_the_memory(ran: list, tmp_path: Path, capsys) -> None:
     assert len(ran) == 8
     printed = " ".join(capsys.readouterr().out.split())
     assert "against exemplars of every class; imre" in printed
-    assert len(list((tmp_path / "imre").glob("rehearsal-size-sep10-*.png"))) == 1
-    table = next((tmp_path / "imre").glob("rehearsal-size-*.csv")).read_text().splitlines()
+    assert len(list((tmp_path / "imre").glob("rehearsal-size-sep10.png"))) == 1
+    table = next((tmp_path / "imre").glob("rehearsal-size-sep10.csv")).read_text().splitlines()
     assert table[0].startswith("system,column,mean")
     assert [line.split(",")[:2] for line in table[1:]] == [
         ["RP-CRE", "2"], ["RP-CRE", "10"], ["MSPT", "2"], ["MSPT", "10"]
@@ -191,6 +210,11 @@ def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) ->
         ("imner", ["--systems", "RP-CRE"], "no version for this task (ner)"),
         ("imre", ["--orders", "sep9"], "must be sep10, sep7 or sep5"),
         ("imre", ["--seeds", "0,0"], "must name each once"),
+        (
+            "imre",
+            ["--reference", "MSTP"],
+            "'reference' names no system 'MSTP'; did you mean 'MSPT'",
+        ),
         ("imre", ["options={MSPTT: {alpha: 1}}"], "names no system 'MSPTT'; did you mean 'MSPT'?"),
         ("imre", ["--quick", "--data", "D"], "'stream.data' is not read by the demonstration"),
         (
