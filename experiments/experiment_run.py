@@ -76,6 +76,8 @@ def record_of(
         made_by: environment and state of the source.
         progress: told after every task.
     """
+    import torch
+
     from mkgc_cl.strategies import run_stream
 
     memory_since = "start of the cell" if reset_peak_memory() else "start of the process"
@@ -98,6 +100,7 @@ def record_of(
         provenance={
             **made_by,
             "device": device,
+            "threads": torch.get_num_threads(),  # sums of floats depend on how they are split
             "memory_since": memory_since,
             "stream": stream.provenance,
         },

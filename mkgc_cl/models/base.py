@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
@@ -22,18 +23,18 @@ Pooling = Literal["cls", "entity-markers"]
 Tagger = Literal["crf", "softmax"]
 
 
-class Readout(nn.Module):
+class Readout(nn.Module, ABC):
     """Scores that replace the head's when a model predicts (prototypes, a memory network).
 
     A part of the model, so that a saved model predicts as it did.
     """
 
+    @abstractmethod
     def forward(self, output: ModelOutput) -> Tensor:
         """Score a batch: (B, C) or (B, W, C)."""
-        raise NotImplementedError
 
 
-class ExtractionModel(nn.Module):
+class ExtractionModel(nn.Module, ABC):
     """A model of one stream: it reads a :class:`MultimodalBatch` and returns a ``ModelOutput``.
 
     Every output exists from the start and is masked until :meth:`observe` announces its class, so
@@ -82,9 +83,36 @@ class ExtractionModel(nn.Module):
         self.readout: Readout | None = None
         self.register_buffer("seen", torch.zeros(outputs, dtype=torch.bool))
 
+    @abstractmethod
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it."""
-        raise NotImplementedError
+
+    def scored(
+        self,
+        batch: MultimodalBatch,
+        states: Tensor,
+        logits: Tensor,
+        *,
+        features: Tensor,
+        words: Tensor | None = None,
+    ) -> ModelOutput:
+        """Put the output of a batch together, outputs not seen yet masked.
+
+        Args:
+            batch: the batch.
+            states: (B, T, D) of the text encoder.
+            logits: (B, C) or (B, W, C), from the head.
+            features: (B, F) of the post.
+            words: (B, W, F) what the tagging head read; ``None`` for relations.
+        """
+        return ModelOutput(
+            logits=self.mask_unseen(logits),
+            features=features,
+            text_states=states,
+            text_mask=batch["attention_mask"],
+            word_features=words,
+            word_mask=None if words is None else batch["word_mask"],
+        )
 
     def observe(self, classes: Sequence[str]) -> None:
         """Unmask the outputs of ``classes`` (and of N/A or ``O``)."""

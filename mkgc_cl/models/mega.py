@@ -17,7 +17,7 @@ from mkgc_cl.models.object_fusion import ObjectFusion
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.pictures import Objects, PictureEncoder, object_plan, slot_pixels
 from mkgc_cl.models.text import TextStream
-from mkgc_cl.seeds import generator, seeded
+from mkgc_cl.seeds import seeded
 
 CROPS = 3
 """Crops of each kind that count as objects."""
@@ -80,13 +80,7 @@ class MEGAModel(ExtractionModel):
             views=object_plan(images, side=pictures.side, most=CROPS),
             seed=seed,
         )
-        self.text = TextStream(
-            text,
-            interaction_layers=0,
-            shared_key=False,
-            max_length=max_text_length,
-            generator=generator(seed, "text-parameters"),
-        )
+        self.text = TextStream.plain(text, max_length=max_text_length)
         self.vision = pictures
         relations = labels.kind == "re"
         width = (2 if relations else 1) * self.text.width
@@ -145,19 +139,13 @@ class MEGAModel(ExtractionModel):
             words = word_states(batch, states)
             beside = objects[:, None].expand(-1, words.shape[1], -1)
             words = torch.cat([words, beside], dim=-1)
-            return ModelOutput(
-                logits=self.mask_unseen(self.head(self.dropout(words))),
+            return self.scored(
+                batch,
+                states,
+                self.head(self.dropout(words)),
                 features=torch.cat([states[:, 0], objects], dim=-1),
-                text_states=states,
-                text_mask=mask,
-                word_features=words,
-                word_mask=batch["word_mask"],
+                words=words,
             )
         entities = relation_states(batch, states, "entity-markers")
         features = self.fusion["merge"](torch.cat([entities, objects], dim=-1))
-        return ModelOutput(
-            logits=self.mask_unseen(self.head(self.dropout(features))),
-            features=features,
-            text_states=states,
-            text_mask=mask,
-        )
+        return self.scored(batch, states, self.head(self.dropout(features)), features=features)

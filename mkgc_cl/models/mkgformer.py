@@ -67,13 +67,7 @@ class MKGformerModel(ExtractionModel):
         super().__init__(
             labels, tokenizer=tokenizer, max_text_length=max_text_length, views=plan, seed=seed
         )
-        self.text = TextStream(
-            text,
-            interaction_layers=0,
-            shared_key=False,
-            max_length=max_text_length,
-            generator=generator(seed, "text-parameters"),
-        )
+        self.text = TextStream.plain(text, max_length=max_text_length)
         self.vision = VisionStream(
             vision,
             plan=plan,
@@ -143,18 +137,8 @@ class MKGformerModel(ExtractionModel):
         )
         if self.labels.kind == "ner":
             words = word_states(batch, states)
-            return ModelOutput(
-                logits=self.mask_unseen(self.head(self.dropout(words))),
-                features=states[:, 0],
-                text_states=states,
-                text_mask=mask,
-                word_features=words,
-                word_mask=batch["word_mask"],
+            return self.scored(
+                batch, states, self.head(self.dropout(words)), features=states[:, 0], words=words
             )
         features = relation_states(batch, states, "entity-markers")
-        return ModelOutput(
-            logits=self.mask_unseen(self.head(features)),
-            features=features,
-            text_states=states,
-            text_mask=mask,
-        )
+        return self.scored(batch, states, self.head(features), features=features)

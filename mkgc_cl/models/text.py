@@ -79,6 +79,17 @@ class TextStream(nn.Module):
                     generator=generator,
                 )
 
+    @classmethod
+    def plain(cls, encoder: nn.Module, *, max_length: int) -> TextStream:
+        """The encoder as it is: no layer interacts, so nothing is drawn."""
+        return cls(
+            encoder,
+            interaction_layers=0,
+            shared_key=False,
+            max_length=max_length,
+            generator=torch.Generator(),
+        )
+
     @property
     def _position_offset(self) -> int:
         # RoBERTa's table starts after the padding id; BERT's starts at 0.

@@ -22,7 +22,7 @@ from mkgc_cl.models.encoders import load_text_encoder
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.text import TextStream
-from mkgc_cl.seeds import generator, seeded
+from mkgc_cl.seeds import seeded
 
 
 class TextModel(ExtractionModel):
@@ -71,13 +71,7 @@ class TextModel(ExtractionModel):
             tagger=tagger,
             seed=seed,
         )
-        self.text = TextStream(
-            text,
-            interaction_layers=0,
-            shared_key=False,
-            max_length=max_text_length,
-            generator=generator(seed, "text-parameters"),
-        )
+        self.text = TextStream.plain(text, max_length=max_text_length)
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         width = self.text.width
@@ -124,24 +118,14 @@ class TextModel(ExtractionModel):
         states, _ = self.text(batch["input_ids"], mask, [])
         if self.labels.kind == "ner":
             words = word_states(batch, states)
-            return ModelOutput(
-                logits=self.mask_unseen(self.head(self.dropout(words))),
-                features=states[:, 0],
-                text_states=states,
-                text_mask=mask,
-                word_features=words,
-                word_mask=batch["word_mask"],
+            return self.scored(
+                batch, states, self.head(self.dropout(words)), features=states[:, 0], words=words
             )
         features = relation_states(batch, states, self.pooling)
         read = self.dropout(features)
         if self.projection is not None:
             read = features = self.projection(read)
-        return ModelOutput(
-            logits=self.mask_unseen(self.head(read)),
-            features=features,
-            text_states=states,
-            text_mask=mask,
-        )
+        return self.scored(batch, states, self.head(read), features=features)
 
 
 def _projection(wide: int, width: int, seed: int) -> nn.Sequential:

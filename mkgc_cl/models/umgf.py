@@ -18,7 +18,7 @@ from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.pictures import Objects, PictureEncoder, object_pixels, object_plan
 from mkgc_cl.models.text import TextStream
-from mkgc_cl.seeds import generator, seeded
+from mkgc_cl.seeds import seeded
 
 
 class UMGFModel(ExtractionModel):
@@ -87,13 +87,7 @@ class UMGFModel(ExtractionModel):
             views=plan,
             seed=seed,
         )
-        self.text = TextStream(
-            text,
-            interaction_layers=0,
-            shared_key=False,
-            max_length=max_text_length,
-            generator=generator(seed, "text-parameters"),
-        )
+        self.text = TextStream.plain(text, max_length=max_text_length)
         self.vision = pictures
         self.objects = objects
         with seeded(seed, "fusion"):
@@ -165,20 +159,10 @@ class UMGFModel(ExtractionModel):
         both = torch.cat([text, fused], dim=-1)
         if self.labels.kind == "re":
             features = relation_states(batch, both, "entity-markers")
-            return ModelOutput(
-                logits=self.mask_unseen(self.head(self.dropout(features))),
-                features=features,
-                text_states=text,
-                text_mask=mask,
-            )
+            return self.scored(batch, text, self.head(self.dropout(features)), features=features)
         words = word_states(batch, both)
-        return ModelOutput(
-            logits=self.mask_unseen(self.head(self.dropout(words))),
-            features=both[:, 0],
-            text_states=text,
-            text_mask=mask,
-            word_features=words,
-            word_mask=batch["word_mask"],
+        return self.scored(
+            batch, text, self.head(self.dropout(words)), features=both[:, 0], words=words
         )
 
 

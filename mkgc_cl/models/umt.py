@@ -20,7 +20,7 @@ from mkgc_cl.models.output import ModelOutput, SpanOutput
 from mkgc_cl.models.pictures import PictureEncoder
 from mkgc_cl.models.span_tags import SPAN_TAGS, conversion_matrix, span_of
 from mkgc_cl.models.text import TextStream
-from mkgc_cl.seeds import derive, generator
+from mkgc_cl.seeds import derive
 
 
 class UMTModel(ExtractionModel):
@@ -81,13 +81,7 @@ class UMTModel(ExtractionModel):
             views=ViewPlan(image=pictures.side),
             seed=seed,
         )
-        self.text = TextStream(
-            text,
-            interaction_layers=0,
-            shared_key=False,
-            max_length=max_text_length,
-            generator=generator(seed, "text-parameters"),
-        )
+        self.text = TextStream.plain(text, max_length=max_text_length)
         self.vision = pictures
         tags = labels.kind == "ner"
         layer = self.text.layers[0]  # the fusion layers are of the encoder's own shape
@@ -157,12 +151,7 @@ class UMTModel(ExtractionModel):
         fused = self.fusion(text, mask, *self.vision.grid(batch["images"]), batch["visual_index"])
         if self.aux_head is None or self.fusion.auxiliary is None:
             features = relation_states(batch, fused, "entity-markers")
-            return ModelOutput(
-                logits=self.mask_unseen(self.head(self.dropout(features))),
-                features=features,
-                text_states=text,
-                text_mask=mask,
-            )
+            return self.scored(batch, text, self.head(self.dropout(features)), features=features)
         words = word_states(batch, fused)
         untyped = word_states(batch, self.fusion.auxiliary(text, text, mask))
         spans = self.aux_head(self.dropout(untyped))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
+import shlex
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -279,3 +281,13 @@ def test_a_small_table_runs_for_real_and_again_for_nothing(
     assert cells["Vanilla"]["provenance"]["stream"]["demonstration"]
     assert run("imre", *argv, out=tmp_path) == 0
     assert capsys.readouterr().out == first
+
+
+def test_the_commands_in_the_readme_give_the_row_they_stand_in(experiments: Path) -> None:
+    cli = importlib.import_module("table_cli")
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    lines = re.findall(r"^\| ([^|]+) \|.*`python experiments/(\w+)\.py (.+)` \|$", readme, re.M)
+    assert [name for name, *_ in lines] == list(SYSTEMS)
+    for name, script, argv in lines:
+        made = importlib.import_module(script).SCRIPT
+        assert cli.settings_of(made, cli.parse(made, shlex.split(argv))).rows == (name,)

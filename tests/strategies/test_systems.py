@@ -131,7 +131,7 @@ class Dividing(SupervisedPlugin):
 def test_whoever_breaks_a_promise_is_told_which() -> None:
     broken: dict[str, Any] = {
         "change no weight": Idle,
-        "with evaluations in between": Evaluated,
+        "and with evaluations, differs": Evaluated,
         "draws from the caller's generator": Global,
         "depend on the labels of a later task": Peeping,
         "predicts something else": Outside,
@@ -151,10 +151,20 @@ def test_whoever_breaks_a_promise_is_told_which() -> None:
     with pytest.raises(ContractError, match="another seed gives the same weights"):
         check_system(same_seed, "ner")
 
+    def reading_names(labels: Any, encoders: Any, training: Any) -> Any:
+        """Begins with something of every class's name, as a method with encoded names would."""
+        strategy = vanilla(labels, encoders, training)
+        with torch.no_grad():
+            strategy.network.head.bias[0] += sum(map(len, labels.classes))
+        return strategy
+
+    with pytest.raises(ContractError, match="depend on the names of classes to come"):
+        check_system(reading_names, "re")
+
     def hoarding(labels: Any, encoders: Any, training: Any, *, exemplars: int = 2) -> Any:
         return vanilla(labels, encoders, training, Hoarding(exemplars))
 
-    with pytest.raises(ContractError, match=r"it holds \d+ exemplars where 2 a class allow"):
+    with pytest.raises(ContractError, match=r"it holds \d+ exemplars of one class where 2 are"):
         check_system(hoarding, "re")
 
 
