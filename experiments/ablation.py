@@ -170,7 +170,7 @@ def run_cell(
 
 def build_stream(settings: Settings) -> Any:
     """Build the Avalanche benchmark of the settings."""
-    return stream_of(settings.stream, settings.order, settings.model.images)
+    return stream_of(settings.stream, settings.model.images)
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:

@@ -79,7 +79,7 @@ def measure_systems(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]
     settings = table_cli.settings_of(script, arguments).of_each_order()[0]
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    whole = stream_of(settings.stream, settings.order, settings.encoders.images).stream
+    whole = stream_of(settings.stream, settings.encoders.images).stream
     stream = smaller(whole, posts=arguments.posts, tasks=arguments.tasks)
 
     def tell(words: str) -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from experiment_settings import StreamSettings
+from experiment_settings import StreamSettings, arrival
 
 from mkgc_cl.results import Cell, CellRecord, run_grid
 from mkgc_cl.results.grid import GridResult
@@ -18,13 +18,13 @@ from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
 
 
 @lru_cache(maxsize=2)
-def stream_of(stream: StreamSettings, order: str, images: str) -> Any:
+def stream_of(stream: StreamSettings, images: str) -> Any:
     """Build the Avalanche benchmark of the settings; once for the cells of one process."""
     # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
     warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
     from mkgc_cl import scenarios
     from mkgc_cl.data.controls import controlled
-    from mkgc_cl.data.merge import merge_tasks
+    from mkgc_cl.data.merge import first_tasks, merge_tasks
 
     pictures = {"images": images, "missing_images": stream.missing_images}
     if stream.scenario == "demo":
@@ -36,14 +36,16 @@ def stream_of(stream: StreamSettings, order: str, images: str) -> Any:
             test_size=stream.test_size,
         )
     elif stream.scenario == "imner":
-        benchmark = scenarios.imner(stream.data, order=tuple(order.split("-")), **pictures)
+        order = tuple(arrival(stream, "imner").split("-"))
+        benchmark = scenarios.imner(stream.data, order=order, **pictures)
     else:
-        tasks = int(order.removeprefix("sep"))
+        tasks = int(arrival(stream, "imre").removeprefix("sep"))
         benchmark = scenarios.imre(stream.data, tasks=tasks, **pictures)
-    if stream.merge == 1 and stream.control == "none":
+    if stream.merge == 1 and stream.control == "none" and stream.first is None:
         return benchmark
     changed = controlled(benchmark.stream, stream.control, seed=stream.seed)
-    return scenarios.make_benchmark(merge_tasks(changed, stream.merge))
+    merged = merge_tasks(changed, stream.merge)
+    return scenarios.make_benchmark(first_tasks(merged, stream.first or len(merged.tasks)))
 
 
 def device_of(name: str) -> str:

@@ -70,6 +70,9 @@ class StreamSettings:
         "none", help="take a modality away, to see what it was worth"
     )
     merge: int = setting(1, help="demo relations: so many tasks in one", minimum=1)
+    first: int | None = setting(
+        None, help="only so many tasks, to choose settings on; all by default", minimum=1
+    )
     seed: int = setting(0, help="seed of the demonstration's posts, the same for every run")
     train_per_task: int = setting(240, help="demo: training posts of a task", minimum=1)
     test_size: int = setting(220, help="demo: test posts of the stream", minimum=1)
@@ -197,7 +200,7 @@ class Settings:
                         f"'method.{key}' is for a memory phase, which "
                         f"'method.replay_schedule={method.replay_schedule}' has not; leave it out"
                     )
-        found += stream_problems(self.stream, self.order)
+        found += stream_problems(self.stream)
         if "/" in self.name or self.name in ("", ".", ".."):
             found.append(f"'name' must be the name of one folder, got {self.name!r}")
         return found
@@ -209,19 +212,27 @@ def stream_config(stream: StreamSettings) -> dict[str, Any]:
     What takes nothing away is left out, so that cells from before there were controls stay.
     """
     plain = to_dict(stream)
-    for key in ("data", "merge", *(["control"] if stream.control == "none" else [])):
+    for key in ("data", "merge", "first", *(["control"] if stream.control == "none" else [])):
         del plain[key]  # the order says how many are joined
     return plain
 
 
+def arrival(stream: StreamSettings, scenario: str) -> str:
+    """How the classes of the whole stream arrive: ``PER-ORG-LOC-MISC``, ``sep10``."""
+    return "-".join(stream.order) or DEFAULT_ORDERS[scenario]
+
+
 def order_name(stream: StreamSettings, scenario: str) -> str:
     """Name of the order of a stream, as in the records and the paper's tables."""
-    name = "-".join(stream.order) or DEFAULT_ORDERS[scenario]
-    return name if stream.merge == 1 else f"{name}, {stream.merge} in one"
+    name = arrival(stream, scenario)
+    if stream.merge > 1:
+        name += f", {stream.merge} in one"
+    return name if stream.first is None else f"{name}, first {stream.first}"
 
 
-def stream_problems(stream: StreamSettings, order: str) -> list[str]:
+def stream_problems(stream: StreamSettings) -> list[str]:
     """Mistakes across the settings of a stream."""
+    order = arrival(stream, stream.scenario) if stream.scenario != "demo" else ""
     found = []
     if stream.scenario == "demo" and stream.data is not None:
         found.append("'stream.data' is not read by the demonstration; add --scenario imner or imre")
@@ -229,7 +240,7 @@ def stream_problems(stream: StreamSettings, order: str) -> list[str]:
         found.append("'stream.merge' is for the relation demonstration; leave it out")
     wrong = {
         "imner": bool(stream.order) and tuple(sorted(stream.order)) != ENTITY_TYPES,
-        "imre": bool(stream.order) and order not in ("sep10", "sep7", "sep5"),
+        "imre": order not in ("sep10", "sep7", "sep5"),
     }
     if wrong.get(stream.scenario):
         expected = {"imner": "the four of PER ORG LOC MISC", "imre": "sep10, sep7 or sep5"}

@@ -51,7 +51,7 @@ class CellRunner:
     def __call__(self, cell: Cell, progress: Progress) -> CellRecord:
         """Run a cell."""
         settings = self.settings
-        benchmark = stream_of(settings.stream, settings.order, settings.encoders.images)
+        benchmark = stream_of(settings.stream, settings.encoders.images)
         from mkgc_cl.strategies.catalogue import build_system
         from mkgc_cl.strategies.recipe import Encoders, Training
 
@@ -100,7 +100,7 @@ def run_table(
     made_by = environment()
     # Once and first: a wrong data root is one message and not one a cell, and what the stream holds
     # is part of what makes two cells the same.
-    benchmark = stream_of(settings.stream, settings.order, settings.encoders.images)
+    benchmark = stream_of(settings.stream, settings.encoders.images)
     fingerprint = content_fingerprint(benchmark.stream)
     options = options_by_system(settings)
 

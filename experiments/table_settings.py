@@ -128,7 +128,7 @@ class TableSettings:
             if len(set(values)) < len(values) or (key == "seeds" and not values):
                 found.append(f"{key!r} must name each once, got {list(values)}")
         for settings in self.of_each_order():
-            found += stream_problems(settings.stream, settings.order)
+            found += stream_problems(settings.stream)
         if "/" in self.name or self.name in ("", ".", ".."):
             found.append(f"'name' must be the name of one folder, got {self.name!r}")
         return list(dict.fromkeys(found))

@@ -456,9 +456,16 @@ def _check_settings(
 ) -> None:
     named = {"train_mb_size": batch, "train_epochs": epochs, "eval_mb_size": eval_batch}
     wrong = [f"{name}={value}; give 1 or more" for name, value in named.items() if value < 1]
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    if precision == "bf16" and not has_bf16:
+    if precision == "bf16" and not _has_bfloat16(device):
         # bfloat16 without hardware for it is emulated, tens of times slower than fp32
         wrong.append(f"precision='bf16' but device {device} has no bfloat16 units; use 'fp32'")
     if wrong:
         raise ConfigError(wrong)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cpu":
+        # absent in older versions of PyTorch, which then say no
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(capabilities.get(units, False) for units in ("avx512_bf16", "amx_bf16", "bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()

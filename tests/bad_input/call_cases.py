@@ -129,7 +129,6 @@ CALL_CASES = [
         ),
         ("unknown schedule", modulate(schedule="never"), "schedule='never'", "or 'per-step'"),
         ("negative lambda", train(ad_weight=-1.0), "weight=-1.0", "give 0 or more"),
-        ("bf16 on a CPU", train(precision="bf16"), "device cpu has no bfloat16", "use 'fp32'"),
         ("unknown key", settings("epchs=3"), "'epchs'", "did you mean 'epochs'?"),
         ("not a number", settings("epochs=many"), "'epochs' must be a whole number", "'many'"),
         ("too small", settings("epochs=0"), "'epochs' must be", "0"),

@@ -181,7 +181,7 @@ def test_half_precision_gradients_pass_the_shield(kit: Any) -> None:
     """What bf16 does to dtypes, on the CPU: the shield's factors must not change a gradient's."""
     benchmark = kit.benchmark("re")
     strategy = kit.strategy(benchmark.labels, *all_plugins("mixed"))
-    strategy._precision = "bf16"  # refused by the constructor: slow here, but the same code
+    strategy._precision = "bf16"  # refused where the CPU has no such units: slow, the same code
     kit.train(strategy, benchmark)
 
 
@@ -213,10 +213,23 @@ def test_a_loss_that_is_not_finite_names_the_posts(kit: Any) -> None:
     assert all(uid in str(caught.value) for uid in poison.uids)
 
 
-def test_all_wrong_settings_are_reported_at_once(kit: Any) -> None:
+def cpu_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
+
+
+def test_all_wrong_settings_are_reported_at_once(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu_without_bfloat16(monkeypatch)
     with pytest.raises(ConfigError) as caught:
         kit.strategy(kit.stream("re").labels, batch=0, epochs=-1, precision="bf16")
     assert len(caught.value.problems) == 3
+
+
+def test_bfloat16_on_a_cpu_needs_its_units(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    kit.strategy(kit.stream("re").labels, precision="bf16")
+    cpu_without_bfloat16(monkeypatch)
+    with pytest.raises(ConfigError, match=r"device cpu has no bfloat16 units; use 'fp32'"):
+        kit.strategy(kit.stream("re").labels, precision="bf16")
 
 
 @pytest.mark.parametrize(
