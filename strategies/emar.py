@@ -146,7 +146,7 @@ class EMARPlugin(SupervisedPlugin):
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on; the prototypes that predict are the model's."""
         return {
-            "slots": self.store.state_dict(),
+            "exemplars": self.store.state_dict(),
             "selection": self._selection.get_state(),
             "order": self._order.get_state(),
         }
@@ -161,7 +161,7 @@ class EMARPlugin(SupervisedPlugin):
         Raises:
             DataError: a stored identity is not among them.
         """
-        self.store.load_state_dict(state["slots"], samples=samples)
+        self.store.load_state_dict(state["exemplars"], samples=samples)
         self._selection.set_state(state["selection"])
         self._order.set_state(state["order"])
 

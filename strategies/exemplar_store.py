@@ -36,6 +36,7 @@ class ExemplarStore:
     def __init__(self) -> None:
         self.memory = ExemplarMemory()
         self._samples: dict[str, Sample] = {}
+        self._tasks: dict[str, str] = {}  # which task a post was kept from
 
     def fill(
         self, task: KnowledgeExperience, *, scope: Scope, na_policy: NaPolicy, choose: Choose
@@ -52,29 +53,36 @@ class ExemplarStore:
         for slot, candidates in candidates_by_slot(task, scope).items():
             recurs = scope == "class" and slot == negative_slot(task)
             self._fill_slot(slot, candidates, na_policy if recurs else "refresh", choose)
-        kept = set(self.memory.identities())
-        self._samples = {name: s for name, s in self._samples.items() if name in kept}
+        kept = self.memory.identities()
+        self._samples = {name: self._samples[name] for name in kept}
+        # earlier posts first, so that tasks stand in order of arrival
+        origin = {**self._tasks, **{n: task.task_name for n in kept if n not in self._tasks}}
+        self._tasks = {name: origin[name] for name in origin if name in self._samples}
 
     def exemplars(self) -> list[Sample]:
         """Every kept post, once."""
         return [self._samples[name] for name in self.memory.identities()]
 
-    def groups(self) -> list[list[Sample]]:
-        """The kept posts slot by slot, in order of arrival."""
-        return [[self._samples[name] for name in names] for names in self.memory.slots.values()]
+    def by_task(self) -> list[list[Sample]]:
+        """The kept posts of every task, in order of arrival; each post once."""
+        groups: dict[str, list[Sample]] = {task: [] for task in dict.fromkeys(self._tasks.values())}
+        for name, task in self._tasks.items():
+            groups[task].append(self._samples[name])
+        return list(groups.values())
 
     def copy(self) -> ExemplarStore:
         """Return a store that holds the same posts and is filled on its own."""
         other = ExemplarStore()
         other.memory = copy.deepcopy(self.memory)
         other._samples = dict(self._samples)
+        other._tasks = dict(self._tasks)
         return other
 
-    def state_dict(self) -> dict[str, list[str]]:
-        """Identities by slot, never posts."""
-        return self.memory.state_dict()
+    def state_dict(self) -> dict[str, Any]:
+        """Identities by slot and the task of each, never posts."""
+        return {"slots": self.memory.state_dict(), "tasks": dict(self._tasks)}
 
-    def load_state_dict(self, state: Mapping[str, list[str]], *, samples: Iterable[Sample]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, samples: Iterable[Sample]) -> None:
         """Go on from :meth:`state_dict`.
 
         Args:
@@ -85,7 +93,7 @@ class ExemplarStore:
             DataError: a stored identity is not among them.
         """
         found = {sample.identity: sample for sample in samples}
-        self.memory.load_state_dict(dict(state))
+        self.memory.load_state_dict(dict(state["slots"]))
         missing = [name for name in self.memory.identities() if name not in found]
         if missing:
             raise DataError(
@@ -93,6 +101,7 @@ class ExemplarStore:
                 f"{missing[0]}); load with the stream the memory was filled from"
             )
         self._samples = {name: found[name] for name in self.memory.identities()}
+        self._tasks = dict(state["tasks"])
 
     def _fill_slot(
         self, slot: str, candidates: Sequence[Sample], policy: NaPolicy, choose: Choose

@@ -69,8 +69,7 @@ def emr(
         labels: the stream's classes.
         encoders: the encoders.
         training: how to train.
-        exemplars: of every class; by default 50 of every task (the authors' code). Given, the turns
-            go from class to class and not from task to task.
+        exemplars: of every class; by default 50 of every task (the authors' code).
         na_policy: what becomes of N/A in a memory of classes.
     """
     plugin = PrototypeReplayPlugin(

@@ -61,7 +61,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         schedule: ``"after"`` trains on the whole memory after each task but the first, as the
             released code does; ``"mixed"`` adds exemplars to every batch; ``"alternate"`` puts a
             batch of exemplars after every batch; ``"round-robin"`` puts before every batch one step
-            on the whole of one slot, the slots in turn (Wang et al. 2019).
+            on the whole memory of one past task, the tasks in turn (Wang et al. 2019).
         epochs: epochs of the phase ``"after"``; as many as the task has by default.
         batch_size: exemplars a step; the training batch size by default.
         lr_scale: factor on the learning rates in the phase ``"after"``, above 0. RELEASED CODE: 1.
@@ -108,7 +108,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
             )
         if schedule == "round-robin" and batch_size is not None:
             wrong.append(
-                f"batch_size={batch_size}; schedule='round-robin' takes a slot whole, leave it out"
+                f"batch_size={batch_size}; schedule='round-robin' takes a task's whole, leave it out"
             )
         if wrong:
             raise ConfigError(wrong)
@@ -132,7 +132,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         if self.features == "spans" and self.size > 0 and strategy.network.labels.kind == "re":
             raise ConfigError(["features='spans'; relations have no tagged spans, choose 'post'"])
         if self.schedule == "round-robin":
-            strategy.replay_in_turn(self._store.groups())
+            strategy.replay_in_turn(self._store.by_task())
         elif self.schedule != "after":
             strategy.replay_beside(
                 self.exemplars(),
@@ -174,7 +174,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on."""
         return {
-            "slots": self._store.state_dict(),
+            "exemplars": self._store.state_dict(),
             "prototypes": dict(self.prototypes),
             "selection": self._selection.get_state(),
             "replay": self._replay.get_state(),
@@ -190,7 +190,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         Raises:
             DataError: a stored identity is not among them.
         """
-        self._store.load_state_dict(state["slots"], samples=samples)
+        self._store.load_state_dict(state["exemplars"], samples=samples)
         self.prototypes = dict(state["prototypes"])
         self._selection.set_state(state["selection"])
         self._replay.set_state(state["replay"])

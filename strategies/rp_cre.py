@@ -136,7 +136,7 @@ class RPCREPlugin(SupervisedPlugin):
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on; network and prototypes are the model's."""
         return {
-            "slots": self.store.state_dict(),
+            "exemplars": self.store.state_dict(),
             "selection": self._selection.get_state(),
             "order": self._order.get_state(),
             "network": self._network.get_state(),
@@ -152,7 +152,7 @@ class RPCREPlugin(SupervisedPlugin):
         Raises:
             DataError: a stored identity is not among them.
         """
-        self.store.load_state_dict(state["slots"], samples=samples)
+        self.store.load_state_dict(state["exemplars"], samples=samples)
         self._selection.set_state(state["selection"])
         self._order.set_state(state["order"])
         self._network.set_state(state["network"])

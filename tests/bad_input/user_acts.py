@@ -128,7 +128,8 @@ def settings_file(text: bytes) -> Act:
 
 def load_exemplars(root: Path) -> None:
     plugin = PrototypeReplayPlugin()
-    state = {**plugin.state_dict(), "slots": {"peer": ["mre/train/999"]}}
+    kept = {"slots": {"peer": ["mre/train/999"]}, "tasks": {"mre/train/999": "T1"}}
+    state = {**plugin.state_dict(), "exemplars": kept}
     plugin.load_state_dict(state, samples=relations(root).tasks[0].train)
 
 

@@ -1,4 +1,4 @@
-"""EMR's part of the replay plugin: slots in turn, features of length 1, features of spans."""
+"""EMR's part of the replay plugin: tasks in turn, features of length 1, features of spans."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def emr(**options: Any) -> PrototypeReplayPlugin:
 
 
 @pytest.mark.parametrize("scope", ["task", "class"])
-def test_before_every_batch_a_step_on_the_whole_of_the_next_slot(
+def test_before_every_batch_a_step_on_the_memory_of_the_next_task(
     kit: Any, kind: str, scope: Any
 ) -> None:
     benchmark = kit.benchmark(kind, 3, per_class=5, na=2)
@@ -28,12 +28,11 @@ def test_before_every_batch_a_step_on_the_whole_of_the_next_slot(
     plain = kit.Recorder()
     other = kit.strategy(benchmark.labels, plain, epochs=3, batch=5)
     for number, experience in enumerate(benchmark.train_stream):
+        before = benchmark.train_stream[:number]
         recorder.steps.clear()
         plain.steps.clear()
-        slots = [
-            tuple(s.uid for s in plugin.exemplars() if s.identity in names)
-            for names in plugin.memory.slots.values()
-        ]
+        kept = {sample.identity: sample.uid for sample in plugin.exemplars()}
+        turns = [sorted(kept[s.identity] for s in e.samples if s.identity in kept) for e in before]
         strategy.train(experience)
         other.train(experience)
         # the current posts come in the batches in which they come without a memory
@@ -42,9 +41,9 @@ def test_before_every_batch_a_step_on_the_whole_of_the_next_slot(
         wanted = []
         for turn, batch in enumerate(current):
             if number:  # the turn goes on over epochs
-                wanted.append((slots[turn % len(slots)], True))
-            wanted.append((batch, False))
-        assert [(step.uids, all(step.replayed)) for step in recorder.steps] == wanted
+                wanted.append((turns[turn % len(turns)], True))
+            wanted.append((sorted(batch), False))
+        assert [(sorted(s.uids), all(s.replayed)) for s in recorder.steps] == wanted
         assert {step.phase for step in recorder.steps} == {"task"}
     assert all(len(names) <= 3 for names in plugin.memory.slots.values())
 
@@ -98,7 +97,7 @@ def test_relations_have_no_spans(kit: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 4}, {"epochs": 2}, {"lr_scale": 0.5}])
-def test_what_slots_in_turn_do_not_read_is_refused(options: Any) -> None:
+def test_what_tasks_in_turn_do_not_read_is_refused(options: Any) -> None:
     with pytest.raises(ConfigError, match="leave"):
         emr(**options)
 
@@ -106,3 +105,18 @@ def test_what_slots_in_turn_do_not_read_is_refused(options: Any) -> None:
 def test_features_there_are_not() -> None:
     with pytest.raises(ConfigError, match="features='words'; choose one of"):
         emr(features="words")
+
+
+def test_the_task_of_a_post_outlives_a_choice_among_all_and_a_state(kit: Any) -> None:
+    """Of N/A, whose slot is filled anew by every task, each post stays its own task's."""
+    benchmark = kit.benchmark("re", 3, per_class=5, na=4)
+    plugin = emr(scope="class")
+    kit.train(kit.strategy(benchmark.labels, plugin), benchmark)
+    arrived = [{s.identity for s in experience.samples} for experience in benchmark.train_stream]
+    again = emr(scope="class")
+    everything = [s for experience in benchmark.train_stream for s in experience.samples]
+    again.load_state_dict(plugin.state_dict(), samples=everything)
+    for store in (plugin._store, again._store, plugin._store.copy()):
+        groups = [{s.identity for s in group} for group in store.by_task()]
+        assert all(group and group <= task for group, task in zip(groups, arrived, strict=True))
+        assert sum(map(len, groups)) == len(plugin.exemplars())

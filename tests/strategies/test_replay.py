@@ -313,8 +313,9 @@ def test_the_state_holds_identities_and_no_posts(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind)
     plugin = PrototypeReplayPlugin(size=2)
     kit.train(kit.strategy(benchmark.labels, plugin), benchmark)
-    slots = plugin.state_dict()["slots"]
-    assert all(isinstance(name, str) for kept in slots.values() for name in kept)
+    kept = plugin.state_dict()["exemplars"]
+    assert all(isinstance(name, str) for names in kept["slots"].values() for name in names)
+    assert all(isinstance(name, str) for pair in kept["tasks"].items() for name in pair)
 
 
 def test_all_wrong_options_are_reported_at_once() -> None:
