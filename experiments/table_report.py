@@ -35,7 +35,7 @@ def conditions(settings: TableSettings, records: Sequence[CellRecord]) -> list[s
     words = [f"encoders {settings.encoders.text} + {settings.encoders.vision}"]
     words.append(f"{settings.training.epochs} epochs a task")
     if settings.exemplars is not None:
-        words.append(f"{settings.exemplars} exemplars of every class")
+        words.append(f"{settings.exemplars} exemplars of every class and of N/A")
     return [*words, *origin_words(settings.stream, records)]
 
 

@@ -170,7 +170,10 @@ def options_by_system(settings: TableSettings) -> dict[str, dict[str, Any]]:
     found, wrong = {}, []
     for name, options in (settings.options or {}).items():
         try:
-            found[name] = checked_options(name, options)
+            fit = checked_options(name, options)
+            if settings.exemplars is not None:
+                fit.pop("na_policy", None)  # one budget for all: see build_system
+            found[name] = fit
         except ConfigError as error:
             wrong += error.problems
     if wrong:

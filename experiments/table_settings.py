@@ -53,7 +53,9 @@ class TableSettings:
     orders: tuple[str, ...] = setting((), help="orders of the stream, a table each")
     reference: str = setting("MSPT", help="system that the others are compared with")
     exemplars: int | None = setting(
-        None, help="of every class, the same for all that keep any; their own by default", minimum=0
+        None,
+        help="of every class and of N/A, the same for all that keep any; their own by default",
+        minimum=0,
     )
     device: str = setting("auto", help="a torch device; auto takes a GPU where there is one")
     stream: StreamSettings = field(default_factory=StreamSettings)

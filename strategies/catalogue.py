@@ -66,7 +66,8 @@ def build_system(
         encoders: the encoders.
         training: how to train.
         exemplars: of every class, the same for every system that keeps any; by default each keeps
-            what its authors kept.
+            what its authors kept. N/A is then one class like any other (``na_policy="merge"``),
+            whatever the options say: a memory that grows with N/A would not be the same.
         options: its recipe's own options by name.
 
     Raises:
@@ -81,7 +82,7 @@ def build_system(
     given = checked_options(name, options or {})
     known = options_of(recipe)
     if exemplars is not None and "exemplars" in known:
-        given = {"exemplars": exemplars, **given}
+        given = {"exemplars": exemplars, **given, "na_policy": "merge"}
     return recipe(labels, encoders, training, **given)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +20,7 @@ from mkgc_cl.data.demo import demo_stream
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, Task, TaskKind, TaskStream
 from mkgc_cl.errors import ConfigError, MkgcError
 from mkgc_cl.scenarios import make_benchmark
-from mkgc_cl.scenarios.benchmark import group_label
+from mkgc_cl.scenarios.benchmark import KnowledgeExperience, group_label
 from mkgc_cl.seeds import seeded
 from mkgc_cl.strategies.recipe import Encoders, Training
 from mkgc_cl.strategies.template import MultimodalStrategy
@@ -202,11 +202,29 @@ def bears_poor_tasks(trial: Trial) -> Iterator[str]:
             yield f"{words} leaves weights that are not finite"
 
 
+def keeps_no_other_posts(trial: Trial) -> Iterator[str]:
+    """Of a finished task no plugin holds posts that its ``exemplars()`` does not tell.
+
+    Posts of the task just learnt are its data and not counted. A plugin that is no continual
+    learner says so with ``keeps_every_post = True``.
+    """
+    finished = {sample.identity for sample in trial.stream.tasks[0].train}
+    finished -= {sample.identity for sample in trial.stream.tasks[1].train}
+    for plugin in trial.plain.plugins:
+        if getattr(plugin, "keeps_every_post", False):
+            continue
+        told = {s.identity for s in plugin.exemplars()} if hasattr(plugin, "exemplars") else set()
+        untold = len((posts_in(plugin) & finished) - told)
+        if untold:
+            yield f"{type(plugin).__name__} holds {untold} posts that it does not tell as exemplars"
+
+
 LAWS: tuple[Callable[[Trial], Iterator[str]], ...] = (
     learns_and_stays_finite,
     is_its_seeds,
     does_not_know_the_future,
     keeps_to_its_budget,
+    keeps_no_other_posts,
     predicts_as_saved,
     bears_poor_tasks,
 )
@@ -242,6 +260,38 @@ def predict(strategy: MultimodalStrategy, samples: list[Sample]) -> list[list[in
         found = network.decode(replace(output.scores_only(), logits=network.read_out(output)))
     network.train(training)
     return found
+
+
+def posts_in(plugin: object) -> set[str]:
+    """Identities of posts in a plugin's attributes, its containers and its own objects.
+
+    Features, or posts within a library's objects (a data set of Avalanche), are not seen.
+    """
+    found: set[str] = set()
+    looked_at: set[int] = set()
+    left: list[object] = [plugin]
+    while left:
+        thing = left.pop()
+        if id(thing) in looked_at:
+            continue
+        looked_at.add(id(thing))
+        if isinstance(thing, Sample):
+            found.add(thing.identity)
+        elif isinstance(thing, Mapping):
+            left += [*thing.keys(), *thing.values()]
+        elif isinstance(thing, list | tuple | set | frozenset | deque):
+            left += thing
+        elif (
+            not isinstance(thing, _ELSEWHERE)
+            and type(thing).__module__.split(".")[0] not in _LIBRARIES
+        ):
+            left += getattr(thing, "__dict__", {}).values()
+    return found
+
+
+_ELSEWHERE = (MultimodalStrategy, KnowledgeExperience, torch.nn.Module, type)
+"""What a plugin may refer to and does not own."""
+_LIBRARIES = ("avalanche", "builtins", "numpy", "torch")
 
 
 def _is_positive(sample: Sample, labels: LabelSpace) -> bool:

@@ -25,6 +25,8 @@ class CumulativePlugin(SupervisedPlugin):
     A post that stands in two tasks of a tagging stream stays in the union as either task gives it:
     twice, each time with that task's types alone. Merging the tags would be another stream.
 
+    It keeps every post and is no continual learner: ``keeps_every_post`` tells ``check_system`` so.
+
     Args:
         from_scratch: train every task from the weights that the first one began with, and without
             the optimizer's memory of the tasks before; the result of task k is then that of a fresh
@@ -32,6 +34,8 @@ class CumulativePlugin(SupervisedPlugin):
             alone). Learning rates stay with whoever sets them. Keeps one copy of the model. Off:
             go on from the weights of the task before.
     """
+
+    keeps_every_post = True
 
     def __init__(self, *, from_scratch: bool = True) -> None:
         super().__init__()

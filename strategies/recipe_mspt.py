@@ -48,26 +48,26 @@ def mspt_recipe(
         labels: the stream's classes.
         encoders: the encoders; equally wide.
         training: how to train.
-        interaction: shared key, or ordinary attention.
+        interaction: shared key (the paper), or ordinary attention.
         interaction_layers: top layers that interact (3 of 12: the paper).
-        pooling: what a relation is read from.
+        pooling: what a relation is read from (both class tokens: the paper, eq. 2).
         key_lr: learning rate of the shared keys; ``lr`` by default (a tenth of it: released code).
-        bias_lr: learning rate of the bias maps.
-        distillation: use attention distillation.
-        modulation: use gradient modulation.
-        memory: use prototype replay.
+        bias_lr: learning rate of the bias maps; ``lr`` by default (released code).
+        distillation: use attention distillation (the paper, section 4.3).
+        modulation: use gradient modulation (the paper, section 4.2).
+        memory: use prototype replay (the paper, section 4.4).
         alpha: strength of the modulation (0.3: the paper, for IMNER; its code has 0.1 for IMRE).
-        target: which modality is slowed.
-        schedule: when the coefficients of earlier tasks are used.
+        target: which modality is slowed (the one that leads: ours). PAPER: the other way round.
+        schedule: when the coefficients of earlier tasks are used (their average: the paper).
         ad_weight: weight of the distillation (0.1: the paper).
-        ad_centre: compare what the softmax reads of the maps. PAPER: off.
+        ad_centre: compare what the softmax reads of the maps (ours). PAPER: off.
         exemplars: of every class (6: the paper).
-        selection: how exemplars are chosen.
-        na_policy: what becomes of N/A in the memory.
-        replay_schedule: when the memory is trained on.
-        memory_epochs: epochs of a memory phase; as many as the task has by default.
-        memory_batch_size: exemplars a step; the task's by default.
-        memory_lr_scale: factor on the learning rates in a memory phase.
+        selection: how exemplars are chosen (K-means: the paper).
+        na_policy: what becomes of N/A in the memory (one class like any other: ours).
+        replay_schedule: when the memory is trained on (a phase after every task: released code).
+        memory_epochs: of that phase; by default as many as the task has (released code).
+        memory_batch_size: exemplars a step; by default the task's (released code).
+        memory_lr_scale: factor on the learning rates in that phase (1: released code).
     """
     model = DualStreamModel.build(
         labels,

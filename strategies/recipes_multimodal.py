@@ -138,12 +138,11 @@ def m_replay(
         training: how to train.
         fusion_layers: see ``MKGformer``.
         exemplars: of every class (6: the paper).
-        na_policy: what becomes of N/A in the memory.
-        schedule: when the memory is trained on; a phase of its own after every task in the only
-            public code.
-        memory_epochs: of that phase; as many as the task has by default.
-        memory_batch_size: exemplars a step; the task's by default.
-        memory_lr_scale: factor on the learning rates in that phase.
+        na_policy: what becomes of N/A in the memory (one class like any other: ours).
+        schedule: when the memory is trained on (a phase after every task: released code of MSPT).
+        memory_epochs: of that phase; by default as many as the task has (released code of MSPT).
+        memory_batch_size: exemplars a step; by default the task's (released code of MSPT).
+        memory_lr_scale: factor on the learning rates in that phase (1: released code of MSPT).
     """
     model = _mkgformer(labels, encoders, training, fusion_layers)
     plugin = PrototypeReplayPlugin(
@@ -214,7 +213,7 @@ def joint_training(
         training: how to train.
         backbone: the model that is trained (the paper's is MKGformer; ``"text"`` is Vanilla's).
         fusion_layers: see ``MKGformer``.
-        from_scratch: begin every task with the initial weights.
+        from_scratch: begin every task with the initial weights (paper: "retraining").
     """
     model: ExtractionModel = (
         text_model(labels, encoders, training.seed)

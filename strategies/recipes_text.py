@@ -43,9 +43,10 @@ def ewc(
         encoders: the encoders.
         training: how to train.
         weight: lambda (100: code of Han et al. 2020).
-        mode: how tasks accumulate; see :class:`EWCPlugin`.
-        decay: factor on the Fisher of earlier tasks.
-        samples: posts of a task that the Fisher is estimated on; ``None`` for all.
+        mode: how tasks accumulate, see :class:`EWCPlugin` (online: Schwarz et al. 2018).
+        decay: factor on the Fisher of earlier tasks (1, a plain sum: Huszar 2018).
+        samples: posts of a task that the Fisher is estimated on (256: ours, for its cost); ``None``
+            for all.
     """
     plugin = EWCPlugin(weight=weight, mode=mode, decay=decay, samples=samples, seed=training.seed)
     return assemble(text_model(labels, encoders, training.seed), training, plugin)
@@ -70,7 +71,7 @@ def emr(
         encoders: the encoders.
         training: how to train.
         exemplars: of every class; by default 50 of every task (the authors' code).
-        na_policy: what becomes of N/A in a memory of classes.
+        na_policy: what becomes of N/A in a memory of classes (one class like any other: ours).
     """
     plugin = PrototypeReplayPlugin(
         size=50 if exemplars is None else exemplars,
@@ -104,7 +105,7 @@ def emar_bert(
         exemplars: of every class (10: public BERT version, Wang et al. 2022).
         cycles: rounds of activation and reconsolidation (2: the authors' code).
         memory_lr_scale: factor on the learning rates in both (1: the authors' code).
-        na_policy: what becomes of N/A in the memory.
+        na_policy: what becomes of N/A in the memory (one class like any other: ours).
         mix_head_rows: mix the head's rows into the prototypes it predicts by (public BERT version).
     """
     plugin = EMARPlugin(
@@ -146,7 +147,7 @@ def rp_cre(
         memory_epochs: epochs on the memory through the memory network (10: the authors' code).
         memory_lr_scale: factor on the rates of encoder and head there (1: the authors' code).
         network_lr: learning rate of the memory network (1e-4: the authors' code).
-        na_policy: what becomes of N/A in the memory.
+        na_policy: what becomes of N/A in the memory (one class like any other: ours).
     """
     plugin = RPCREPlugin(
         size=exemplars,
@@ -179,8 +180,8 @@ def extend_ner(
         training: how to train.
         weight: of the distillation against the cross-entropy (1: both public versions).
         temperature: of the distillation (1: both public versions).
-        restrict: what the student's probabilities are compared over; see
-            :class:`TokenDistillationPlugin`.
+        restrict: what the student's probabilities are compared over, see
+            :class:`TokenDistillationPlugin` (all its tags, the new ones too: ours).
     """
     plugin = TokenDistillationPlugin(weight=weight, temperature=temperature, restrict=restrict)
     model = text_model(labels, encoders, training.seed, tagger="softmax")

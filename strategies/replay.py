@@ -107,9 +107,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
                 "leave both out"
             )
         if schedule == "round-robin" and batch_size is not None:
-            wrong.append(
-                f"batch_size={batch_size}; schedule='round-robin' takes a task's whole, leave it out"
-            )
+            wrong.append(f"batch_size={batch_size}; schedule='round-robin' has none, leave it out")
         if wrong:
             raise ConfigError(wrong)
         self.size = size

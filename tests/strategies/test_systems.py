@@ -41,6 +41,15 @@ def test_a_system_keeps_the_contract(name: str, kind: Any) -> None:
     check_system(RECIPES[name], kind, options=FASTER.get(name))
 
 
+SOURCE = r"(?i)paper|code|public (BERT )?version|et al\.|Huszar|\bours\b|see ``"
+
+
+def said_of(option: str, documented: str) -> str:
+    """What a docstring says of an option, with its next lines."""
+    found = re.search(rf"^    {option}: (.*(?:\n {{8}}.*)*)", documented, flags=re.MULTILINE)
+    return " ".join(found[1].split()) if found else ""
+
+
 def test_every_system_has_a_recipe_a_source_and_a_row_in_the_readme() -> None:
     assert list(SYSTEMS) == list(RECIPES)
     for name, info in SYSTEMS.items():
@@ -48,8 +57,9 @@ def test_every_system_has_a_recipe_a_source_and_a_row_in_the_readme() -> None:
         documented = inspect.getdoc(recipe) or ""
         assert len(documented) > 60, name
         for option in options_of(recipe):
-            said = f"        {option}: " in (recipe.__doc__ or "")
-            assert said or "options as of" in documented, (name, option)
+            assert said_of(option, documented) or "options as of" in documented, (name, option)
+        for option, words in ((o, said_of(o, documented)) for o in options_of(recipe)):
+            assert not words or re.search(SOURCE, words), f"{name}: whose value has {option}?"
         assert ("exemplars" in options_of(recipe)) == info.memory, name
         row = re.search(rf"^\| {re.escape(name)} \|(.*)$", README, flags=re.MULTILINE)
         assert row, name
@@ -167,6 +177,22 @@ def test_whoever_breaks_a_promise_is_told_which() -> None:
     with pytest.raises(ContractError, match=r"it holds \d+ exemplars of one class where 2 are"):
         check_system(hoarding, "re")
 
+    class Diary(SupervisedPlugin):
+        """Keeps every post where no method tells of it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.pages: list[Any] = []
+
+        def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+            self.pages.append({"task": tuple(strategy.experience.samples)})
+
+    def keeping(labels: Any, encoders: Any, training: Any) -> Any:
+        return vanilla(labels, encoders, training, Diary())
+
+    with pytest.raises(ContractError, match="Diary holds 12 posts that it does not tell"):
+        check_system(keeping, "re")
+
 
 def test_the_readmes_own_system_keeps_the_contract() -> None:
     (example,) = [b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "def mine" in b]
@@ -192,6 +218,11 @@ def test_a_budget_for_all_and_options_for_one() -> None:
     assert (emr.size, emr.scope, emr.schedule, emr.normalise) == (50, "task", "round-robin", True)
     (emr,) = plugins(build("EMR", exemplars=6), PrototypeReplayPlugin)
     assert (emr.size, emr.scope) == (6, "class")
+    grow = {"na_policy": "grow"}
+    for name in ("MSPT", "M-[R-Replay]", "M-[R-Replay & EWC]", "EMR"):  # the same for N/A, too
+        (replay,) = plugins(build(name, exemplars=6, options=grow), PrototypeReplayPlugin)
+        assert (replay.size, replay.na_policy) == (6, "merge")
+    assert plugins(build("MSPT", options=grow), PrototypeReplayPlugin)[0].na_policy == "grow"
     (replay,) = plugins(build("M-[R-Replay]"), PrototypeReplayPlugin)
     assert (replay.size, replay.selection, replay.schedule) == (6, "random", "after")
     assert not plugins(build("Vanilla", exemplars=6), PrototypeReplayPlugin)
