@@ -25,9 +25,20 @@ def write_system_report(out: Path, settings: TableSettings, records: Sequence[Ce
         reference=settings.reference,
         paper={name: row for name, row in rows.items() if name in {r.system for r in records}},
         remarks=conditions(settings, records),
-        notes=notes,
+        notes=(*notes, *option_notes(records)),
     )
     return table.text()
+
+
+def option_notes(records: Sequence[CellRecord]) -> list[str]:
+    """Say which options were set, of systems that have their own."""
+    chosen = {record.system: record.config["options"] for record in records}
+    said = "; ".join(
+        f"{name}: {', '.join(f'{key} {value}' for key, value in options.items())}"
+        for name, options in chosen.items()
+        if options
+    )
+    return [f"Options set for single systems. {said}."] if said else []
 
 
 def conditions(settings: TableSettings, records: Sequence[CellRecord]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.models import ExtractionModel
-from mkgc_cl.models.mega import MEGAModel
+from mkgc_cl.models.mega import Alignments, MEGAModel
 from mkgc_cl.models.mkgformer import MKGformerModel
 from mkgc_cl.models.umgf import UMGFModel
 from mkgc_cl.models.umt import UMTModel
@@ -73,13 +73,26 @@ def umgf(
     return assemble(model, training)
 
 
-def mega(labels: LabelSpace, encoders: Encoders, training: Training) -> MultimodalStrategy:
+def mega(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    alignments: Alignments = "both",
+) -> MultimodalStrategy:
     """Dual graph alignment (Zheng et al., ACM MM 2021), fine-tuned task after task.
 
-    Made for relations; on tags a port. Without scene graphs and parses, which no download holds, it
-    aligns by meaning alone.
+    Made for relations; on tags a port.
+
+    Args:
+        labels: the stream's classes.
+        encoders: the encoders.
+        training: how to train.
+        alignments: how words find objects (by structure and by meaning: the paper). By structure
+            needs parses and scene graphs, which no download holds; ``"semantic"`` does without.
     """
-    return assemble(multimodal(MEGAModel.build, labels, encoders, training.seed), training)
+    model = multimodal(MEGAModel.build, labels, encoders, training.seed, alignments=alignments)
+    return assemble(model, training)
 
 
 def mkgformer(

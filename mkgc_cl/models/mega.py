@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -19,6 +19,8 @@ from mkgc_cl.models.pictures import Objects, PictureEncoder, object_plan, slot_p
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.seeds import seeded
 
+Alignments = Literal["both", "semantic"]
+
 CROPS = 3
 """Crops of each kind that count as objects."""
 
@@ -33,10 +35,10 @@ class MEGAModel(ExtractionModel):
     PAPER: objects are the ten of a scene graph, with features of a detector. Here they are the
     crops that come with the data sets (grounding, then detected ones), seen by the backbone alone.
 
-    The structural alignment is read from the batch where it has the key ``alignment``: (B, T, N)
-    float, tokens by object slots, as :mod:`mkgc_cl.data.alignment` makes it. The standard
-    :class:`~mkgc_cl.data.processor.Processor` has no parser and never makes one; without it the
-    semantic alignment works alone, and the structural weights do not learn.
+    The structural alignment is read from the batch's key ``alignment``: (B, T, N) float, tokens by
+    object slots, as :mod:`mkgc_cl.data.alignment` makes it from a parse of the words and a scene
+    graph of the objects. No download holds either, and the standard
+    :class:`~mkgc_cl.data.processor.Processor` has no parser.
 
     Args:
         labels: the stream's classes.
@@ -45,6 +47,7 @@ class MEGAModel(ExtractionModel):
         vision: a timm backbone, of any width.
         images: the objects: ``"crops"``, or ``"image"`` for the whole image as the only one, where
             there are no crops.
+        alignments: ``"both"``, or ``"semantic"`` alone where posts have no structural one.
         train_vision: train the picture backbone; else it stays as it is, for ever.
         max_text_length: most tokens a post may have.
         freeze_lower: number of lowest text layers, embeddings included, that do not train.
@@ -53,6 +56,7 @@ class MEGAModel(ExtractionModel):
 
     Raises:
         ConfigError: an option is unknown or does not fit the encoders.
+        DataError: later, by a batch without the alignment that ``"both"`` reads.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class MEGAModel(ExtractionModel):
         tokenizer: WordTokenizer,
         vision: nn.Module,
         images: Objects = "crops",
+        alignments: Alignments = "both",
         train_vision: bool = False,
         max_text_length: int = 128,
         freeze_lower: int = 0,
@@ -70,7 +75,9 @@ class MEGAModel(ExtractionModel):
         seed: int = 0,
     ) -> None:
         check_choices(
-            {"images": images}, {"images": get_args(Objects)}, {"freeze_lower": freeze_lower}
+            {"images": images, "alignments": alignments},
+            {"images": get_args(Objects), "alignments": get_args(Alignments)},
+            {"freeze_lower": freeze_lower},
         )
         pictures = PictureEncoder(vision, train_backbone=train_vision)
         super().__init__(
@@ -85,7 +92,11 @@ class MEGAModel(ExtractionModel):
         relations = labels.kind == "re"
         width = (2 if relations else 1) * self.text.width
         objects = ObjectFusion(
-            text_width=self.text.width, object_width=self.vision.width, width=width, seed=seed
+            text_width=self.text.width,
+            object_width=self.vision.width,
+            width=width,
+            structural=alignments == "both",
+            seed=seed,
         )
         self.fusion = nn.ModuleDict({"objects": objects})
         if relations:
@@ -105,6 +116,7 @@ class MEGAModel(ExtractionModel):
         vision: str = "tiny",
         pretrained: bool = True,
         images: Objects = "crops",
+        alignments: Alignments = "both",
         train_vision: bool = False,
         max_text_length: int = 128,
         freeze_lower: int = 0,
@@ -118,6 +130,7 @@ class MEGAModel(ExtractionModel):
             tokenizer=encoder.tokenizer,
             vision=load_backbone(vision, pretrained=pretrained, seed=seed),
             images=images,
+            alignments=alignments,
             train_vision=train_vision,
             max_text_length=max_text_length,
             freeze_lower=freeze_lower,

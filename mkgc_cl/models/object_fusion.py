@@ -19,7 +19,7 @@ class ObjectFusion(nn.Module):
         \qquad R_j = \sum_i A_{ij} H'_i, \qquad o = \sum_j W_1 [S_j ; R_j]
 
     (semantic and structural alignment). Only objects that are there are summed, so a post without
-    any has o = 0. Without an alignment A the structural part is left out.
+    any has o = 0.
 
     RELEASED CODE attends to padding; turns A (L x N) round with ``view``, which deals the weights
     of words and objects out at random; and sums over ten objects, there or not.
@@ -28,10 +28,19 @@ class ObjectFusion(nn.Module):
         text_width: width D of the tokens.
         object_width: width of an object's vector.
         width: width d of everything else.
+        structural: align by structure, too; without, R is left out.
         seed: seed of the parameters.
     """
 
-    def __init__(self, *, text_width: int, object_width: int, width: int, seed: int) -> None:
+    def __init__(
+        self,
+        *,
+        text_width: int,
+        object_width: int,
+        width: int,
+        structural: bool = True,
+        seed: int,
+    ) -> None:
         super().__init__()
         with seeded(seed, "fusion-parameters"):
             self.words = nn.Linear(text_width, width)
@@ -39,9 +48,9 @@ class ObjectFusion(nn.Module):
             self.query = nn.Linear(width, width)
             self.key = nn.Linear(width, width)
             self.value = nn.Linear(width, width)
-            # W_1 [S ; R] in two halves: posts without an alignment need the first alone
+            # W_1 [S ; R] in two halves: without R the first is all there is
             self.semantic = nn.Linear(width, width)
-            self.structural = nn.Linear(width, width, bias=False)
+            self.structural = nn.Linear(width, width, bias=False) if structural else None
 
     def forward(
         self,
@@ -58,21 +67,28 @@ class ObjectFusion(nn.Module):
             mask: (B, T) bool, true on real tokens.
             objects: (B, N, D_v) vectors o of the objects.
             present: (B, N) bool, true on objects that are there.
-            alignment: (B, T, N) structural alignment A of tokens and objects, if there is one.
+            alignment: (B, T, N) structural alignment A of tokens and objects; not read by a fusion
+                that does not align by structure.
 
         Returns:
             (B, d).
 
         Raises:
-            DataError: the alignment has another shape.
+            DataError: the alignment is not there or has another shape.
         """
         words = self.words(states)
         query = self.query(self.objects(objects))
         scores = query @ self.key(words).transpose(1, 2) / query.shape[-1] ** 0.5  # (B, N, T)
         weights = scores.masked_fill(~mask[:, None], float("-inf")).softmax(dim=-1)
         read = self.semantic(torch.sigmoid(weights @ self.value(words)))
-        if alignment is not None:
+        if self.structural is not None:
             expected = (*mask.shape, present.shape[1])
+            if alignment is None:
+                raise DataError(
+                    f"the batch has no 'alignment' of shape {expected}: posts, tokens, object "
+                    "slots; make one with mkgc_cl.data.alignment from parses and scene graphs, or "
+                    "choose alignments='semantic'"
+                )
             if tuple(alignment.shape) != expected:
                 raise DataError(
                     f"alignment has shape {tuple(alignment.shape)}; give {expected}: posts, "

@@ -31,6 +31,7 @@ from mkgc_cl.systems import SYSTEMS, systems_of
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 FASTER: dict[str, dict[str, Any]] = {
     "UMGF": {"width": 32, "layers": 2},
+    "MEGA": {"alignments": "semantic"},
     "RP-CRE": {"memory_epochs": 2},
 }
 PAIRS = [(name, kind) for name, info in SYSTEMS.items() for kind in info.tasks]
