@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -466,6 +466,6 @@ def _check_settings(
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         # absent in older versions of PyTorch, which then say no
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return any(capabilities.get(units, False) for units in ("avx512_bf16", "amx_bf16", "bf16"))
     return device.type == "cuda" and torch.cuda.is_bf16_supported()
