@@ -10,7 +10,7 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
 from mkgc_cl.data.samples import Sample
-from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.errors import ConfigError, DataError, TrainingError
 from mkgc_cl.objectives.consolidation import diagonal_fisher, quadratic_penalty
 from mkgc_cl.seeds import generator
 from mkgc_cl.strategies.template import MultimodalStrategy
@@ -30,7 +30,7 @@ class EWCPlugin(SupervisedPlugin):
     the step that it works against.
 
     Memory: ``"online"`` and ``"last"`` hold two copies of the trainable weights, ``"separate"`` two
-    for every finished task.
+    for every finished task; while a Fisher is estimated there is one post's gradient besides.
 
     Args:
         weight: lambda, at least 0 (100 as in the code of Han et al. 2020); 0 does nothing.
@@ -79,23 +79,27 @@ class EWCPlugin(SupervisedPlugin):
         self._source = generator(seed, "fisher-samples")
         self._terms: list[tuple[list[Tensor], list[Tensor]]] = []  # (anchors, importances)
         self._previous: tuple[Sample, ...] = ()
+        self._whole = True  # False from the first number that is overwritten to the last
 
     def before_train_dataset_adaptation(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Consolidate what the task before has taught.
 
         The earliest callback of a task: a later one would find the new task's outputs unmasked.
+
+        Raises:
+            TrainingError: a loss is not finite, or an earlier call ended while it overwrote.
         """
         if self._previous and self.weight > 0:
-            parameters = _trainable(strategy.network)
-            fisher = diagonal_fisher(
-                _losses(strategy, self._chosen(self._previous)), list(parameters.values())
-            )
-            anchors = [parameter.detach().clone() for parameter in parameters.values()]
-            self._keep(anchors, fisher)
+            self._consolidate(strategy)
         self._previous = tuple(strategy.experience.samples)
 
     def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        """Add the penalty, in memory phases too."""
+        """Add the penalty, in memory phases too.
+
+        Raises:
+            TrainingError: the consolidation before this task did not come to its end.
+        """
+        self._require_whole()
         if not self._terms:
             return
         parameters = list(_trainable(strategy.network).values())
@@ -104,7 +108,12 @@ class EWCPlugin(SupervisedPlugin):
         strategy.loss = strategy.loss + self.weight * penalty
 
     def state_dict(self) -> dict[str, Any]:
-        """What later tasks depend on."""
+        """What later tasks depend on.
+
+        Raises:
+            TrainingError: the last consolidation did not come to its end.
+        """
+        self._require_whole()
         return {
             "terms": [
                 {"anchors": [t.clone() for t in anchors], "importances": [t.clone() for t in f]}
@@ -133,6 +142,7 @@ class EWCPlugin(SupervisedPlugin):
                 f"{missing[0]}); load with the stream that was trained on"
             )
         self._previous = tuple(found[name] for name in state["previous"])
+        self._whole = True
         self._terms = [
             ([t.clone() for t in term["anchors"]], [t.clone() for t in term["importances"]])
             for term in state["terms"]
@@ -146,14 +156,47 @@ class EWCPlugin(SupervisedPlugin):
         rows = torch.randperm(len(samples), generator=self._source)[: self.samples]
         return [samples[row] for row in rows.tolist()]
 
-    def _keep(self, anchors: list[Tensor], fisher: list[Tensor]) -> None:
-        if self.mode == "online" and self._terms:
-            for now, before in zip(fisher, self._terms[0][1], strict=True):
-                now.add_(before, alpha=self.decay)
-        if self.mode == "separate":
-            self._terms.append((anchors, fisher))
-        else:
-            self._terms = [(anchors, fisher)]
+    def _consolidate(self, strategy: MultimodalStrategy) -> None:
+        """Take Fisher and anchor of the weights as they are, into the tensors that are there.
+
+        Nothing reads the old anchors any more, so the new Fisher is estimated in their place; the
+        old one is needed until then. An end before the end (Ctrl-C, a loss that is not finite)
+        leaves no anchors, and training and saving are refused until a call comes through. During
+        the estimate, which is nearly all of the time, nothing else is lost: the next call does it
+        anew. Within the few sums after it the Fisher may be half old and half new, is dropped, and
+        that call is refused as well.
+        """
+        parameters = list(_trainable(strategy.network).values())
+        if not self._whole and not self._terms:
+            self._require_whole()
+        losses = _losses(strategy, self._chosen(self._previous))
+        if self.mode == "separate" or not self._terms:
+            fisher = diagonal_fisher(losses, parameters)
+            anchors = [parameter.detach().clone() for parameter in parameters]
+            self._terms = [*self._terms, (anchors, fisher)]
+            return
+        anchors, fisher = self._terms[0]
+        self._whole = False
+        latest = diagonal_fisher(losses, parameters, out=anchors)
+        self._terms = []
+        for new, old in zip(latest, fisher, strict=True):
+            if self.mode == "online":
+                torch.add(new, old, alpha=self.decay, out=old)
+            else:
+                old.copy_(new)
+        for anchor, parameter in zip(anchors, parameters, strict=True):
+            anchor.copy_(parameter.detach())
+        self._terms = [(anchors, fisher)]
+        self._whole = True
+
+    def _require_whole(self) -> None:
+        if self._whole:
+            return
+        again = "train on the next task again" if self._terms else "begin the run anew"
+        raise TrainingError(
+            "EWC was stopped while it consolidated a task: it has no penalty to train with or to "
+            f"save; {again}, or load a state from before"
+        )
 
 
 def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:

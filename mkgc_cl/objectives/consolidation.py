@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 
-def diagonal_fisher(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
+def diagonal_fisher(
+    losses: Iterable[Tensor], parameters: Sequence[Tensor], *, out: Sequence[Tensor] | None = None
+) -> list[Tensor]:
     r"""Diagonal of the empirical Fisher information (Kirkpatrick et al. 2017).
 
     .. math:: F_i = \frac1N \sum_n \bigl(\partial_{\theta_i} \log p(y_n \mid x_n)\bigr)^2
@@ -20,17 +22,19 @@ def diagonal_fisher(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> l
         losses: negative log-likelihood of one sample each, a scalar; consumed one at a time, so a
             generator keeps one graph alive.
         parameters: what to differentiate by.
+        out: tensors of the parameters' shapes to write the result into, whatever they hold; new
+            ones by default.
 
     Returns:
         One tensor per parameter, of its shape, not negative; zero without any sample.
     """
-    total = [torch.zeros_like(parameter) for parameter in parameters]
+    if out is None:
+        total = [torch.zeros_like(parameter) for parameter in parameters]
+    else:
+        total = [tensor.zero_() for tensor in out]
     count = 0
     for loss in losses:
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for sum_, gradient in zip(total, gradients, strict=True):
-            if gradient is not None:
-                sum_.addcmul_(gradient, gradient)
+        _add_squares(loss, parameters, total)
         count += 1
     return [sum_.div_(max(count, 1)) for sum_ in total]
 
@@ -48,3 +52,11 @@ def quadratic_penalty(
         for parameter, anchor, importance in zip(parameters, anchors, importances, strict=True)
     ]
     return torch.stack(terms).sum() / 2
+
+
+def _add_squares(loss: Tensor, parameters: Sequence[Tensor], total: Sequence[Tensor]) -> None:
+    # a function of its own, so that one sample's gradient is gone before the next one's is made
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for sum_, gradient in zip(total, gradients, strict=True):
+        if gradient is not None:
+            sum_.addcmul_(gradient, gradient)

@@ -55,6 +55,21 @@ def test_a_parameter_that_takes_no_part_and_no_sample_at_all() -> None:
     assert [f.tolist() for f in diagonal_fisher(iter(()), [used])] == [[0.0, 0.0]]
 
 
+def test_it_writes_where_it_is_told_whatever_was_there() -> None:
+    weight, x, y = softmax_regression(0, 4)
+    place = torch.full_like(weight, float("nan")).detach()
+    made = [
+        diagonal_fisher(
+            (F.cross_entropy((x[n : n + 1] @ weight.T), y[n : n + 1]) for n in range(4)),
+            [weight],
+            out=out,
+        )[0]
+        for out in (None, [place])
+    ]
+    assert made[1] is place
+    assert torch.equal(*made)
+
+
 def test_the_penalty_of_a_quadratic_is_the_quadratic() -> None:
     """Of loss a (t - c)^2 / 2 with Fisher a the penalty at anchor c is the loss itself."""
     theta = torch.tensor([2.0, -1.0], requires_grad=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.errors import ConfigError, DataError, TrainingError
 from mkgc_cl.strategies import EWCPlugin, PrototypeReplayPlugin
 
 
@@ -86,6 +90,113 @@ def test_decay_weighs_the_tasks_before(kit: Any) -> None:
         torch.testing.assert_close(importance, 0.5 * one + two, rtol=1e-2, atol=1e-5)
 
 
+class Held(TorchDispatchMode):
+    """Bytes of the tensors made within, at the worst moment; those from before count nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: WeakSet[Any] = WeakSet()
+        self.before: WeakSet[Any] = WeakSet()
+        self.peak = 0
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for known in self._storages((args, kwargs)):
+            if known not in self.live:
+                self.before.add(known)
+        made = op(*args, **(kwargs or {}))
+        for new in self._storages(made):
+            if new not in self.before:
+                self.live.add(new)
+        self.peak = max(self.peak, sum(storage.nbytes() for storage in self.live))
+        return made
+
+    @staticmethod
+    def _storages(values: Any) -> list[Any]:
+        return [t.untyped_storage() for t in tree_leaves(values) if isinstance(t, torch.Tensor)]
+
+
+def drawn_losses(strategy: Any, samples: Any) -> Iterator[torch.Tensor]:
+    """Of the n-th sample n |theta|^2 / 2 with the gradient n theta; no activations to count."""
+    for n in range(1, len(samples) + 1):
+        yield torch.stack(
+            [n * p.flatten().dot(p.detach().flatten()) for p in strategy.network.parameters()]
+        ).sum()
+
+
+@pytest.mark.parametrize("mode", ["online", "last"])
+def test_two_copies_and_one_gradient_are_the_most_it_holds(
+    kit: Any, monkeypatch: pytest.MonkeyPatch, mode: Any
+) -> None:
+    plugin = EWCPlugin(weight=1e-4, mode=mode, samples=3)
+    strategy, _ = train(kit, "re", 2, plugin)
+    copy = sum(p.nbytes for p in strategy.network.parameters())
+    monkeypatch.setattr("mkgc_cl.strategies.ewc._losses", drawn_losses)
+    ((anchors, importances),) = plugin._terms
+    assert sum(t.nbytes for t in (*anchors, *importances)) == 2 * copy
+    before = [importance.clone() for importance in importances]
+    with Held() as held:
+        plugin._consolidate(strategy)
+    assert 0.9 * copy < held.peak < 1.1 * copy  # one post's gradient, and numbers of one element
+    # in place: the tensors are the same, and their numbers the closed form
+    assert plugin._terms[0] == (anchors, importances)
+    kept = 1.0 if mode == "online" else 0.0
+    for parameter, anchor, now, old in zip(
+        strategy.network.parameters(), anchors, importances, before, strict=True
+    ):
+        assert torch.equal(anchor, parameter)
+        torch.testing.assert_close(now, kept * old + 14 / 3 * parameter.detach() ** 2)
+    # the first consolidation has nothing to overwrite: it makes the two, and never three
+    plugin._terms = []
+    del anchors, importances, before
+    with Held() as held:
+        plugin._consolidate(strategy)
+    assert held.peak < 2.1 * copy
+
+
+def test_a_consolidation_that_is_stopped_is_done_again_or_refused(
+    kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mkgc_cl.strategies import ewc
+
+    def stopped(strategy: Any, samples: Any) -> Iterator[torch.Tensor]:
+        yield from list(drawn_losses(strategy, samples))[:2]
+        raise KeyboardInterrupt
+
+    plugin = EWCPlugin(weight=1e-4, samples=3)
+    strategy, _ = train(kit, "re", 2, plugin)
+    whole = plugin.state_dict()
+    monkeypatch.setattr(ewc, "_losses", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        plugin._consolidate(strategy)
+    for use in (plugin.state_dict, lambda: plugin.before_backward(strategy)):
+        with pytest.raises(TrainingError, match="train on the next task again"):
+            use()
+    monkeypatch.setattr(ewc, "_losses", drawn_losses)
+    plugin._consolidate(strategy)
+    done = plugin.state_dict()["terms"][0]
+    for old, now, p in zip(
+        whole["terms"][0]["importances"],
+        done["importances"],
+        strategy.network.parameters(),
+        strict=True,
+    ):
+        torch.testing.assert_close(now, old + 14 / 3 * p.detach() ** 2)
+    # stopped between two tensors, the one moment where the old Fisher is lost
+    monkeypatch.setattr(ewc.torch, "add", stop)
+    with pytest.raises(KeyboardInterrupt):
+        plugin._consolidate(strategy)
+    monkeypatch.undo()
+    for use in (plugin.state_dict, lambda: plugin._consolidate(strategy)):
+        with pytest.raises(TrainingError, match="begin the run anew, or load a state from before"):
+            use()
+    plugin.load_state_dict(whole, samples=plugin._previous)
+    assert len(plugin.state_dict()["terms"]) == 1
+
+
+def stop(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_strong_penalty_holds_the_weights_that_mattered(kit: Any, kind: str) -> None:
     """The fifty weights with the largest Fisher move less than in a run that is free."""
     moved = {}
@@ -117,10 +228,10 @@ def test_the_number_of_posts_is_a_bound(kit: Any, monkeypatch: pytest.MonkeyPatc
     seen: list[int] = []
     estimate = ewc.diagonal_fisher
 
-    def counted(losses: Any, parameters: Any) -> Any:
+    def counted(losses: Any, *rest: Any, **options: Any) -> Any:
         found = list(losses)
         seen.append(len(found))
-        return estimate(iter(found), parameters)
+        return estimate(iter(found), *rest, **options)
 
     monkeypatch.setattr(ewc, "diagonal_fisher", counted)
     train(kit, "re", 2, EWCPlugin(samples=3))
