@@ -4,6 +4,7 @@
     python experiments/ablation.py --scenario imner --data DATA       real posts, blank images
     python experiments/ablation.py --config ablation-imner-paper --data DATA
     python experiments/ablation.py --seeds 0 --epochs 2 method.alpha=0.1
+    python experiments/ablation.py --scenario imre --data DATA --orders sep5,sep10
 
 Runs that are finished are kept and not made again: the same command goes on where it was stopped.
 One setting has one folder, <out>/<name>/<order>-<digest>: other seeds and systems join its tables.
@@ -15,18 +16,18 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from experiment_run import device_of, record_of, run_cells, stream_of
-from experiment_settings import SYSTEMS, Settings, config_path
+from experiment_settings import SYSTEMS, Settings, config_path, with_order
 
 from mkgc_cl.config import keys, resolve
 from mkgc_cl.data.provenance import content_fingerprint
-from mkgc_cl.errors import MkgcError
+from mkgc_cl.errors import ConfigError, MkgcError
 from mkgc_cl.results import Cell, CellRecord
-from mkgc_cl.results.grid import GridResult
+from mkgc_cl.results.grid import GridResult, load_cell
 from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import environment
 
@@ -54,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     arguments = parse(argv)
     try:
-        settings = settings_of(arguments)
-        return run(settings, arguments, argv)
+        return run(settings_of_orders(arguments), arguments, argv)
     except MkgcError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -64,15 +64,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def run(settings: Settings, arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def run(variants: Sequence[Settings], arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """Run every cell that is not finished, then write and print everything."""
-    return execute(settings, arguments, ["python", "experiments/ablation.py", *argv])[1].exit_code
+    command = ["python", "experiments/ablation.py", *argv]
+    made = [execute(settings, arguments, command) for settings in variants]
+    return max(result.exit_code for _, result in made)
 
 
 def execute(
     settings: Settings, arguments: argparse.Namespace, command: Sequence[str]
 ) -> tuple[Path, GridResult]:
-    """Run what :func:`run` runs; return the folder and what is in it."""
+    """Run what :func:`run` runs of one order; return the folder and what is in it.
+
+    Raises:
+        ConfigError: the device does not work, and a cell is left that needs it.
+    """
     from experiment_report import write_report, write_setup
 
     # Read before anything runs: the checkout may be at another commit when a long cell ends.
@@ -92,6 +98,8 @@ def execute(
     ]
     # One folder a setting: other seeds and systems join its tables, another order does not.
     out = Path(arguments.out) / settings.name / cells[0].setting
+    if any(load_cell(out, cell) is None for cell in cells):
+        device_of(settings.device)
     write_setup(out, settings, made_by, command=command)
     return out, run_cells(
         cells,
@@ -193,6 +201,28 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     )
 
 
+def settings_of_orders(arguments: argparse.Namespace) -> list[Settings]:
+    """Resolve the settings, once for every order that is asked for.
+
+    Raises:
+        ConfigError: naming every mistake.
+    """
+    if arguments.orders is None:
+        return [settings_of(arguments)]
+    wrong = []
+    orders = [order.strip() for order in arguments.orders.split(",") if order.strip()]
+    if len(set(orders)) < len(orders) or not orders:
+        wrong.append(f"--orders must name at least one, and each once, got {arguments.orders!r}")
+    if arguments.order is not None:
+        wrong.append("--order is one of --orders; give one of the two flags")
+    settings = settings_of(arguments)
+    variants = [replace(settings, stream=with_order(settings.stream, each)) for each in orders]
+    wrong += [problem for each in variants for problem in each.problems()]
+    if wrong:
+        raise ConfigError(list(dict.fromkeys(wrong)))
+    return variants
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; overrides may stand anywhere."""
     fields = keys(Settings)
@@ -209,6 +239,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--task", choices=("ner", "re"), help=text("task"))
     parser.add_argument("--data", metavar="FOLDER", help=text("data"))
     parser.add_argument("--order", metavar="A-B-C", type=_dashed, help=text("order"))
+    parser.add_argument("--orders", metavar="O,O", help="orders of the stream, a table each")
     parser.add_argument("--missing-images", choices=("error", "blank"), help=text("missing_images"))
     parser.add_argument("--split", choices=("test", "valid"), help=text("split"))
     parser.add_argument("--seeds", nargs="+", metavar="N", help=text("seeds"))

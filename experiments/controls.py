@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiment_settings import CONTROLS
-from table_cli import Script, main, run_orders
+from table_cli import Script, main, run_variants
 from table_run import Made
 from table_settings import TableSettings
 from table_sweep import PLASTICITY, write_sweep
@@ -28,11 +28,12 @@ def run_controls(
     settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
 ) -> list[Made]:
     """Run the table with every control."""
-    made = []
-    for control in CONTROLS:
-        stream = replace(settings.stream, control=control)
-        changed = replace(settings, stream=stream, systems=settings.systems or MODELS)
-        made += run_orders(changed, arguments, command)
+    systems = settings.systems or MODELS
+    variants = [
+        replace(settings, stream=replace(settings.stream, control=control), systems=systems)
+        for control in CONTROLS
+    ]
+    made = run_variants(variants, arguments, command)
     write_sweep(
         made,
         Path(arguments.out) / settings.name,

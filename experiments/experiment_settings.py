@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -220,6 +220,11 @@ def stream_config(stream: StreamSettings) -> dict[str, Any]:
 def arrival(stream: StreamSettings, scenario: str) -> str:
     """How the classes of the whole stream arrive: ``PER-ORG-LOC-MISC``, ``sep10``."""
     return "-".join(stream.order) or DEFAULT_ORDERS[scenario]
+
+
+def with_order(stream: StreamSettings, order: str) -> StreamSettings:
+    """Return the stream in the order of this name: ``PER-ORG-LOC-MISC``, ``sep10``."""
+    return replace(stream, order=tuple(part for part in order.split("-") if part))
 
 
 def order_name(stream: StreamSettings, scenario: str) -> str:

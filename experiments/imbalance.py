@@ -30,17 +30,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     # of ablation.py the demonstration is the default: --quick says so, and no more
     arguments = ablation.parse([a for a in argv if a != "--quick"] + ["--systems", *ROWS])
     try:
-        settings = ablation.settings_of(arguments)
+        variants = ablation.settings_of_orders(arguments)
         command = ["python", "experiments/imbalance.py", *argv]
-        out, result = ablation.execute(settings, arguments, command)
+        made = [ablation.execute(settings, arguments, command) for settings in variants]
     except MkgcError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; the same command goes on from here\n")
         return ablation.INTERRUPTED
-    sys.stdout.write(summary(result.records) + f"figure: {out / 'figures' / 'gamma.png'}\n")
-    return result.exit_code
+    for settings, (out, result) in zip(variants, made, strict=True):
+        sys.stdout.write(f"\n{settings.scenario}, {settings.order}")
+        sys.stdout.write(summary(result.records) + f"figure: {out / 'figures' / 'gamma.png'}\n")
+    return max(result.exit_code for _, result in made)
 
 
 def summary(records: Sequence[CellRecord]) -> str:

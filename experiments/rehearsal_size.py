@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from table_cli import Script, main, run_orders
+from table_cli import Script, main, run_variants
 from table_run import Made
 from table_settings import TableSettings
 from table_sweep import write_sweep
@@ -34,11 +34,8 @@ def run_sizes(
     if len(settings.orders) > 1:
         raise ConfigError([f"one order at a time, got {list(settings.orders)}"])
     sizes = arguments.sizes
-    made = [
-        each
-        for size in sizes
-        for each in run_orders(replace(settings, systems=rows, exemplars=size), arguments, command)
-    ]
+    variants = [replace(settings, systems=rows, exemplars=size) for size in sizes]
+    made = run_variants(variants, arguments, command)
     write_sweep(
         made,
         Path(arguments.out) / settings.name,
@@ -69,6 +66,7 @@ SCRIPT = Script(
         metavar="N,N",
         help="exemplars of every class (2,6,10)",
     ),
+    own={"exemplars": "give the sizes as in --sizes 2,6,10"},
 )
 
 if __name__ == "__main__":

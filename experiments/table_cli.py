@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiment_settings import config_path
-from table_run import Made, run_table
+from table_run import Made, run_tables
 from table_settings import TableSettings
 
 from mkgc_cl.config import keys, resolve
-from mkgc_cl.errors import MkgcError
+from mkgc_cl.errors import ConfigError, MkgcError
 
 FLAGS = {
     "scenario": "stream.scenario",
@@ -45,6 +45,8 @@ class Script:
         config: its setting.
         quick: its setting for ``--quick``: the demonstration, in minutes.
         more: adds flags of its own.
+        own: settings that the script gives itself, each with the words for whoever gives one on
+            the command line; what a file says of them is left aside.
     """
 
     file: str
@@ -52,22 +54,27 @@ class Script:
     config: str
     quick: str
     more: Callable[[argparse.ArgumentParser], object] = lambda parser: None
+    own: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_orders(
     settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
 ) -> list[Made]:
     """Run the table of every order."""
-    return [
-        run_table(
-            each,
-            out=Path(arguments.out),
-            command=command,
-            jobs=arguments.jobs,
-            quiet=arguments.quiet,
-        )
-        for each in settings.of_each_order()
-    ]
+    return run_variants([settings], arguments, command)
+
+
+def run_variants(
+    variants: Sequence[TableSettings], arguments: argparse.Namespace, command: Sequence[str]
+) -> list[Made]:
+    """Run the table of every order of every variant; all are checked before the first begins."""
+    return run_tables(
+        [each for settings in variants for each in settings.of_each_order()],
+        out=Path(arguments.out),
+        command=command,
+        jobs=arguments.jobs,
+        quiet=arguments.quiet,
+    )
 
 
 Run = Callable[[TableSettings, argparse.Namespace, Sequence[str]], list[Made]]
@@ -96,13 +103,43 @@ def settings_of(script: Script, arguments: argparse.Namespace) -> TableSettings:
     Raises:
         ConfigError: naming every mistake.
     """
+    empty = _empty(arguments)
+    wrong = [f"--{flag} names none; name at least one, or leave the flag out" for flag in empty]
+    wrong += _given_anyway(script, arguments)
+    flags = {key: getattr(arguments, flag) for flag, key in FLAGS.items() if flag not in empty}
+    flags.update({key: keys(TableSettings)[key].default for key in script.own})
     default = script.quick if arguments.quick else script.config
-    return resolve(
-        TableSettings,
-        yaml_path=config_path(arguments.config or default),
-        overrides=arguments.overrides,
-        flags={key: getattr(arguments, flag) for flag, key in FLAGS.items()},
-    )
+    try:
+        settings = resolve(
+            TableSettings,
+            yaml_path=config_path(arguments.config or default),
+            overrides=arguments.overrides,
+            flags=flags,
+        )
+    except ConfigError as error:
+        raise ConfigError([*wrong, *error.problems]) from error
+    if wrong:
+        raise ConfigError(wrong)
+    return settings
+
+
+def _empty(arguments: argparse.Namespace) -> list[str]:
+    """Flags that are given an empty list.
+
+    To a setting that means its default, not what somebody meant whose shell variable is empty.
+    """
+    given = {flag: getattr(arguments, flag) for flag in ("systems", "seeds", "orders")}
+    return [f for f, text in given.items() if text is not None and not text.strip(", ")]
+
+
+def _given_anyway(script: Script, arguments: argparse.Namespace) -> list[str]:
+    """What the command line says of settings that the script gives itself."""
+    overridden = {text.partition("=")[0].strip() for text in arguments.overrides}
+    return [
+        f"{key!r} is set by {script.file} itself; {words}"
+        for key, words in script.own.items()
+        if key in overridden or getattr(arguments, key) is not None
+    ]
 
 
 def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:

@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from experiment_settings import StreamSettings, order_name, stream_config, stream_problems
+from experiment_settings import (
+    StreamSettings,
+    order_name,
+    stream_config,
+    stream_problems,
+    with_order,
+)
 
 from mkgc_cl.config import setting, to_dict
 from mkgc_cl.systems import SYSTEMS, systems_of
@@ -91,11 +97,7 @@ class TableSettings:
         """These settings for every order they name."""
         if not self.orders:
             return (self,)
-        streams = (
-            replace(self.stream, order=tuple(order.split("-")) if "-" in order else (order,))
-            for order in self.orders
-        )
-        return tuple(replace(self, stream=stream) for stream in streams)
+        return tuple(replace(self, stream=with_order(self.stream, order)) for order in self.orders)
 
     def cell_config(self, system: str) -> dict[str, Any]:
         """Every setting that can change a number of one run of a system, as plain types.

@@ -11,7 +11,7 @@ from pathlib import Path
 from table_report import conditions
 from table_run import Made
 
-from mkgc_cl.results import CellRecord
+from mkgc_cl.results import Cell, CellRecord
 from mkgc_cl.results.figures import draw_sweep
 from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.table_text import Row, Stat, Table
@@ -47,12 +47,13 @@ def write_sweep(
 ) -> None:
     """Write and print a number of every system against a setting, as table and figure.
 
-    Systems that did not finish at every value have no row: a table has no gaps.
+    Systems that did not finish at every value have no row: a table has no gaps. The files have the
+    digest of the settings in their names, as folders of orders have: other settings have others.
 
     Args:
         made: the runs, one a value.
         out: where to.
-        stem: name of the files.
+        stem: name of the files, before the digest.
         values: the values in words.
         setting: what they are values of.
         measure: the number.
@@ -67,6 +68,9 @@ def write_sweep(
         sys.stdout.write("no cell has finished\n")
         return
     first = made[0]
+    # the folders' names hold the digests of all settings, of those in the columns too
+    folders = {"folders": [each.out.name for each in made]}
+    stem = Cell("", first.settings.scenario, stem, 0, folders).setting
     records = [record for each in made for record in each.records]
     seeds = sorted({record.seed for record in records})
     # what is varied stands in the columns

@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from table_cli import Script, main, run_orders
+from table_cli import Script, main, run_variants
 from table_run import Made
 from table_settings import TableSettings
 from table_sweep import write_sweep
+
+from mkgc_cl.errors import ConfigError
 
 SPLITS = ("sep5", "sep7", "sep10")
 MERGED = (3, 2, 1)
@@ -27,13 +29,25 @@ MERGED = (3, 2, 1)
 def run_numbers(
     settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
 ) -> list[Made]:
-    """Run the table for every number of tasks."""
+    """Run the table for every number of tasks.
+
+    Raises:
+        ConfigError: the stream is not one of relations.
+    """
+    if settings.kind != "re":
+        raise ConfigError(
+            [
+                "task_number.py is for streams of relations only, where the same classes come in "
+                f"more or fewer tasks, got {settings.scenario}; give --scenario imre, or --quick "
+                "for the demonstration"
+            ]
+        )
     if settings.stream.scenario == "demo":
         streams = [replace(settings.stream, merge=size) for size in MERGED]
         variants = [replace(settings, stream=stream) for stream in streams]
     else:
         variants = [replace(settings, orders=(order,)) for order in SPLITS]
-    made = [each for variant in variants for each in run_orders(variant, arguments, command)]
+    made = run_variants(variants, arguments, command)
     counts = [str(len(each.records[0].tasks)) if each.records else "?" for each in made]
     write_sweep(
         made,
@@ -45,7 +59,13 @@ def run_numbers(
     return made
 
 
-SCRIPT = Script("task_number.py", str(__doc__), config="table-imre", quick="table-imre-quick")
+SCRIPT = Script(
+    "task_number.py",
+    str(__doc__),
+    config="table-imre",
+    quick="table-imre-quick",
+    own={"orders": "it runs them all: sep5, sep7 and sep10, or the demonstration's"},
+)
 
 if __name__ == "__main__":
     sys.exit(main(SCRIPT, run=run_numbers))

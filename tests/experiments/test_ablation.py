@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import subprocess
 import sys
@@ -184,6 +185,43 @@ def test_an_interrupt_says_how_to_go_on(
     monkeypatch.setattr(ablation, "build_stream", lambda _: MADE)
     assert ablation.main(["--out", str(tmp_path), "--quiet"]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_several_orders_have_a_table_each_and_a_balance_each(
+    ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(report, "write_report", lambda *_: "")  # figures take seconds
+    common = ["--scenario", "imre", "--seeds", "0", "--out", str(tmp_path), "--quiet"]
+    imbalance = importlib.import_module("imbalance")
+    assert imbalance.main([*common, "--orders", "sep5,sep10"]) == 0
+    assert ran == [("full", 0), ("w/o GM", 0)] * 2
+    printed = capsys.readouterr().out
+    assert printed.index("imre, sep5\n") < printed.index("imre, sep10\n")
+    assert printed.count("figure: ") == 2
+    # the cells are the ablation's
+    assert ablation.main([*common, "--orders", "sep5", "--systems", "full"]) == 0
+    assert len(ran) == 4
+    folders = sorted(p.name.rpartition("-")[0] for p in (tmp_path / "imre-sep10").iterdir())
+    assert folders == ["sep10", "sep5"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--orders", "sep5,sep9"], "must be sep10, sep7 or sep5, got ['sep9']"),
+        (["--orders", "sep5,sep5"], "--orders must name at least one, and each once"),
+        (["--orders", ""], "--orders must name at least one, and each once"),
+        (["--orders", "sep5", "--order", "sep7"], "give one of the two flags"),
+        (["--device", "tpu"], "'device' must be one that works here, got 'tpu'"),
+    ],
+)
+def test_orders_and_devices_that_are_wrong(
+    ablation: ModuleType, ran: list, tmp_path: Path, capsys, argv: list[str], said: str
+) -> None:
+    assert ablation.main(["--scenario", "imre", *argv, "--out", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+    assert ran == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_settings_are_all_told_and_nothing_is_written(

@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from mkgc_cl.data import LabelSpace, TaskStream
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import CellRecord
 from mkgc_cl.systems import SYSTEMS, systems_of
@@ -21,7 +22,16 @@ MADE = SimpleNamespace(stream=TaskStream("made", LabelSpace("re", ("r",), na="No
 
 
 @pytest.fixture
-def ran(experiments: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+def ran(
+    untrained: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, str, int]]:
+    """Training stood in for, and nothing built before it either."""
+    monkeypatch.setattr(importlib.import_module("table_check"), "built", lambda *_, **__: None)
+    return untrained
+
+
+@pytest.fixture
+def untrained(experiments: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     """Replace training by numbers that depend on system, order, budget and seed."""
     done: list[tuple[str, str, int]] = []
     table_run = importlib.import_module("table_run")
@@ -50,7 +60,8 @@ def ran(experiments: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, s
         )
 
     monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
-    monkeypatch.setattr(table_run, "stream_of", lambda *_: MADE)
+    for name in ("table_run", "table_plan"):
+        monkeypatch.setattr(importlib.import_module(name), "stream_of", lambda *_: MADE)
     monkeypatch.setattr(
         importlib.import_module("experiment_report"), "draw_matrix", lambda *_: None
     )
@@ -157,8 +168,8 @@ def test_sizes_of_the_memory(ran: list, tmp_path: Path, capsys) -> None:
     assert len(ran) == 8
     printed = " ".join(capsys.readouterr().out.split())
     assert "against exemplars of every class; imre" in printed
-    assert len(list((tmp_path / "imre").glob("rehearsal-size-sep10.png"))) == 1
-    table = next((tmp_path / "imre").glob("rehearsal-size-sep10.csv")).read_text().splitlines()
+    (figure,) = (tmp_path / "imre").glob("rehearsal-size-sep10-*.png")
+    table = figure.with_suffix(".csv").read_text().splitlines()
     assert table[0].startswith("system,column,mean")
     assert [line.split(",")[:2] for line in table[1:]] == [
         ["RP-CRE", "2"], ["RP-CRE", "10"], ["MSPT", "2"], ["MSPT", "10"]
@@ -179,9 +190,15 @@ def test_sizes_of_the_memory(ran: list, tmp_path: Path, capsys) -> None:
 def test_numbers_of_tasks(ran: list, tmp_path: Path, capsys) -> None:
     assert run("task_number", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     assert [order for _, order, _ in ran] == ["sep5"] * 2 + ["sep7"] * 2 + ["sep10"] * 2
-    csv = (tmp_path / "imre" / "task-number.csv").read_text().splitlines()
+    (path,) = (tmp_path / "imre").glob("task-number-*.csv")
+    csv = path.read_text().splitlines()
     assert [line.split(",")[1] for line in csv[1:4]] == ["5", "7", "10"]
-    assert (tmp_path / "imre" / "task-number.pdf").exists()
+    assert path.with_suffix(".pdf").exists()
+    # other settings leave these files alone, the same write them again
+    assert run("task_number", "--systems", "Vanilla,MSPT", "--epochs", "1", out=tmp_path) == 0
+    assert run("task_number", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
+    assert len(list((tmp_path / "imre").glob("task-number-*.csv"))) == 2
+    assert path.read_text().splitlines() == csv
 
 
 def test_controls_are_compared_on_what_was_just_learnt(ran: list, tmp_path: Path, capsys) -> None:
@@ -190,7 +207,8 @@ def test_controls_are_compared_on_what_was_just_learnt(ran: list, tmp_path: Path
     printed = " ".join(capsys.readouterr().out.split())
     assert "mean U over the tasks (%), micro-F1, against what is taken away; demo-re" in printed
     assert "CONTROL: blank text" in printed
-    csv = (tmp_path / "imre-quick" / "controls.csv").read_text().splitlines()
+    (path,) = (tmp_path / "imre-quick").glob("controls-*.csv")
+    csv = path.read_text().splitlines()
     assert [line.split(",")[1] for line in csv[1:5]] == [
         "none", "shuffled images", "blank images", "blank text"
     ]  # fmt: skip
@@ -226,6 +244,15 @@ def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) ->
         ),
         ("imre", ["options={EWC: {weight: heavy}}"], "EWC: 'weight' must be a number, got 'heavy'"),
         ("imner", ["stream.merge=2"], "'stream.merge' is for the relation demonstration"),
+        ("imre", ["--systems", ""], "--systems names none; name at least one, or leave the flag"),
+        ("imre", ["--seeds", ",", "--orders", " "], "2 mistake(s)"),
+        ("task_number", ["--scenario", "imner"], "for streams of relations only"),
+        ("task_number", ["--quick", "--task", "ner"], "relations only"),
+        ("task_number", ["--orders", "sep5"], "it runs them all: sep5, sep7 and sep10"),
+        ("rehearsal_size", ["--exemplars", "6"], "give the sizes as in --sizes 2,6,10"),
+        ("rehearsal_size", ["exemplars=6"], "'exemplars' is set by rehearsal_size.py itself"),
+        ("imre", ["--device", "tpu"], "'device' must be one that works here, got 'tpu'"),
+        ("imre", ["--device", "meta"], "leave it at auto or give one of cpu"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(
@@ -235,6 +262,85 @@ def test_mistakes_are_named_before_anything_runs(
     assert said in capsys.readouterr().err
     assert ran == []
     assert list(tmp_path.iterdir()) == []
+
+
+WRONG = "options={EWC: {weight: -3}, MSPT: {alpha: -1}, Vanilla: {}}"
+SOME = ("--quick", "--systems", "Vanilla,EWC,UMGF,MEGA,MSPT")
+
+
+def test_every_mistake_that_a_build_shows_is_told_before_the_first_cell(
+    untrained: list, tmp_path: Path, capsys
+) -> None:
+    images = "encoders.images=image+crops"
+    assert run("imre", *SOME, WRONG, images, "--device", "tpu", out=tmp_path) == 2
+    told = capsys.readouterr().err
+    assert untrained == []
+    assert list(tmp_path.iterdir()) == []
+    assert told.count("got 'tpu'") == 1
+    assert "EWC: weight=-3.0; give 0 or more" in told
+    assert "MSPT: alpha=-1.0" in told
+    assert "UMGF, MEGA: images='image+crops'" in told
+    assert told.count("\n") == 5  # the heading and these four
+
+
+def test_every_size_is_checked_before_the_first_is_run(
+    ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def built(settings, cell, labels, *, device):
+        if settings.exemplars == 0:
+            raise ConfigError(["a memory of nothing"])
+
+    monkeypatch.setattr(importlib.import_module("table_check"), "built", built)
+    argv = ("--systems", "EMR,MSPT", "--sizes", "2,0")
+    assert run("rehearsal_size", *argv, out=tmp_path) == 2
+    assert "EMR, MSPT: a memory of nothing" in capsys.readouterr().err
+    assert ran == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_systems_with_a_cell_to_run_are_built(
+    ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        importlib.import_module("table_check"),
+        "built",
+        lambda settings, cell, labels, *, device: built.append((cell.system, cell.seed)),
+    )
+    run("imre", "--systems", "Vanilla,MSPT", "--seeds", "0,1", out=tmp_path)
+    assert built == [("Vanilla", 0), ("MSPT", 0)]
+    run("imre", "--systems", "Vanilla,EWC", "--seeds", "0,1", out=tmp_path)
+    assert built[2:] == [("EWC", 0)]
+    assert run("imre", "--systems", "Vanilla,MSPT,EWC", "--seeds", "0,1", out=tmp_path) == 0
+    # the others are finished, in the folder of other options
+    options = "options={EWC: {weight: 7}}"
+    run("imre", "--systems", "Vanilla,MSPT,EWC", options, out=tmp_path)
+    assert built[3:] == [("EWC", 0)]
+
+
+def test_a_finished_table_is_shown_where_its_device_is_not(
+    ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = importlib.import_module("table_check")
+    there = check.device_of
+    argv = ("--systems", "Vanilla", "--device", "cuda:77")
+    monkeypatch.setattr(check, "device_of", lambda name: name)
+    assert run("imre", *argv, out=tmp_path) == 0
+    monkeypatch.setattr(check, "device_of", there)
+    assert run("imre", *argv, out=tmp_path) == 0
+    assert run("imre", *argv, "--seeds", "0,1", out=tmp_path) == 2
+    assert len(ran) == 1
+
+
+def test_a_build_that_fails_otherwise_is_the_cells_own_failure(
+    ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(settings, cell, labels, *, device):
+        raise OSError("no network")
+
+    monkeypatch.setattr(importlib.import_module("table_check"), "built", built)
+    assert run("imre", "--systems", "Vanilla", out=tmp_path) == 0
+    assert len(ran) == 1
 
 
 def test_balance_of_modalities(ablation: ModuleType, make_gamma) -> None:

@@ -1,0 +1,141 @@
+"""What a table of systems consists of: its cells, and the folder that they go to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiment_run import stream_of
+from table_settings import TableSettings
+
+from mkgc_cl.data.provenance import content_fingerprint
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.results import Cell, CellRecord
+from mkgc_cl.results.files import write_atomic
+from mkgc_cl.results.grid import TRACES, load_cell
+from mkgc_cl.systems import SYSTEMS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One order of a table, before anything of it has run.
+
+    Args:
+        settings: of this order.
+        labels: classes of its stream.
+        fingerprint: of all that its stream shows; part of what makes two cells the same.
+        options: of every system that has some, of the types its recipe declares.
+        out: folder of all runs.
+    """
+
+    settings: TableSettings
+    labels: Any
+    fingerprint: str
+    options: Mapping[str, Mapping[str, Any]]
+    out: Path
+
+    def config_of(self, system: str) -> dict[str, Any]:
+        """Everything that can change a number of this system's runs."""
+        return {
+            **self.settings.cell_config(system),
+            "options": self.options.get(system, {}),
+            "stream_fingerprint": self.fingerprint,
+        }
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every cell, seed by seed, so that an early look at an unfinished grid has every row."""
+        settings = self.settings
+        return [
+            Cell(system, settings.scenario, settings.order, seed, self.config_of(system))
+            for seed in settings.seeds
+            for system in settings.rows
+        ]
+
+    @property
+    def target(self) -> Path:
+        """Folder of the cells: one setting has one, ``<out>/<name>/<order>-<digest>``."""
+        settings = self.settings
+        shared = {
+            **settings.cell_config(settings.rows[0]),
+            "exemplars": settings.exemplars,
+            "options": self.options,
+            "stream_fingerprint": self.fingerprint,
+        }
+        folder = Cell("", settings.scenario, settings.order, 0, shared).setting
+        return self.out / settings.name / folder
+
+    @property
+    def waiting(self) -> list[Cell]:
+        """The cells that would run now.
+
+        Raises:
+            RecordError: a file holds another cell, or is of a newer version.
+        """
+        return [
+            cell
+            for cell in self.cells
+            if load_cell(self.target, cell) is None and _beside(cell, self.target) is None
+        ]
+
+    def current(self, records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
+        """Those that these settings would make; others are of other options or budgets."""
+        known = {record.system for record in records} & SYSTEMS.keys()
+        wanted = {name: self.config_of(name) for name in known}
+        return tuple(r for r in records if r.config == wanted.get(r.system))
+
+
+def plan_table(settings: TableSettings, out: Path) -> Plan:
+    """Read the stream of one order, once and first: a wrong data root is one message.
+
+    Raises:
+        ConfigError: naming every option that does not exist or is of another type.
+        DataError: the stream cannot be read.
+    """
+    options = options_by_system(settings)
+    stream = stream_of(settings.stream, settings.encoders.images).stream
+    return Plan(settings, stream.labels, content_fingerprint(stream), options, out)
+
+
+def take_over(cells: Sequence[Cell], target: Path) -> None:
+    """Copy finished cells from the folders beside ``target``: the same name is the same run."""
+    for cell in cells:
+        if (target / "cells" / f"{cell.key}.json").exists():
+            continue
+        if (found := _beside(cell, target)) is not None:
+            # the record last: a cell counts as finished when it is there
+            for path in (found.with_name(f"{cell.key}{TRACES}"), found):
+                text = path.read_text(encoding="utf-8")
+                write_atomic(target / "cells" / path.name, text)
+
+
+def options_by_system(settings: TableSettings) -> dict[str, dict[str, Any]]:
+    """Options of every system that has some, of the types its recipe declares.
+
+    Raises:
+        ConfigError: naming every mistake of every system.
+    """
+    from mkgc_cl.strategies.catalogue import checked_options
+
+    found: dict[str, dict[str, Any]] = {}
+    wrong: list[str] = []
+    for name, options in (settings.options or {}).items():
+        try:
+            found[name] = checked_options(name, options)
+            if settings.exemplars is not None:
+                found[name].pop("na_policy", None)  # one budget for all: see build_system
+        except ConfigError as error:
+            wrong += error.problems
+    if wrong:
+        raise ConfigError(wrong)
+    return found
+
+
+def _beside(cell: Cell, target: Path) -> Path | None:
+    """File of the same cell, with its traces, in another folder of the same name."""
+    for found in sorted(target.parent.glob(f"*/cells/{cell.key}.json")):
+        if found.with_name(f"{cell.key}{TRACES}").exists() and found.parent.parent != target:
+            return found
+    return None
