@@ -22,6 +22,7 @@ from typing import Any
 
 from experiment_run import device_of, record_of, run_cells, stream_of
 from experiment_settings import SYSTEMS, Settings, config_path, with_order
+from settings_help import settings_help
 
 from mkgc_cl.config import keys, resolve
 from mkgc_cl.data.provenance import content_fingerprint
@@ -251,10 +252,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (1)")
     parser.add_argument("--out", default="runs", metavar="FOLDER", help="where to write (runs)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
-    shown = [
-        f"  {key:<26}{field.metadata['help']} ({field.default})" for key, field in fields.items()
-    ]
-    parser.epilog = "settings, their meaning and default:\n" + "\n".join(shown)
+    parser.epilog = settings_help(Settings)
     return _sorted_out(parser.parse_intermixed_args(argv))
 
 

@@ -58,7 +58,9 @@ class StreamSettings:
     task: Literal["ner", "re"] = setting("ner", help="of the demonstration: tagging or relations")
     data: str | None = setting(None, help="folder with MRE/ and MNER/; MKGC_DATA by default")
     order: tuple[str, ...] = setting(
-        (), help="imner: the four types; imre: sep10, sep7 or sep5; demo: its classes"
+        (),
+        help="imner: the four types; imre: sep10, sep7 or sep5; demo: its classes; "
+        "the usual one by default",
     )
     missing_images: Literal["error", "blank"] = setting(
         "error", help="what to do where an image file is not there"

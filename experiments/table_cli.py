@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiment_settings import config_path
+from settings_help import settings_help
 from table_run import Made, run_tables
 from table_settings import TableSettings
 
@@ -175,8 +176,5 @@ def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", default="runs", metavar="FOLDER", help="where to write (runs)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     script.more(parser)
-    shown = [
-        f"  {key:<26}{field.metadata['help']} ({field.default})" for key, field in fields.items()
-    ]
-    parser.epilog = "settings, their meaning and default:\n" + "\n".join(shown)
+    parser.epilog = settings_help(TableSettings)
     return parser.parse_intermixed_args(argv)

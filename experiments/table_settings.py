@@ -56,7 +56,9 @@ class TableSettings:
     name: str = setting("table", help="folder of the experiment under --out")
     systems: tuple[str, ...] = setting((), help="rows of the table; by default all of its task")
     seeds: tuple[int, ...] = setting((0, 1, 2), help="training seeds, one run each", minimum=0)
-    orders: tuple[str, ...] = setting((), help="orders of the stream, a table each")
+    orders: tuple[str, ...] = setting(
+        (), help="orders of the stream, a table each; that of stream.order by default"
+    )
     reference: str = setting("MSPT", help="system that the others are compared with")
     exemplars: int | None = setting(
         None,
@@ -68,7 +70,9 @@ class TableSettings:
     encoders: EncoderSettings = field(default_factory=EncoderSettings)
     training: SystemTraining = field(default_factory=SystemTraining)
     options: Mapping[str, Mapping[str, Any]] | None = setting(
-        None, help="options of single systems, as in options='{EWC: {weight: 10}}'"
+        None,
+        help="options of single systems, as in options='{EWC: {weight: 10}}'; "
+        "each recipe's own by default",
     )
 
     @property

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from mkgc_cl.config import resolve, to_dict
+from mkgc_cl.config import keys, resolve, to_dict
 from mkgc_cl.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "experiments" / "configs").glob("*.yaml"))
@@ -198,3 +199,38 @@ def test_mistakes(ablation: ModuleType, argv: list[str], problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ablation.settings_of(ablation.parse(argv))
     assert problem in str(caught.value)
+
+
+def help_of(parse: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Line of every setting at the end of ``--help``."""
+    with pytest.raises(SystemExit) as left:
+        parse()
+    assert left.value.code == 0
+    text = capsys.readouterr().out.rpartition("settings, their meaning and default:\n")[2]
+    return {line.split()[0]: line for line in text.splitlines()}
+
+
+def test_help_shows_defaults_as_the_command_line_takes_them(
+    ablation: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli, imre = importlib.import_module("table_cli"), importlib.import_module("imre")
+    tables = help_of(lambda: cli.parse(imre.SCRIPT, ["--help"]), capsys)
+    own = help_of(lambda: ablation.parse(["--help"]), capsys)
+    for lines in (tables, own):
+        assert lines["seeds"].endswith("training seeds, one run each (0,1,2)")
+        assert lines["stream.data"].endswith("MKGC_DATA by default")
+        assert lines["training.weight_decay"].endswith("of AdamW (0.01)")
+        assert not [line for line in lines.values() if "None" in line or "()" in line]
+    assert tables["systems"].endswith("rows of the table; by default all of its task")
+    assert own["systems"].endswith("(w/o MI,w/o AD,w/o GM,w/o MM,full)")
+    assert own["method.noise"].endswith("(false)")
+
+
+@pytest.mark.parametrize("name", ["TableSettings", "Settings"])
+def test_where_the_default_is_nothing_the_words_say_what_that_means(
+    experiments: Path, name: str
+) -> None:
+    module = importlib.import_module("table_settings" if name[0] == "T" else "experiment_settings")
+    for key, field in keys(getattr(module, name)).items():
+        if field.default is None or field.default == ():
+            assert "by default" in field.metadata["help"], key
