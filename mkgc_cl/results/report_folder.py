@@ -15,6 +15,8 @@ from mkgc_cl.results.provenance import image_words
 from mkgc_cl.results.record import CellRecord
 
 LAYOUT = "<name>/<order>-<digest>/cells/*.json"
+_OWN = ("options", "exemplars")
+"""Keys of a cell's configuration that differ from system to system in one and the same table."""
 _PARTS = ("cells", "failed", "config.yaml", "env.json")
 
 
@@ -133,7 +135,7 @@ def marks(experiment: Experiment) -> list[str]:
         found.append("CELLS OF DIFFERENT STATES OF THE SOURCE")
     if any(not state for state in states):
         found.append("SOURCE NOT RECORDED")
-    if any(record.config != records[0].config for record in records):
+    if _differ(records):
         found.append("CELLS OF DIFFERENT CONFIGURATIONS")
     return found
 
@@ -149,6 +151,24 @@ def dig(data: object, *path: str) -> Any:
     for key in path:
         data = data.get(key) if isinstance(data, Mapping) else None
     return data
+
+
+def _differ(records: Sequence[CellRecord]) -> bool:
+    """Whether two cells differ in a setting that is not one system's own.
+
+    Systems of one table have options each, and a budget of exemplars only those that keep any: so
+    these are compared within a system, and with ``None`` for no budget left aside, across systems.
+    """
+    of_system: dict[str, Mapping[str, object]] = {}
+    shared: list[Mapping[str, object]] = []
+    budgets: list[object] = []
+    for record in records:
+        if of_system.setdefault(record.system, record.config) != record.config:
+            return True
+        shared.append({k: v for k, v in record.config.items() if k not in _OWN})
+        if (budget := record.config.get("exemplars")) is not None:
+            budgets.append(budget)
+    return any(each != shared[0] for each in shared) or any(b != budgets[0] for b in budgets)
 
 
 def _is_experiment(folder: Path) -> bool:

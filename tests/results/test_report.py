@@ -18,6 +18,7 @@ from mkgc_cl.results import Cell, CellRecord, report_section, run_grid
 from mkgc_cl.results.__main__ import main
 from mkgc_cl.results.markup import element, escaped
 from mkgc_cl.results.report import write_html
+from mkgc_cl.results.report_folder import Experiment, marks
 
 NASTY = 'M-[R-Replay & EWC] <img src="x" onerror="alert(1)">'
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (300).to_bytes(4, "big") * 2
@@ -217,6 +218,37 @@ def test_what_is_no_result_is_marked(fill, tmp_path: Path, provenance, config, m
     badges = page.text.count(mark)
     assert badges >= 2  # in the contents and below the heading
     assert len(page.all("ul")) == 2
+
+
+BADGE = "CELLS OF DIFFERENT CONFIGURATIONS"
+TABLE = {"training": {"epochs": 3}, "options": {}, "exemplars": None}
+
+
+@pytest.mark.parametrize(
+    ("cells", "marked"),
+    [
+        # options are each system's own, and a budget only of those with a memory
+        ([("EWC", {"options": {"weight": 7}}), ("MSPT", {"exemplars": 6}), ("Vanilla", {})], False),
+        ([("EWC", {"options": {"weight": 7}}), ("EWC", {"options": {"weight": 7}})], False),
+        # the same system with other options or another budget
+        ([("EWC", {"options": {"weight": 7}}), ("EWC", {"options": {}})], True),
+        ([("MSPT", {"exemplars": 6}), ("MSPT", {"exemplars": None})], True),
+        # two systems that were trained otherwise, or compared at unlike budgets
+        ([("EWC", {}), ("MSPT", {"training": {"epochs": 5}})], True),
+        ([("EMR", {"exemplars": 6}), ("Vanilla", {}), ("MSPT", {"exemplars": 2})], True),
+        ([("EWC", {}), ("MSPT", {"stream": {"split": "test"}})], True),
+        ([], False),
+    ],
+)
+def test_configurations_are_compared_in_what_systems_share(
+    make_record, tmp_path: Path, cells, marked: bool
+) -> None:
+    records = {
+        str(n): dataclasses.replace(make_record(system, n), config=TABLE | config)
+        for n, (system, config) in enumerate(cells)
+    }
+    found = marks(Experiment(tmp_path, "table", records, (), (), None, {}, ()))
+    assert (BADGE in found) == marked
 
 
 @pytest.mark.usefixtures("quick")
