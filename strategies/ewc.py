@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.errors import ConfigError, DataError, TrainingError
-from mkgc_cl.objectives.consolidation import diagonal_fisher, quadratic_penalty
+from mkgc_cl.objectives.consolidation import add_quadratic_penalty, diagonal_fisher
 from mkgc_cl.seeds import generator
 from mkgc_cl.strategies.template import MultimodalStrategy
 
@@ -30,7 +30,8 @@ class EWCPlugin(SupervisedPlugin):
     the step that it works against.
 
     Memory: ``"online"`` and ``"last"`` hold two copies of the trainable weights, ``"separate"`` two
-    for every finished task; while a Fisher is estimated there is one post's gradient besides.
+    for every finished task; while a Fisher is estimated there is one post's gradient besides, in a
+    step two tensors as large as the largest parameter.
 
     Args:
         weight: lambda, at least 0 (100 as in the code of Han et al. 2020); 0 does nothing.
@@ -93,8 +94,8 @@ class EWCPlugin(SupervisedPlugin):
             self._consolidate(strategy)
         self._previous = tuple(strategy.experience.samples)
 
-    def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        """Add the penalty, in memory phases too.
+    def after_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Add the penalty to loss and gradients, in memory phases too.
 
         Raises:
             TrainingError: the consolidation before this task did not come to its end.
@@ -103,8 +104,9 @@ class EWCPlugin(SupervisedPlugin):
         if not self._terms:
             return
         parameters = list(_trainable(strategy.network).values())
-        penalty = torch.stack([quadratic_penalty(parameters, *term) for term in self._terms]).sum()
-        self.penalties.append(float(penalty.detach()))
+        each = [add_quadratic_penalty(parameters, *t, weight=self.weight) for t in self._terms]
+        penalty = torch.stack(each).sum()
+        self.penalties.append(float(penalty))
         strategy.loss = strategy.loss + self.weight * penalty
 
     def state_dict(self) -> dict[str, Any]:

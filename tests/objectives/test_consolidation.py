@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from mkgc_cl.objectives.consolidation import diagonal_fisher, quadratic_penalty
+from mkgc_cl.objectives.consolidation import add_quadratic_penalty, diagonal_fisher
 
 
 def softmax_regression(seed: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,8 +73,31 @@ def test_it_writes_where_it_is_told_whatever_was_there() -> None:
 def test_the_penalty_of_a_quadratic_is_the_quadratic() -> None:
     """Of loss a (t - c)^2 / 2 with Fisher a the penalty at anchor c is the loss itself."""
     theta = torch.tensor([2.0, -1.0], requires_grad=True)
+    theta.grad = torch.tensor([1.0, 1.0])
     anchor, fisher = torch.tensor([0.5, 1.0]), torch.tensor([4.0, 3.0])
-    penalty = quadratic_penalty([theta], [anchor], [fisher])
-    assert float(penalty.detach()) == (4 * 1.5**2 + 3 * 2.0**2) / 2
-    (gradient,) = torch.autograd.grad(penalty, theta)
-    assert gradient.tolist() == [4 * 1.5, 3 * -2.0]
+    penalty = add_quadratic_penalty([theta], [anchor], [fisher], weight=3.0)
+    assert float(penalty) == (4 * 1.5**2 + 3 * 2.0**2) / 2
+    assert not penalty.requires_grad
+    assert theta.grad.tolist() == [1 + 3 * 4 * 1.5, 1 + 3 * 3 * -2.0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), weight=st.floats(0.1, 100))
+def test_the_gradient_is_that_of_the_penalty(seed: int, weight: float) -> None:
+    """Against automatic differentiation of the formula; one parameter has no gradient yet."""
+    source = torch.Generator().manual_seed(seed)
+    shapes = [(3, 4), (5,), (2, 3, 2)]
+    draw = {"generator": source, "dtype": torch.float64}
+    parameters = [torch.randn(shape, **draw).requires_grad_() for shape in shapes]
+    anchors, fisher = ([torch.randn(s, **draw) for s in shapes] for _ in range(2))
+    formula = sum(
+        (f * (p - a).square()).sum() for p, a, f in zip(parameters, anchors, fisher, strict=True)
+    )
+    expected = torch.autograd.grad(weight * formula / 2, parameters)
+    before = [None, *(torch.randn(shape, **draw) for shape in shapes[1:])]
+    for parameter, gradient in zip(parameters, before, strict=True):
+        parameter.grad = None if gradient is None else gradient.clone()
+    penalty = add_quadratic_penalty(parameters, anchors, fisher, weight=weight)
+    assert torch.allclose(penalty, formula.detach() / 2)
+    for parameter, wanted, old in zip(parameters, expected, before, strict=True):
+        assert torch.allclose(parameter.grad, wanted + (0 if old is None else old))

@@ -145,6 +145,14 @@ def test_two_copies_and_one_gradient_are_the_most_it_holds(
     ):
         assert torch.equal(anchor, parameter)
         torch.testing.assert_close(now, kept * old + 14 / 3 * parameter.detach() ** 2)
+    # a step's penalty takes two tensors of the largest parameter, and no copy of the model
+    for parameter in strategy.network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    strategy.loss = torch.zeros(())
+    largest = max(parameter.nbytes for parameter in strategy.network.parameters())
+    with Held() as held:
+        plugin.after_backward(strategy)
+    assert held.peak < 2 * largest + 0.01 * copy < 0.9 * copy
     # the first consolidation has nothing to overwrite: it makes the two, and never three
     plugin._terms = []
     del anchors, importances, before
@@ -168,7 +176,7 @@ def test_a_consolidation_that_is_stopped_is_done_again_or_refused(
     monkeypatch.setattr(ewc, "_losses", stopped)
     with pytest.raises(KeyboardInterrupt):
         plugin._consolidate(strategy)
-    for use in (plugin.state_dict, lambda: plugin.before_backward(strategy)):
+    for use in (plugin.state_dict, lambda: plugin.after_backward(strategy)):
         with pytest.raises(TrainingError, match="train on the next task again"):
             use()
     monkeypatch.setattr(ewc, "_losses", drawn_losses)

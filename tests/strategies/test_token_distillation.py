@@ -51,9 +51,11 @@ class Steps(SupervisedPlugin):
                 "teacher": teacher.logits.double(),
                 "student": strategy.output.logits.detach().double(),
                 "targets": strategy.mb_y,
-                "loss": float(strategy.loss.detach()),
             }
         )
+
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        self.kept[-1]["loss"] = float(strategy.loss.detach())  # with terms of every plugin
 
 
 def softened(scores: Tensor, over: list[bool], temperature: float) -> dict[int, float]:
