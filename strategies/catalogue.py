@@ -68,6 +68,7 @@ def build_system(
         exemplars: of every class, the same for every system that keeps any; by default each keeps
             what its authors kept. N/A is then one class like any other (``na_policy="merge"``),
             whatever the options say: a memory that grows with N/A would not be the same.
+            ``exemplars`` among the options is then refused.
         options: its recipe's own options by name.
 
     Raises:
@@ -82,7 +83,14 @@ def build_system(
     given = checked_options(name, options or {})
     known = options_of(recipe)
     if exemplars is not None and "exemplars" in known:
-        given = {"exemplars": exemplars, **given, "na_policy": "merge"}
+        if "exemplars" in given:
+            raise ConfigError(
+                [
+                    f"{name}: exemplars={given['exemplars']} in its options, beside exemplars="
+                    f"{exemplars} for all; leave one out"
+                ]
+            )
+        given = {**given, "exemplars": exemplars, "na_policy": "merge"}
     return recipe(labels, encoders, training, **given)
 
 

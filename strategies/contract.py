@@ -1,16 +1,16 @@
 """What every system owes, as a check that anybody can run on a recipe of their own.
 
->>> from mkgc_cl.strategies.catalogue import RECIPES
->>> check_system(RECIPES["Vanilla"], "re")
+>>> check_system("Vanilla", "re")
 """
 
 from __future__ import annotations
 
 import inspect
 import io
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -19,10 +19,13 @@ from torch import Tensor
 from mkgc_cl.data.demo import demo_stream
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, Task, TaskKind, TaskStream
 from mkgc_cl.errors import ConfigError, MkgcError
+from mkgc_cl.models import TextModel
 from mkgc_cl.scenarios import make_benchmark
-from mkgc_cl.scenarios.benchmark import KnowledgeExperience, group_label
+from mkgc_cl.scenarios.benchmark import group_label
 from mkgc_cl.seeds import seeded
-from mkgc_cl.strategies.recipe import Encoders, Training
+from mkgc_cl.strategies.catalogue import recipe_of
+from mkgc_cl.strategies.kept_posts import posts_in
+from mkgc_cl.strategies.recipe import Encoders, Training, assemble
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 Weights = dict[str, Tensor]
@@ -33,7 +36,7 @@ class ContractError(MkgcError, AssertionError):
 
 
 def check_system(
-    recipe: Callable[..., MultimodalStrategy],
+    recipe: Callable[..., MultimodalStrategy] | str,
     kind: TaskKind,
     *,
     options: Mapping[str, Any] | None = None,
@@ -45,13 +48,17 @@ def check_system(
     predicts as it did; a class of one post and a task of N/A alone are trained on.
 
     Args:
-        recipe: ``recipe(labels, encoders, training, **options)``.
+        recipe: ``recipe(labels, encoders, training, **options)``, or the name of a system of the
+            tables.
         kind: the task it is run on.
         options: its options; smaller ones make the check faster.
 
     Raises:
         ContractError: naming the promise that is broken.
+        ConfigError: there is no system of this name, or an option does not fit.
     """
+    if isinstance(recipe, str):
+        recipe = recipe_of(recipe)
     trial = Trial(recipe, kind, dict(options or {}))
     for law in LAWS:
         for complaint in law(trial):
@@ -208,15 +215,20 @@ def keeps_no_other_posts(trial: Trial) -> Iterator[str]:
     Posts of the task just learnt are its data and not counted. A plugin that is no continual
     learner says so with ``keeps_every_post = True``.
     """
-    finished = {sample.identity for sample in trial.stream.tasks[0].train}
-    finished -= {sample.identity for sample in trial.stream.tasks[1].train}
-    for plugin in trial.plain.plugins:
-        if getattr(plugin, "keeps_every_post", False):
-            continue
-        told = {s.identity for s in plugin.exemplars()} if hasattr(plugin, "exemplars") else set()
-        untold = len((posts_in(plugin) & finished) - told)
+    plugins = list(trial.plain.plugins)
+    if any(getattr(plugin, "keeps_every_post", False) for plugin in plugins):
+        return
+    finished = {sample.uid for sample in trial.stream.tasks[0].train}
+    finished -= {sample.uid for sample in trial.stream.tasks[1].train}
+    told = {sample.uid for p in plugins if hasattr(p, "exemplars") for sample in p.exemplars()}
+    own = vars(trial.plain).keys() - attributes_of_a_strategy(trial.kind)
+    for holder, held in (
+        *((type(plugin).__name__, posts_in(plugin)) for plugin in plugins),
+        ("the strategy", posts_in([vars(trial.plain)[name] for name in own])),
+    ):
+        untold = len((held & finished) - told)
         if untold:
-            yield f"{type(plugin).__name__} holds {untold} posts that it does not tell as exemplars"
+            yield f"{holder} holds {untold} posts that it does not tell as exemplars"
 
 
 LAWS: tuple[Callable[[Trial], Iterator[str]], ...] = (
@@ -262,36 +274,15 @@ def predict(strategy: MultimodalStrategy, samples: list[Sample]) -> list[list[in
     return found
 
 
-def posts_in(plugin: object) -> set[str]:
-    """Identities of posts in a plugin's attributes, its containers and its own objects.
-
-    Features, or posts within a library's objects (a data set of Avalanche), are not seen.
-    """
-    found: set[str] = set()
-    looked_at: set[int] = set()
-    left: list[object] = [plugin]
-    while left:
-        thing = left.pop()
-        if id(thing) in looked_at:
-            continue
-        looked_at.add(id(thing))
-        if isinstance(thing, Sample):
-            found.add(thing.identity)
-        elif isinstance(thing, Mapping):
-            left += [*thing.keys(), *thing.values()]
-        elif isinstance(thing, list | tuple | set | frozenset | deque):
-            left += thing
-        elif (
-            not isinstance(thing, _ELSEWHERE)
-            and type(thing).__module__.split(".")[0] not in _LIBRARIES
-        ):
-            left += getattr(thing, "__dict__", {}).values()
-    return found
-
-
-_ELSEWHERE = (MultimodalStrategy, KnowledgeExperience, torch.nn.Module, type)
-"""What a plugin may refer to and does not own."""
-_LIBRARIES = ("avalanche", "builtins", "numpy", "torch")
+@lru_cache
+def attributes_of_a_strategy(kind: TaskKind) -> frozenset[str]:
+    """What the template itself keeps from one task to the next, its running loader and batch."""
+    stream = tiny_stream(kind)
+    model = TextModel.build(stream.labels, max_text_length=64, seed=0)
+    strategy = assemble(model, Training(epochs=1, batch_size=8, lr=1e-3))
+    for experience in make_benchmark(stream).train_stream:
+        strategy.train(experience)
+    return frozenset(vars(strategy))
 
 
 def _is_positive(sample: Sample, labels: LabelSpace) -> bool:

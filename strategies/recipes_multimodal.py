@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from mkgc_cl.data.samples import LabelSpace
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.models import ExtractionModel
 from mkgc_cl.models.mega import Alignments, MEGAModel
@@ -88,9 +89,20 @@ def mega(
         labels: the stream's classes.
         encoders: the encoders.
         training: how to train.
-        alignments: how words find objects (by structure and by meaning: the paper). By structure
-            needs parses and scene graphs, which no download holds; ``"semantic"`` does without.
+        alignments: how words find objects (by structure and by meaning: the paper).
+            ``"semantic"`` is by meaning alone.
+
+    Raises:
+        ConfigError: by structure needs what no stream of this package holds.
     """
+    if alignments == "both":
+        raise ConfigError(
+            [
+                "MEGA aligns words and objects by parses and scene graphs, which the data does not "
+                "hold; choose alignments='semantic', or build MEGAModel with a processor that adds "
+                "'alignment' to its batches (mkgc_cl.data.alignment)"
+            ]
+        )
     model = multimodal(MEGAModel.build, labels, encoders, training.seed, alignments=alignments)
     return assemble(model, training)
 
