@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 from mkgc_cl.data.samples import LabelSpace
@@ -229,6 +230,7 @@ def joint_training(
     backbone: Literal["MKGformer", "text"] = "MKGformer",
     fusion_layers: int | None = None,
     from_scratch: bool = True,
+    epochs: int | None = None,
 ) -> MultimodalStrategy:
     """Train on all posts so far at every task: the upper bound of the tables.
 
@@ -239,12 +241,16 @@ def joint_training(
         backbone: the model that is trained (the paper's is MKGformer; ``"text"`` is Vanilla's).
         fusion_layers: see ``MKGformer``.
         from_scratch: begin every task with the initial weights (paper: "retraining").
+        epochs: passes over all posts so far; by default as many as over a task (the paper says
+            nothing). The union grows, so fewer make as many steps.
     """
     model: ExtractionModel = (
         text_model(labels, encoders, training.seed)
         if backbone == "text"
         else _mkgformer(labels, encoders, training, fusion_layers)
     )
+    if epochs is not None:
+        training = replace(training, epochs=epochs)
     return assemble(model, training, CumulativePlugin(from_scratch=from_scratch))
 
 

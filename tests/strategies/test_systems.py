@@ -271,7 +271,9 @@ def test_a_budget_for_all_and_options_for_one() -> None:
     both = build("M-[R-Replay & EWC]", options={"weight": 7.0})
     assert plugins(both, EWCPlugin)[0].weight == 7.0
     assert plugins(both, PrototypeReplayPlugin)
+    assert build("Joint Training", options={"epochs": 3}).train_epochs == 3
     joint = build("Joint Training", options={"backbone": "text"})
+    assert joint.train_epochs == 1
     assert plugins(joint, CumulativePlugin)[0].from_scratch
     assert type(joint.network).__name__ == "TextModel"
     assert build("ExtendNER", "ner").network.grammar is not None
