@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from mkgc_cl.errors import DataError
+from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
 from mkgc_cl.results.record import CellRecord
-from mkgc_cl.results.statistics import (
-    ALPHA,
-    FEWEST,
-    TOO_SMALL,
-    Comparison,
-    compare,
-    corrected,
-    smallest_p,
-)
-from mkgc_cl.results.table_text import MARK, PAPER, Row, Stat, Table
+from mkgc_cl.results.statistics import Comparison
+from mkgc_cl.results.table_text import PAPER, Row, Stat, Table
 
 AVERAGE = "AVG"
 
@@ -39,7 +31,8 @@ def build_table(
 
     With a ``reference``, the last task and AVG of every other row are compared with those of that
     row, paired by seed (:func:`~mkgc_cl.results.statistics.compare`). Holm's correction runs over
-    all of these comparisons, and the footnotes say what was done and found.
+    all of these comparisons, and the footnotes say what was done and found. Where several rows are
+    there and the reference is not, they say that nothing was compared.
 
     Args:
         records: records of any systems and seeds; systems keep the order of first appearance.
@@ -50,8 +43,8 @@ def build_table(
         reference: the system that the others are compared with; ``None`` compares nothing.
 
     Raises:
-        DataError: if there is no record, they are not of one scenario, order and list of tasks, a
-            system has two of one seed, or none is of the ``reference``.
+        DataError: if there is no record, they are not of one scenario, order and list of tasks, or
+            a system has two of one seed.
     """
     if not records:
         raise DataError("a table needs at least one record; no cell has finished")
@@ -68,7 +61,8 @@ def build_table(
                 "configuration: keep the records of one"
             )
         group.append(record)
-    made = {} if reference is None else _comparisons(groups, reference, measure)
+    there = reference if reference in groups else None
+    made = {} if there is None else _comparisons(groups, there, measure)
     rows = tuple(
         _row(
             system,
@@ -80,12 +74,15 @@ def build_table(
         for system, group in groups.items()
     )
     columns = (*first.tasks, AVERAGE)
+    below = footnotes(rows, columns)
+    if reference is not None and there is None and len(rows) > 1:
+        below = (absent(reference),)
     return Table(
         caption=_caption(first, groups, measure, remarks, any(row.paper for row in rows)),
         columns=columns,
         rows=rows,
         notes=tuple(notes),
-        footnotes=_footnotes(rows, columns),
+        footnotes=below,
     )
 
 
@@ -130,8 +127,6 @@ def _comparisons(
     groups: Mapping[str, Sequence[CellRecord]], reference: str, measure: Literal["A", "U"]
 ) -> dict[str, dict[int, Comparison]]:
     """Compare the last task and AVG of each other system; by system, then by 0-based column."""
-    if reference not in groups:
-        raise DataError(f"no record of the reference {reference!r}, only of {list(groups)}")
     tasks = len(groups[reference][0].tasks)
     numbers: dict[int, Callable[[CellRecord], float]] = {
         tasks - 1: lambda record: _series(record, measure)[-1],
@@ -139,81 +134,8 @@ def _comparisons(
     }
     if tasks == 1:  # AVG is the one task: one comparison, not two to correct for
         del numbers[0]
-    cells = [(system, column) for system in groups if system != reference for column in numbers]
-    made = corrected(
-        [compare(groups[system], groups[reference], numbers[column]) for system, column in cells]
-    )
-    found: dict[str, dict[int, Comparison]] = {}
-    for (system, column), comparison in zip(cells, made, strict=True):
-        found.setdefault(system, {})[column] = comparison
-    return found
-
-
-def _footnotes(rows: Sequence[Row], columns: Sequence[str]) -> tuple[str, ...]:
-    """Say what was compared, how, what came out, and what so few pairs could show at all."""
-    made = [comparison for row in rows for comparison in row.comparisons.values()]
-    if not made:
-        return ()
-    tested = [comparison for comparison in made if comparison.p is not None]
-    head = (
-        f"Compared with {made[0].reference}, paired by seed: mean difference [95 % interval, "
-        "Student's t]"
-    )
-    if tested:
-        methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
-        head += (
-            f"; two-sided p of that mean ({methods}); p corrected after Holm for the {len(tested)} "
-            f"tests here; {MARK} where the corrected p is below {ALPHA}"
-        )
-    if len(tested) < len(made):
-        head += f"; {TOO_SMALL}: fewer than {FEWEST} pairs are not tested"
-    notes = [head + "."]
-    for row in rows:
-        if row.comparisons:
-            one = next(iter(row.comparisons.values()))
-            pairs = f"n = {one.n}" + (f", {one.left_out} without partner" if one.left_out else "")
-            results = "; ".join(
-                f"{columns[column]} {_result(comparison)}"
-                for column, comparison in row.comparisons.items()
-            )
-            notes.append(f"- {row.system} ({pairs}): {results}.")
-    return (*notes, *_limits(tested))
-
-
-def _result(made: Comparison) -> str:
-    parts = []
-    if made.difference is not None:
-        interval = ", ".join(map(_signed, made.interval or ()))
-        parts.append(_signed(made.difference) + (f" [{interval}]" if interval else ""))
-    if made.p is None:
-        parts.append(made.method)
-    else:
-        parts.append(f"p = {made.p:.3g}, corrected {made.p_corrected:.3g}")
-    return ", ".join(parts)
-
-
-def _signed(value: float) -> str:
-    text = f"{value:+.1f}"
-    return "+0.0" if text == "-0.0" else text
-
-
-def _limits(tested: Sequence[Comparison]) -> tuple[str, ...]:
-    """Say which marks so few pairs rule out, whatever the differences."""
-    if not tested:
-        return ()
-    most = max(comparison.n for comparison in tested)
-    # Holm multiplies the smallest p by the number of tests: below that no corrected p can be.
-    least = min(1.0, len(tested) * smallest_p(most))
-    if least >= ALPHA:
-        enough = next(n for n in itertools.count(FEWEST) if len(tested) * 2 / 2**n < ALPHA)
-        return (
-            f"With n = {most} no p can be below 2/2^n = {smallest_p(most):.3g}, no corrected p "
-            f"below {least:.3g}: nothing can be marked, however large a difference; that takes "
-            f"{enough} pairs.",
-        )
-    if any(smallest_p(comparison.n) >= ALPHA for comparison in tested):
-        return ("With n < 6 no p can be below 2/2^n > 0.05: such rows cannot be marked.",)
-    return ()
+    cells = {system: dict.fromkeys(numbers, group) for system, group in groups.items()}
+    return compare_rows(cells, reference, numbers)
 
 
 def _caption(

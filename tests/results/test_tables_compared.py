@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mkgc_cl.errors import DataError
 from mkgc_cl.results import Table, build_table
+from mkgc_cl.results.compared_rows import about_comparison, absent
 
 # Seven seeds s = 0 .. 6. A of "full" is (80 + s, 65 + s), of "w/o MM" (80 + s, 42 + 2 s). T2
 # differs by s - 23: mean -20, sample deviation sqrt(28 / 6) = 2.160, times t(0.975; 6) / sqrt(7) =
@@ -203,6 +203,20 @@ def test_plasticity_is_compared_as_shown(make_record) -> None:
     assert [made.difference for made in table.rows[1].comparisons.values()] == [6.0, 3.0]
 
 
-def test_a_reference_without_records_is_refused(records) -> None:
-    with pytest.raises(DataError, match=r"reference 'all', only of \['w/o MM', 'twin', 'full'\]"):
-        build_table(records, reference="all")
+def test_a_reference_without_a_row_is_said_to_be_missing(records) -> None:
+    table = build_table(records, reference="all")
+    assert table.footnotes == ("Not compared: there is no run of all.",)
+    assert table.text().endswith("\nNot compared: there is no run of all.\n")
+    assert build_table(records[:7], reference="all").footnotes == ()  # one row has no other
+
+
+@pytest.mark.parametrize("name", ["all", "w/o MM", "M-[R-Replay & EWC]"])
+def test_the_reference_can_be_read_off_the_first_footnote(make_record, name: str) -> None:
+    records = [make_record("other"), make_record("more")]
+    found = [build_table(records, reference=name).footnotes]
+    found.append(build_table([*records, make_record(name)], reference=name).footnotes)
+    for notes in (*found, (absent(name, where="at every value"),)):
+        match = about_comparison(notes[0])
+        assert match is not None
+        assert match[match.lastindex or 0] == name
+        assert not any(map(about_comparison, notes[1:]))

@@ -1,0 +1,142 @@
+"""Comparing the rows of a table with one of them, and what stands below it about that."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.statistics import (
+    ALPHA,
+    FEWEST,
+    TOO_SMALL,
+    Comparison,
+    compare,
+    corrected,
+    smallest_p,
+)
+from mkgc_cl.results.table_text import MARK, Row
+
+_COMPARED = "Compared with {}, paired by seed"
+_ABSENT = "Not compared: there is no run of {}"
+_REFERENCE = re.compile(
+    rf"(?:{_COMPARED.format('(.+?)')}:|{_ABSENT.format('(.+?)')}(?: at every value)?\.$)"
+)
+
+
+def compare_rows(
+    cells: Mapping[str, Mapping[int, Sequence[CellRecord]]],
+    reference: str,
+    numbers: Mapping[int, Callable[[CellRecord], float]],
+) -> dict[str, dict[int, Comparison]]:
+    """Compare columns of each row with those of the reference, with Holm's correction over all.
+
+    Args:
+        cells: by system, then by 0-based column, the records behind a cell of the table.
+        reference: the system that the others are compared with; one of ``cells``.
+        numbers: the columns to compare, each with the number it shows of a record.
+
+    Returns:
+        By system, then by column; nothing for the reference itself.
+    """
+    places = [(system, column) for system in cells if system != reference for column in numbers]
+    made = corrected(
+        [
+            compare(cells[system][column], cells[reference][column], numbers[column])
+            for system, column in places
+        ]
+    )
+    found: dict[str, dict[int, Comparison]] = {}
+    for (system, column), comparison in zip(places, made, strict=True):
+        found.setdefault(system, {})[column] = comparison
+    return found
+
+
+def footnotes(rows: Sequence[Row], columns: Sequence[str]) -> tuple[str, ...]:
+    """Say what was compared, how, what came out, and what so few pairs could show at all.
+
+    Args:
+        rows: rows of a table; empty where none is compared.
+        columns: what to call each column in front of its result.
+    """
+    made = [comparison for row in rows for comparison in row.comparisons.values()]
+    if not made:
+        return ()
+    tested = [comparison for comparison in made if comparison.p is not None]
+    head = f"{_COMPARED.format(made[0].reference)}: mean difference [95 % interval, Student's t]"
+    if tested:
+        methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
+        head += (
+            f"; two-sided p of that mean ({methods}); p corrected after Holm for the {len(tested)} "
+            f"tests here; {MARK} where the corrected p is below {ALPHA}"
+        )
+    if len(tested) < len(made):
+        head += f"; {TOO_SMALL}: fewer than {FEWEST} pairs are not tested"
+    compared = [row for row in rows if row.comparisons]
+    return (f"{head}.", *(_line(row, columns) for row in compared), *_limits(tested))
+
+
+def absent(reference: str, *, where: str = "") -> str:
+    """Say that there is nothing to compare the rows with.
+
+    Args:
+        reference: the system that has no row.
+        where: words behind its name, such as ``"at every value"``.
+    """
+    return f"{_ABSENT.format(reference)}{where and f' {where}'}."
+
+
+def about_comparison(line: str) -> re.Match[str] | None:
+    """Match the first of a table's footnotes; its last group that is set is the reference."""
+    return _REFERENCE.match(line)
+
+
+def _line(row: Row, columns: Sequence[str]) -> str:
+    pairs = {column: _pairs(comparison) for column, comparison in row.comparisons.items()}
+    same = len(set(pairs.values())) == 1
+    results = "; ".join(
+        f"{columns[column]} {'' if same else f'({pairs[column]}) '}{_result(comparison)}"
+        for column, comparison in row.comparisons.items()
+    )
+    return f"- {row.system}{f' ({next(iter(pairs.values()))})' if same else ''}: {results}."
+
+
+def _pairs(made: Comparison) -> str:
+    return f"n = {made.n}" + (f", {made.left_out} without partner" if made.left_out else "")
+
+
+def _result(made: Comparison) -> str:
+    parts = []
+    if made.difference is not None:
+        interval = ", ".join(map(_signed, made.interval or ()))
+        parts.append(_signed(made.difference) + (f" [{interval}]" if interval else ""))
+    if made.p is None:
+        parts.append(made.method)
+    else:
+        parts.append(f"p = {made.p:.3g}, corrected {made.p_corrected:.3g}")
+    return ", ".join(parts)
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.1f}"
+    return "+0.0" if text == "-0.0" else text
+
+
+def _limits(tested: Sequence[Comparison]) -> tuple[str, ...]:
+    """Say which marks so few pairs rule out, whatever the differences."""
+    if not tested:
+        return ()
+    most = max(comparison.n for comparison in tested)
+    # Holm multiplies the smallest p by the number of tests: below that no corrected p can be.
+    least = min(1.0, len(tested) * smallest_p(most))
+    if least >= ALPHA:
+        enough = next(n for n in itertools.count(FEWEST) if len(tested) * 2 / 2**n < ALPHA)
+        return (
+            f"With n = {most} no p can be below 2/2^n = {smallest_p(most):.3g}, no corrected p "
+            f"below {least:.3g}: nothing can be marked, however large a difference; that takes "
+            f"{enough} pairs.",
+        )
+    if any(smallest_p(comparison.n) >= ALPHA for comparison in tested):
+        return ("With n < 6 no p can be below 2/2^n > 0.05: such rows cannot be marked.",)
+    return ()
