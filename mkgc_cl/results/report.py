@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mkgc_cl.errors import DataError
+from mkgc_cl.results import report_section, report_sweep
 from mkgc_cl.results.files import write_atomic
-from mkgc_cl.results.report_folder import experiment_folders, read_experiment
-from mkgc_cl.results.report_page import anchor, page
-from mkgc_cl.results.report_section import section
+from mkgc_cl.results.report_folder import Experiment, experiment_folders, read_experiment
+from mkgc_cl.results.report_page import Entry, anchor, page
+from mkgc_cl.results.report_sweep import Sweeps, sweep_tables
 
 logger = logging.getLogger(__name__)
 
@@ -21,10 +22,11 @@ def write_html(
     *,
     say: Callable[[str], object] = logger.info,
 ) -> Path:
-    """Write a self-contained HTML page of every experiment under ``runs``.
+    """Write a self-contained HTML page of every experiment and every sweep under ``runs``.
 
     Numbers and figures come from the records of finished cells, so that the page is true of a grid
-    that was interrupted too. The same folder gives the same bytes.
+    that was interrupted too. Those of a sweep, which is of several experiments, come from its table
+    as it was written last. The same folder gives the same bytes.
 
     Args:
         runs: a folder of runs, of one name, or of one experiment.
@@ -43,23 +45,52 @@ def write_html(
     folders, other = experiment_folders(runs)
     if out.is_dir():  # known before the figures are drawn
         raise DataError("this is a folder; name a file, as in --out report.html", path=out)
-    experiments, sections = [], []
-    for number, folder in enumerate(folders):
+    swept = sweep_tables(runs)
+    entries = []
+    # a name stands before what is in it: its sweeps sum its experiments up
+    for number, folder in enumerate(sorted([*swept, *folders])):
         name = folder.relative_to(runs).as_posix() if folder != runs else runs.resolve().name
         # Bytes of a name that are not UTF-8 could be written to no page and no terminal.
-        experiment = read_experiment(folder, name.encode("utf-8", "replace").decode())
-        experiments.append(experiment)
-        sections.append(section(experiment, anchor=anchor(number)))
-        left = [
-            f"{len(found)} {word}"
-            for found, word in ((experiment.failures, "failed"), (experiment.damaged, "damaged"))
-            if found
-        ]
-        say(f"{experiment.name}: " + ", ".join([f"{len(experiment.cells)} finished", *left]))
+        name = name.encode("utf-8", "replace").decode()
+        if folder in swept:
+            entries.append(_of_sweeps(Sweeps(folder, f"{name}, sweeps", swept[folder]), number))
+            say(f"{name}: {len(swept[folder])} sweep{'s' if len(swept[folder]) > 1 else ''}")
+        else:
+            experiment = read_experiment(folder, name)
+            entries.append(_of_experiment(experiment, number))
+            say(f"{name}: {_state(experiment)}")
+    other = [folder for folder in other if folder not in swept]
     remarks = [f"{folder.relative_to(runs).as_posix()}: holds no experiment" for folder in other]
     title = f"Results in {runs.resolve().name}"
     try:
-        write_atomic(out, page(title, experiments, sections, remarks))
+        write_atomic(out, page(title, entries, remarks))
     except OSError as error:
         raise DataError(f"cannot be written ({error.strerror}); choose --out", path=out) from error
     return out
+
+
+def _of_sweeps(sweeps: Sweeps, number: int) -> Entry:
+    return Entry(
+        sweeps.name,
+        report_sweep.summary(sweeps),
+        report_sweep.badges(sweeps),
+        report_sweep.section(sweeps, anchor=anchor(number)),
+    )
+
+
+def _of_experiment(experiment: Experiment, number: int) -> Entry:
+    return Entry(
+        experiment.name,
+        report_section.summary(experiment),
+        report_section.badges(experiment),
+        report_section.section(experiment, anchor=anchor(number)),
+    )
+
+
+def _state(experiment: Experiment) -> str:
+    left = [
+        f"{len(found)} {word}"
+        for found, word in ((experiment.failures, "failed"), (experiment.damaged, "damaged"))
+        if found
+    ]
+    return ", ".join([f"{len(experiment.cells)} finished", *left])

@@ -9,14 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mkgc_cl.errors import DataError, MissingDataError
+from mkgc_cl.results.compared_rows import about_comparison
+from mkgc_cl.results.config_words import OPTIONS, dig
 from mkgc_cl.results.grid import read_cells
 from mkgc_cl.results.provenance import image_words
 from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.table_file import notes_of
 
 LAYOUT = "<name>/<order>-<digest>/cells/*.json"
 _OWN = ("options", "exemplars")
 """Keys of a cell's configuration that differ from system to system in one and the same table."""
+DEMONSTRATION = "DEMONSTRATION DATA"
+VALIDATION = "VALIDATION POSTS"
+DIRTY = "SOURCE WITH UNCOMMITTED CHANGES"
+MIXED = "CELLS OF DIFFERENT STATES OF THE SOURCE"
+MARKS = (DEMONSTRATION, VALIDATION, DIRTY, MIXED)
+"""Marks that captions carry, too."""
 _PARTS = ("cells", "failed", "config.yaml", "env.json")
 
 
@@ -33,6 +44,7 @@ class Experiment:
         config: text of ``config.yaml``; ``None`` where there is none.
         paper: system to the paper's numbers, from the tables the experiment wrote.
         notes: remarks on these numbers.
+        reference: the system that the others are compared with; ``None`` where nothing says so.
     """
 
     folder: Path
@@ -43,6 +55,7 @@ class Experiment:
     config: str | None
     paper: Mapping[str, Sequence[float | None]]
     notes: tuple[str, ...]
+    reference: str | None = None
 
     @property
     def records(self) -> tuple[CellRecord, ...]:
@@ -64,12 +77,12 @@ def experiment_folders(runs: Path) -> tuple[list[Path], list[Path]]:
         )
     found: list[Path] = []
     other: list[Path] = []
-    if _is_experiment(runs):
+    if is_experiment(runs):
         return [runs], other
     for name in _folders(runs):
-        inner = [name] if _is_experiment(name) else _folders(name)
+        inner = [name] if is_experiment(name) else _folders(name)
         for folder in inner or [name]:
-            (found if _is_experiment(folder) else other).append(folder)
+            (found if is_experiment(folder) else other).append(folder)
     if not found:
         raise DataError(
             f"no experiment here, expected {LAYOUT}; run one (python experiments/ablation.py) or "
@@ -97,8 +110,8 @@ def read_experiment(folder: Path, name: str) -> Experiment:
             failures.append({**_object(path), "file": f"failed/{path.name}"})
         except (OSError, ValueError, RecursionError) as error:
             damaged.append((f"failed/{path.name}", f"a cell failed here, but: {error}"))
-    # Only the order of the systems and the paper's numbers come from the written tables: of cells
-    # there may be more than when these were written.
+    # Only the order of the systems and what is known of the paper come from the written tables: of
+    # cells there may be more than when these were written.
     written = _written_rows(folder)
     place = {system: number for number, system in enumerate(written)}
     paper = {system: row for system, row in written.items() if any(v is not None for v in row)}
@@ -106,15 +119,19 @@ def read_experiment(folder: Path, name: str) -> Experiment:
         cells.items(),
         key=lambda item: (place.get(item[1].system, len(place)), item[1].system, item[1].seed),
     )
+    notes, footnotes = notes_of(_text(folder / "table-A.md") or "")
+    config = _text(folder / "config.yaml")
     return Experiment(
         folder=folder,
         name=name,
         cells=dict(ordered),
         failures=tuple(failures),
         damaged=tuple(damaged),
-        config=_text(folder / "config.yaml"),
+        config=config,
         paper=paper,
-        notes=_written_notes(folder) if paper else (),
+        # the cells themselves say what options they had
+        notes=tuple(note for note in notes if not note.startswith(OPTIONS)),
+        reference=_reference(config, footnotes),
     )
 
 
@@ -125,14 +142,14 @@ def marks(experiment: Experiment) -> list[str]:
     cells += [(str(f.get("scenario", "")), f.get("config", {})) for f in experiment.failures]
     shown = any(dig(r.provenance, "stream", "demonstration") for r in records)
     if shown or any(scenario.startswith("demo") for scenario, _ in cells):
-        found.append("DEMONSTRATION DATA")
+        found.append(DEMONSTRATION)
     if any(dig(config, "stream", "split") == "valid" for _, config in cells):
-        found.append("VALIDATION POSTS")
+        found.append(VALIDATION)
     states = [r.provenance.get("git") for r in records]
     if any(dig(state, "dirty") for state in states):
-        found.append("SOURCE WITH UNCOMMITTED CHANGES")
+        found.append(DIRTY)
     if any(state != states[0] for state in states):
-        found.append("CELLS OF DIFFERENT STATES OF THE SOURCE")
+        found.append(MIXED)
     if any(not state for state in states):
         found.append("SOURCE NOT RECORDED")
     if _differ(records):
@@ -146,11 +163,9 @@ def images_of(record: CellRecord) -> str:
     return image_words({"stream": stream} if isinstance(stream, dict) else {})
 
 
-def dig(data: object, *path: str) -> Any:
-    """Return ``data[path[0]][path[1]]...``, or ``None`` where the way ends."""
-    for key in path:
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data
+def is_experiment(folder: Path) -> bool:
+    """Whether a folder holds an experiment, begun or done."""
+    return any((folder / part).exists() for part in _PARTS)
 
 
 def _differ(records: Sequence[CellRecord]) -> bool:
@@ -169,10 +184,6 @@ def _differ(records: Sequence[CellRecord]) -> bool:
         if (budget := record.config.get("exemplars")) is not None:
             budgets.append(budget)
     return any(each != shared[0] for each in shared) or any(b != budgets[0] for b in budgets)
-
-
-def _is_experiment(folder: Path) -> bool:
-    return any((folder / part).exists() for part in _PARTS)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -205,7 +216,14 @@ def _written_rows(folder: Path) -> dict[str, list[float | None]]:
     return rows
 
 
-def _written_notes(folder: Path) -> tuple[str, ...]:
-    """Return the notes below that table: in Markdown, what follows its last row."""
-    after = (_text(folder / "table-A.md") or "").rpartition("|\n")[2]
-    return tuple(line for line in after.splitlines() if line.strip())
+def _reference(config: str | None, footnotes: Sequence[str]) -> str | None:
+    """Return the system of reference: of the settings, or else as the written table names it."""
+    try:
+        said = dig(yaml.safe_load(config or ""), "reference")
+    except yaml.YAMLError:
+        said = None
+    if isinstance(said, str):
+        return said
+    # the ablation has no setting for it
+    found = about_comparison(footnotes[0]) if footnotes else None
+    return None if found is None else found[found.lastindex or 0]

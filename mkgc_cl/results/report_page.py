@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mkgc_cl
 from mkgc_cl.results.markup import Markup, element, joined
-from mkgc_cl.results.report_folder import Experiment
-from mkgc_cl.results.report_section import badges, summary
 
 # The browser itself keeps the page from loading or running anything, whatever a file made it hold.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -45,6 +44,9 @@ th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align
 tbody th { font-weight: 500; white-space: nowrap; }
 thead th { border-bottom: 2px solid var(--line); vertical-align: bottom; }
 .numbers td, .numbers thead th + th { text-align: right; white-space: nowrap; }
+/* No room of its own: the numbers stay aligned. */
+.mark { display: inline-block; width: 0; }
+.notes { margin: .3rem 0; font-size: .9rem; }
 .paper th, .paper td { font-style: italic; }
 .paper th { padding-left: 1.6rem; }
 .cells { font-size: .85rem; }
@@ -75,36 +77,52 @@ figcaption { font-size: .9rem; }
 """
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A section, and its line in the contents.
+
+    Args:
+        name: its heading.
+        summary: what is in it, in a sentence.
+        badges: marks of what a reader must know first.
+        section: itself, its heading with the id that :func:`anchor` gives.
+    """
+
+    name: str
+    summary: str
+    badges: Markup | None
+    section: Markup
+
+
 def page(
     title: str,
-    experiments: Sequence[Experiment],
-    sections: Sequence[Markup],
+    entries: Sequence[Entry],
     remarks: Sequence[str],
 ) -> str:
     """Build the whole page.
 
     Args:
         title: its heading.
-        experiments: what the contents list names, each with the anchor :func:`anchor` gives.
-        sections: one for each of them.
+        entries: its sections.
         remarks: lines on folders that hold no experiment.
     """
-    entries = [
+    lines = [
         element(
             "li",
-            element("a", experiment.name, href=f"#{anchor(number)}"),
-            element("p", summary(experiment)),
-            badges(experiment),
+            element("a", entry.name, href=f"#{anchor(number)}"),
+            element("p", entry.summary),
+            entry.badges,
         )
-        for number, experiment in enumerate(experiments)
+        for number, entry in enumerate(entries)
     ]
-    nav = element("nav", element("h2", "Contents"), element("ol", *entries), aria_label="Contents")
+    nav = element("nav", element("h2", "Contents"), element("ol", *lines), aria_label="Contents")
     foreign = None
     if remarks:
-        lines = element("ul", *(element("li", remark) for remark in remarks))
-        foreign = element("section", element("h2", "Other folders"), lines)
+        others = element("ul", *(element("li", remark) for remark in remarks))
+        foreign = element("section", element("h2", "Other folders"), others)
     made = (
-        f"Made by mkgc_cl {mkgc_cl.__version__} from the records under each folder; nothing else."
+        f"Made by mkgc_cl {mkgc_cl.__version__} from the records under each folder and the written "
+        "tables of sweeps; nothing else."
     )
     head = element(
         "head",
@@ -114,12 +132,16 @@ def page(
         element("title", title),
         element("style", Markup(_STYLE)),
     )
-    body = [element("h1", title), nav, element("main", *sections, foreign)]
+    body = [
+        element("h1", title),
+        nav,
+        element("main", *(entry.section for entry in entries), foreign),
+    ]
     body.append(element("footer", element("p", made)))
     whole = element("html", head, element("body", joined(body, "\n")), lang="en")
     return f"<!DOCTYPE html>\n{whole}\n"
 
 
 def anchor(number: int) -> str:
-    """Return the id of the heading of an experiment."""
-    return f"experiment-{number + 1}"
+    """Return the id of the heading of a section."""
+    return f"section-{number + 1}"

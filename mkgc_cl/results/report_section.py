@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -11,14 +10,14 @@ from typing import Any, Literal
 
 import yaml
 
-from mkgc_cl.results.figures import DPI, draw_curves, draw_matrix
-from mkgc_cl.results.markup import Markup, element, folded, joined, picture, row, table
+from mkgc_cl.results.config_words import dig, option_notes, setting_words
+from mkgc_cl.results.figures import draw_curves, draw_matrix
+from mkgc_cl.results.markup import Markup, element, folded, joined, row, table
 from mkgc_cl.results.record import CellRecord
-from mkgc_cl.results.report_folder import Experiment, dig, images_of, marks
-from mkgc_cl.results.table_text import PAPER, Row, Stat, Table
+from mkgc_cl.results.report_folder import Experiment, images_of, marks
+from mkgc_cl.results.report_parts import attempt, figure, numbers
+from mkgc_cl.results.table_text import Row, Stat, Table
 from mkgc_cl.results.tables import build_table
-
-logger = logging.getLogger(__name__)
 
 _MEASURES: tuple[tuple[Literal["A", "U"], str, str], ...] = (
     ("A", "All tasks seen (A)", "on all tasks seen so far"),
@@ -41,7 +40,8 @@ def section(experiment: Experiment, *, anchor: str) -> Markup:
         builders.append(("Forgetting and backward transfer", forgetting))
         builders += [("Figures", figures), ("Cells", provenance)]
     builders.append(("Configuration", configuration))
-    parts += [_attempt(experiment, heading, build) for heading, build in builders]
+    folder = experiment.folder
+    parts += [attempt(folder, heading, partial(build, experiment)) for heading, build in builders]
     return element("section", joined(parts, "\n"), aria_labelledby=anchor)
 
 
@@ -74,16 +74,21 @@ def summary(experiment: Experiment) -> str:
 
 
 def scores(experiment: Experiment, measure: Literal["A", "U"]) -> Markup:
-    """Build the table of A or U, with the paper's rows where the written table has them."""
+    """Build the table of A or U as the experiment writes it, the paper's rows where it has them."""
     records = experiment.records
     width = len(records[0].tasks) + 1
     paper = {s: row for s, row in experiment.paper.items() if len(row) == width}
-    remarks = _encoders(records) + list(dict.fromkeys(map(images_of, records))) + marks(experiment)
-    if measure == "A" and paper:
-        made = build_table(records, paper=paper, remarks=remarks, notes=experiment.notes)
-    else:
-        made = build_table(records, measure=measure, remarks=remarks)
-    return _html(made)
+    remarks = setting_words(records) + list(dict.fromkeys(map(images_of, records)))
+    of_paper = measure == "A"  # it has no numbers of U
+    made = build_table(
+        records,
+        measure=measure,
+        paper=paper if of_paper else None,
+        remarks=remarks + marks(experiment),
+        notes=[*(experiment.notes if of_paper else ()), *option_notes(records)],
+        reference=experiment.reference,
+    )
+    return numbers(made)
 
 
 def forgetting(experiment: Experiment) -> Markup:
@@ -101,7 +106,7 @@ def forgetting(experiment: Experiment) -> Markup:
         "loss of each of them. Mean and, over several seeds, sample standard deviation."
     )
     names = ("Forgetting", "Backward transfer", *earlier)
-    return _html(Table(caption, names, tuple(rows)), best=False)
+    return numbers(Table(caption, names, tuple(rows)), best=False)
 
 
 def figures(experiment: Experiment) -> Markup:
@@ -112,7 +117,7 @@ def figures(experiment: Experiment) -> Markup:
         for measure, _, what in _MEASURES:
             png, _ = draw_curves(records, Path(folder) / measure, measure=measure)
             alt = f"Line chart: micro-F1 {what} after each task, by system; numbers as in the table"
-            curves.append(_figure(png, alt, f"{measure}: micro-F1 {what}"))
+            curves.append(figure(png, alt, f"{measure}: micro-F1 {what}"))
         for system, group in _by_system(records).items():
             png, _ = draw_matrix(group, Path(folder) / "matrix")
             lines = (
@@ -120,11 +125,11 @@ def figures(experiment: Experiment) -> Markup:
                 for number, task in enumerate(records[0].tasks)
             )
             alt = f"Heat map of {system}, micro-F1 in per cent on each task; {'; '.join(lines)}"
-            maps.append(_figure(png, alt, f"{system}: each task after each task"))
+            maps.append(figure(png, alt, f"{system}: each task after each task"))
     for png in sorted(experiment.folder.glob("figures/*.png")):
         if png.stem not in ("A", "U") and not png.stem.startswith("matrix-"):
             words = f"{png.stem}, as the experiment drew it"
-            curves.append(_figure(png, f"Figure {words}", words))
+            curves.append(figure(png, f"Figure {words}", words))
     groups = ((curves, "figures"), (maps, "figures maps"))
     return joined((element("div", *made, class_=name) for made, name in groups), "\n")
 
@@ -207,40 +212,6 @@ def configuration(experiment: Experiment) -> Markup:
     return folded("Settings of the first cell (there is no config.yaml)", element("pre", first))
 
 
-def _attempt(experiment: Experiment, heading: str, build: Callable[[Experiment], Markup]) -> Markup:
-    try:
-        body = build(experiment)
-    except Exception as error:  # a part that is odd must not cost the others their place
-        logger.warning("%s: %s cannot be shown: %s", experiment.folder, heading, error)
-        text = f"Cannot be shown: {type(error).__name__}: {error}"
-        body = element("p", text, class_="problem")
-    return joined([element("h3", heading), body], "\n")
-
-
-def _html(made: Table, *, best: bool = True) -> Markup:
-    top = made.best() if best else set()
-    rows = []
-    for line in made.rows:
-        texts = [stat.text() for stat in line.stats]
-        rows.append(
-            row(
-                line.system,
-                (element("b", t) if (line.system, n) in top else t for n, t in enumerate(texts)),
-            )
-        )
-        if line.paper is not None:
-            values = ("-" if value is None else f"{value:.1f}" for value in line.paper)
-            rows.append(row(f"{line.system} {PAPER}", values, class_="paper"))
-    whole = table(made.caption, ("System", *made.columns), rows, class_="numbers")
-    return joined([whole, *(element("p", note) for note in made.notes)], "\n")
-
-
-def _figure(png: Path, alt: str, caption: str) -> Markup:
-    return element(
-        "figure", picture(png.read_bytes(), alt, dpi=DPI), element("figcaption", caption)
-    )
-
-
 def _cells(group: Sequence[CellRecord], number: int) -> Iterator[str]:
     for values in zip(*(record.matrix[number] for record in group), strict=True):
         known = [value for value in values if value is not None]
@@ -253,11 +224,6 @@ def _by_system(records: Sequence[CellRecord]) -> dict[str, list[CellRecord]]:
     for record in records:
         groups.setdefault(record.system, []).append(record)
     return groups
-
-
-def _encoders(records: Sequence[CellRecord]) -> list[str]:
-    names = ((dig(r.config, "model", "text"), dig(r.config, "model", "vision")) for r in records)
-    return [f"encoders {text} + {vision}" for text, vision in dict.fromkeys(names) if text]
 
 
 def _environment(facts: Mapping[str, Any]) -> str:

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from mkgc_cl.errors import DataError
-from mkgc_cl.results import Cell, CellRecord, report_section, run_grid
+from mkgc_cl.results import Cell, CellRecord, build_table, report_section, run_grid
 from mkgc_cl.results.__main__ import main
 from mkgc_cl.results.markup import element, escaped
 from mkgc_cl.results.report import write_html
 from mkgc_cl.results.report_folder import Experiment, marks
+from mkgc_cl.results.tables import write_table
 
 NASTY = 'M-[R-Replay & EWC] <img src="x" onerror="alert(1)">'
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (300).to_bytes(4, "big") * 2
@@ -262,6 +263,66 @@ def test_folders_that_are_no_experiment_or_have_no_cell(fill, tmp_path: Path, ca
         assert f"{name}: holds no experiment" in page.text
     assert "begun/x-1" in page.text
     assert "No cell has finished." in page.text
+
+
+@pytest.fixture
+def swept(fill, make_record, tmp_path: Path) -> Path:
+    """A folder of runs with an experiment and, of the same name, a sweep."""
+    fill(tmp_path)
+    table = build_table(
+        [make_record(system, seed) for system in ("full", NASTY) for seed in (0, 1)],
+        reference="full",
+        remarks=["DEMONSTRATION DATA"],
+    )
+    table = dataclasses.replace(table, caption=f"A (%), against <b>; {table.caption}")
+    stem = "sizes-1.5-0a1b"
+    write_table(table, lambda name, text: (tmp_path / "abl" / name).write_text(text), stem=stem)
+    (tmp_path / "abl" / f"{stem}.png").write_bytes(PNG)
+    (tmp_path / "abl" / "mine.csv").write_text("a,b\n1,2\n")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("quick")
+def test_sweeps_stand_before_the_experiments_of_their_name(swept: Path, capsys) -> None:
+    (experiment,) = (path.name for path in (swept / "abl").iterdir() if path.is_dir())
+    assert main(["report", str(swept)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["abl: 1 sweep", f"abl/{experiment}: 4 finished"]
+    page = Page((swept / "report.html").read_text())
+    links = [attributes["href"] for attributes in page.all("a")]
+    assert links == ["#section-1", "#section-2"]
+    assert [a.get("id") for a in page.all("h2")] == [None, "section-1", "section-2"]
+    assert page.text.count("abl, sweeps") == 2
+    assert page.text.count("1 table of a number against a setting: sizes-1.5-0a1b.") == 2
+    assert page.text.count("DEMONSTRATION DATA") == 3  # twice a mark, and in the caption
+    assert page.rows[:3] == [
+        ["System", "T1", "T2", "AVG"],
+        ["full", "80.0 ± 0.0", "65.0 ± 0.0", "72.5 ± 0.0"],
+        [NASTY, "80.0 ± 0.0", "65.0 ± 0.0", "72.5 ± 0.0"],
+    ]
+    assert "Compared with full, paired by seed" in page.text
+    assert page.all("img")[0]["alt"] == (
+        "Line chart: A (%), against <b>, by system; numbers as in the table"
+    )
+    assert "mine" not in page.text
+    # the folder of the one name does as well
+    assert page.rows == made(swept / "abl").rows
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_sweep_that_cannot_be_read_says_so_and_the_rest_stays(swept: Path, caplog) -> None:
+    name = swept / "abl"
+    (name / "other-0a1b.csv").write_text("system,column,mean,sd,low,high,n,paper\na,b,c\n")
+    (name / "other-0a1b.md").write_text("")
+    (name / "sizes-1.5-0a1b.png").unlink()
+    (swept / "lone").mkdir()
+    (name / "other-0a1b.csv").replace(swept / "lone" / "other-0a1b.csv")
+    page = made(swept)
+    assert "Cannot be shown: DataError" in page.text
+    assert "lone/other-0a1b.csv: cannot be read (No such file" in page.text
+    assert page.rows[1][0] == "full"
+    assert "lone: holds no experiment" not in page.text
+    assert len(page.all("img")) == 4  # those of the experiment
 
 
 @pytest.mark.usefixtures("quick")

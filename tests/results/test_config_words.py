@@ -1,0 +1,71 @@
+"""What captions and notes say of the configurations of records."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from mkgc_cl.results.config_words import option_notes, setting_words
+
+SYSTEM = {
+    "encoders": {"text": "minilm", "vision": "vit-384"},
+    "training": {"epochs": 5},
+    "exemplars": 6,
+    "options": {},
+}
+ABLATION = {
+    "model": {"text": "tiny", "vision": "tiny"},
+    "training": {"epochs": 1},
+    "method": {"memory_size": 4, "memory_scope": "task"},
+}
+
+
+@pytest.fixture
+def of(make_record):
+    def make(*configs):
+        return [
+            dataclasses.replace(make_record(f"s{number}"), config=config)
+            for number, config in enumerate(configs)
+        ]
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("configs", "words"),
+    [
+        (
+            [SYSTEM],
+            [
+                "encoders minilm + vit-384",
+                "5 epochs a task",
+                "6 exemplars of every class and of N/A",
+            ],
+        ),
+        (
+            [ABLATION, ABLATION],
+            ["encoders tiny + tiny", "1 epoch a task", "4 exemplars of every task"],
+        ),
+        # a system without a memory has no budget; no memory at all is one of 0
+        ([SYSTEM | {"exemplars": None}], ["encoders minilm + vit-384", "5 epochs a task"]),
+        ([{"exemplars": 0}], ["0 exemplars of every class and of N/A"]),
+        # values that differ are all said
+        (
+            [{"training": {"epochs": 3}, "exemplars": 2}, {"training": {"epochs": 4}}],
+            ["3 epochs a task", "4 epochs a task", "2 exemplars of every class and of N/A"],
+        ),
+        ([{"epochs": 1}, {"encoders": "odd"}], []),
+        ([], []),
+    ],
+)
+def test_words_of_either_kind_of_record(of, configs, words) -> None:
+    assert setting_words(of(*configs)) == words
+
+
+def test_options_are_said_of_the_systems_that_have_some(of) -> None:
+    records = of({"options": {"weight": 7, "kind": "x"}}, SYSTEM, ABLATION, {"options": {"a": 1}})
+    assert option_notes(records) == [
+        "Options set for single systems. s0: weight 7, kind x; s3: a 1."
+    ]
+    assert option_notes(of(SYSTEM, ABLATION)) == []
