@@ -37,8 +37,8 @@ nav p { margin: 0; font-size: .9rem; }
 .wide { overflow-x: auto; margin: .5rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { padding-bottom: .5rem; text-align: left; font-size: .9rem; }
-/* A table may be wider than the window, a sentence must not. */
-caption span { display: block; max-width: min(72rem, calc(100vw - 4rem)); }
+/* A table may be wider than the window, a sentence must not; it may be wider than a small table. */
+caption span { display: block; margin-right: -40rem; max-width: min(72rem, calc(100vw - 4rem)); }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; overflow-wrap: normal; }
 tbody th { font-weight: 500; white-space: nowrap; }
@@ -57,7 +57,7 @@ pre { padding: .8rem; overflow-x: auto; background: var(--soft); font-size: .85r
 details { margin: .5rem 0; }
 summary { cursor: pointer; }
 .figures { display: flex; flex-wrap: wrap; align-items: flex-end; gap: 1rem;
-  margin-bottom: 1rem; }
+  margin: .8rem 0 1rem; }
 figure { max-width: 100%; margin: 0; }
 figure img { display: block; max-width: 100%; height: auto; padding: .4rem; background: #fff;
   border: 1px solid var(--line); }
