@@ -14,9 +14,11 @@ from experiment_settings import SYSTEMS, Settings, StreamSettings
 
 from mkgc_cl.config import dump
 from mkgc_cl.results import CellRecord, build_table
+from mkgc_cl.results.config_words import epochs_words
 from mkgc_cl.results.figures import draw_curves, draw_gamma, draw_matrix
 from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.provenance import image_words
+from mkgc_cl.results.report_folder import DEMONSTRATION, DIRTY, MIXED, VALIDATION
 from mkgc_cl.results.table_text import Table
 from mkgc_cl.results.tables import write_table
 
@@ -27,7 +29,7 @@ REPLAY = {
     "round-robin": "the memory of one task or class before every batch",
 }
 WHOLE = "full"
-"""The row that the others are compared with, where the table has it."""
+"""The row that the others are compared with."""
 PAPER_TABLES = Path(__file__).resolve().parent / "paper" / "tables.yaml"
 
 
@@ -45,7 +47,9 @@ def write_report(out: Path, settings: Settings, records: Sequence[CellRecord]) -
     records = in_order(records, tuple(SYSTEMS))
     rows, notes = paper_rows(settings, [record.system for record in records])
     remarks = list(conditions(settings, records))
-    table = write_tables(out, records, reference=WHOLE, paper=rows, remarks=remarks, notes=notes)
+    table = write_tables(
+        out, records, reference=WHOLE, paper=rows, paper_notes=notes, remarks=remarks
+    )
     _draw_gamma(records, out / "figures")
     return table.text()
 
@@ -65,16 +69,25 @@ def write_tables(
     *,
     reference: str,
     paper: Mapping[str, Sequence[float | None]],
+    paper_notes: Sequence[str],
     remarks: Sequence[str],
-    notes: Sequence[str],
+    notes: Sequence[str] = (),
 ) -> Table:
     """Write both tables, the curves and the matrices; return the table of A_k.
 
-    Rows are compared with that of ``reference`` where it is there.
+    Args:
+        out: folder of the experiment.
+        records: its cells.
+        reference: the system that the rows of both are compared with.
+        paper: the paper's rows, which are of A_k alone.
+        paper_notes: notes on these.
+        remarks: words for both captions.
+        notes: notes on both.
     """
-    there = reference if any(record.system == reference for record in records) else None
-    table = build_table(records, paper=paper, remarks=remarks, notes=notes, reference=there)
-    other = build_table(records, measure="U", remarks=remarks)
+    table = build_table(
+        records, paper=paper, remarks=remarks, notes=[*paper_notes, *notes], reference=reference
+    )
+    other = build_table(records, measure="U", remarks=remarks, notes=notes, reference=reference)
     for made, stem in ((table, "table-A"), (other, "table-U")):
         write_table(made, lambda name, text: write_atomic(out / name, text), stem=stem)
     figures = out / "figures"
@@ -90,7 +103,7 @@ def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[st
     """Words for the caption: what a reader must know before comparing."""
     words = [f"encoders {settings.model.text} + {settings.model.vision}"]
     words.append(f"interaction in the top {settings.model.interaction_layers}")
-    words.append(f"{settings.training.epochs} epochs a task")
+    words.append(epochs_words(settings.training.epochs))
     words.append(REPLAY[settings.method.replay_schedule])
     if not settings.method.ad_centre:
         words.append("attention distilled as in eq. (13)")
@@ -99,17 +112,17 @@ def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[st
 
 def origin_words(stream: StreamSettings, records: Sequence[CellRecord]) -> list[str]:
     """Words for the caption on posts, pictures and the state of the source."""
-    words = ["VALIDATION POSTS"] if stream.split == "valid" else []
+    words = [VALIDATION] if stream.split == "valid" else []
     if stream.control != "none":
         words.append(f"CONTROL: {stream.control.replace('-', ' ')}")
     words.append("; ".join(dict.fromkeys(image_words(record.provenance) for record in records)))
     states: list[Any] = [record.provenance.get("git") for record in records]
     if any(state != states[0] for state in states):
-        words.append("CELLS OF DIFFERENT STATES OF THE SOURCE, see results.json")
+        words.append(f"{MIXED}, see results.json")
     elif states[0] and states[0]["dirty"]:
-        words.append("SOURCE WITH UNCOMMITTED CHANGES")
+        words.append(DIRTY)
     if stream.scenario == "demo":
-        words.append("DEMONSTRATION DATA, not a result on the paper's benchmark")
+        words.append(f"{DEMONSTRATION}, not a result on the paper's benchmark")
     return words
 
 

@@ -10,6 +10,7 @@ from experiment_report import PAPER_TABLES, in_order, origin_words, write_tables
 from table_settings import TableSettings
 
 from mkgc_cl.results import CellRecord
+from mkgc_cl.results.config_words import option_notes, setting_words
 from mkgc_cl.systems import SYSTEMS
 
 
@@ -24,30 +25,16 @@ def write_system_report(out: Path, settings: TableSettings, records: Sequence[Ce
         records,
         reference=settings.reference,
         paper={name: row for name, row in rows.items() if name in {r.system for r in records}},
+        paper_notes=notes,
         remarks=conditions(settings, records),
-        notes=(*notes, *option_notes(records)),
+        notes=option_notes(records),
     )
     return table.text()
 
 
-def option_notes(records: Sequence[CellRecord]) -> list[str]:
-    """Say which options were set, of systems that have their own."""
-    chosen = {record.system: record.config["options"] for record in records}
-    said = "; ".join(
-        f"{name}: {', '.join(f'{key} {value}' for key, value in options.items())}"
-        for name, options in chosen.items()
-        if options
-    )
-    return [f"Options set for single systems. {said}."] if said else []
-
-
 def conditions(settings: TableSettings, records: Sequence[CellRecord]) -> list[str]:
     """Words for the caption: what a reader must know before comparing."""
-    words = [f"encoders {settings.encoders.text} + {settings.encoders.vision}"]
-    words.append(f"{settings.training.epochs} epochs a task")
-    if settings.exemplars is not None:
-        words.append(f"{settings.exemplars} exemplars of every class and of N/A")
-    return [*words, *origin_words(settings.stream, records)]
+    return [*setting_words(records), *origin_words(settings.stream, records)]
 
 
 def paper_rows(

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from table_report import conditions
+from experiment_report import origin_words
 from table_run import Made
 
 from mkgc_cl.results import Cell, CellRecord
+from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
+from mkgc_cl.results.config_words import option_notes, setting_words
 from mkgc_cl.results.figures import draw_sweep
 from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.table_text import Row, Stat, Table
 from mkgc_cl.results.tables import write_table
 from mkgc_cl.systems import SYSTEMS
+
+Cells = Mapping[str, Mapping[int, Sequence[CellRecord]]]
+"""By system and 0-based column, the records of all seeds."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,9 @@ def write_sweep(
 ) -> None:
     """Write and print a number of every system against a setting, as table and figure.
 
-    Systems that did not finish at every value have no row: a table has no gaps. The files have the
-    digest of the settings in their names, as folders of orders have: other settings have others.
+    Seeds and systems of earlier calls with the same settings join, as they join the tables. Systems
+    that did not finish at every value have no row: a table has no gaps. The files have the digest
+    of the settings in their names, as folders of orders have: other settings have others.
 
     Args:
         made: the runs, one a value.
@@ -58,42 +65,131 @@ def write_sweep(
         setting: what they are values of.
         measure: the number.
     """
-    found = {
-        system: [[measure.of(r) for r in each.records if r.system == system] for each in made]
-        for system in SYSTEMS
-        if any(system in each.settings.rows for each in made)
-    }
-    found = {system: columns for system, columns in found.items() if any(columns)}
-    if not found:
-        sys.stdout.write("no cell has finished\n")
+    begun = _by_system(made)
+    cells = {system: columns for system, columns in begun.items() if all(columns.values())}
+    asked = {system for each in made for system in each.settings.rows}
+    if not cells:
+        sys.stdout.write("no system has finished at every value: there is no table of them yet\n")
         return
-    first = made[0]
     # the folders' names hold the digests of all settings, of those in the columns too
     folders = {"folders": [each.out.name for each in made]}
-    stem = Cell("", first.settings.scenario, stem, 0, folders).setting
-    records = [record for each in made for record in each.records]
-    seeds = sorted({record.seed for record in records})
-    # what is varied stands in the columns
-    fixed = replace(first.settings, exemplars=None)
-    words = [f"seeds {' '.join(map(str, seeds))}", *conditions(fixed, first.records)]
-    table = Table(
-        caption=f"{measure.words}, micro-F1, against {setting}; "
-        f"{first.settings.scenario}, {', '.join(words)}. "
-        "Mean ± sample standard deviation over seeds.",
-        columns=tuple(values),
-        rows=tuple(
-            Row(system, tuple(Stat.of(column) for column in columns))
-            for system, columns in found.items()
-            if all(columns)
-        ),
-    )
+    stem = Cell("", made[0].settings.scenario, stem, 0, folders).setting
+    left_out = [system for system in SYSTEMS if system in asked and system not in cells]
+    table = _table(made, cells, left_out, values=values, setting=setting, measure=measure)
     write_table(table, lambda name, text: write_atomic(out / name, text), stem=stem)
+    drawn = {system: columns for system, columns in begun.items() if system in cells.keys() | asked}
     draw_sweep(
-        found,
+        {
+            system: [[measure.of(record) for record in column] for column in columns.values()]
+            for system, columns in drawn.items()
+        },
         out / stem,
         values=values,
         xlabel=setting,
         ylabel=measure.words,
-        title=f"{first.settings.scenario}, {len(seeds)} seed(s)",
+        title=f"{made[0].settings.scenario}, {_number_words(drawn)}",
     )
     sys.stdout.write(table.text() + f"written to {out / stem}.*\n")
+
+
+def _by_system(made: Sequence[Made]) -> dict[str, dict[int, list[CellRecord]]]:
+    """Return the records of every system that has any, in the order of tables."""
+    found = {
+        system: {
+            column: [record for record in each.records if record.system == system]
+            for column, each in enumerate(made)
+        }
+        for system in SYSTEMS
+    }
+    return {system: columns for system, columns in found.items() if any(columns.values())}
+
+
+def _table(
+    made: Sequence[Made],
+    cells: Cells,
+    left_out: Sequence[str],
+    *,
+    values: Sequence[str],
+    setting: str,
+    measure: Measure,
+) -> Table:
+    """Build the table of these rows, compared with that of reference in every column."""
+    settings = made[0].settings
+    records = [record for columns in cells.values() for each in columns.values() for record in each]
+    numbers = dict.fromkeys(range(len(values)), measure.of)
+    there = settings.reference in cells
+    compared = compare_rows(cells, settings.reference, numbers) if there else {}
+    rows = tuple(
+        Row(
+            system,
+            tuple(Stat.of([measure.of(record) for record in each]) for each in columns.values()),
+            comparisons=compared.get(system, {}),
+        )
+        for system, columns in cells.items()
+    )
+    below = footnotes(rows, [f"at {value}:" for value in values])
+    if not there and len(rows) > 1:
+        below = (absent(settings.reference, where="at every value"),)
+    notes = option_notes(records)
+    if left_out:
+        notes.append(f"No row, for want of a run at every value: {', '.join(left_out)}.")
+    words = [settings.scenario, *_order_words(records), _seed_words(cells, values)]
+    words += [*_shared_words(cells), *origin_words(settings.stream, records)]
+    several = any(stat.n > 1 for row in rows for stat in row.stats)
+    return Table(
+        caption=f"{measure.words}, micro-F1, against {setting}; {', '.join(words)}."
+        + (" Mean ± sample standard deviation over seeds." if several else ""),
+        columns=tuple(values),
+        rows=rows,
+        notes=tuple(notes),
+        footnotes=below,
+    )
+
+
+def _order_words(records: Sequence[CellRecord]) -> list[str]:
+    """Name the order; where the columns are of several, it is what is varied."""
+    orders = {record.order for record in records}
+    return [f"order {order}" for order in orders] if len(orders) == 1 else []
+
+
+def _shared_words(cells: Cells) -> list[str]:
+    """What the settings of all columns have in common; what is varied stands above them."""
+    columns = [
+        setting_words([record for each in cells.values() for record in each[column]])
+        for column in next(iter(cells.values()))
+    ]
+    return [word for word in columns[0] if all(word in words for words in columns)]
+
+
+def _seed_words(cells: Cells, values: Sequence[str]) -> str:
+    """Name the seeds: of all cells, or of most and then of those that have others."""
+    seeds = {
+        (system, column): " ".join(map(str, sorted(record.seed for record in each)))
+        for system, columns in cells.items()
+        for column, each in columns.items()
+    }
+    most, _ = Counter(seeds.values()).most_common(1)[0]
+    if set(seeds.values()) == {most}:
+        number = most.count(" ") + 1
+        return f"n = {number}, seed{'s' if number > 1 else ''} {most}"
+    # where to whom, from whole rows down to single cells
+    others: dict[tuple[str, str], list[str]] = {}
+    for system, columns in cells.items():
+        own = {f"at {values[column]}": seeds[system, column] for column in columns}
+        whole = len(set(own.values())) == 1
+        for where, which in own.items():
+            if which != most:
+                systems = others.setdefault(("" if whole else where, which), [])
+                systems += [system] * (system not in systems)
+    said = []
+    for (where, which), systems in others.items():
+        names = ", ".join(systems) if not where or len(systems) < len(cells) else ""
+        said.append(f"{' '.join(filter(None, (names, where)))}: {which}")
+    return f"n differs, seeds {most}, but {'; '.join(said)}"
+
+
+def _number_words(cells: Cells) -> str:
+    """Say how many seeds the points of the figure have."""
+    numbers = [len(each) for columns in cells.values() for each in columns.values() if each]
+    few, many = min(numbers), max(numbers)
+    return f"{few} to {many} seeds" if few < many else f"{many} seed{'s' if many > 1 else ''}"

@@ -67,9 +67,10 @@ def footnotes(rows: Sequence[Row], columns: Sequence[str]) -> tuple[str, ...]:
     head = f"{_COMPARED.format(made[0].reference)}: mean difference [95 % interval, Student's t]"
     if tested:
         methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
+        number = "one test" if len(tested) == 1 else f"{len(tested)} tests"
         head += (
-            f"; two-sided p of that mean ({methods}); p corrected after Holm for the {len(tested)} "
-            f"tests here; {MARK} where the corrected p is below {ALPHA}"
+            f"; two-sided p of that mean ({methods}); p corrected after Holm for the {number} "
+            f"here; {MARK} where the corrected p is below {ALPHA}"
         )
     if len(tested) < len(made):
         head += f"; {TOO_SMALL}: fewer than {FEWEST} pairs are not tested"

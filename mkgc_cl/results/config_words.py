@@ -55,11 +55,15 @@ def _words(config: Mapping[str, object]) -> tuple[str | None, str | None, str | 
     epochs = dig(config, "training", "epochs")
     budget, size = None, dig(config, "method", "memory_size")
     if (exemplars := config.get("exemplars")) is not None:
-        budget = f"{exemplars} exemplars of every class and of N/A"
+        budget = f"{_exemplars(exemplars)} of every class and of N/A"
     elif size is not None:
-        budget = f"{size} exemplars of every {dig(config, 'method', 'memory_scope') or 'slot'}"
+        budget = f"{_exemplars(size)} of every {dig(config, 'method', 'memory_scope') or 'slot'}"
     return (
         None if text is None else f"encoders {text} + {vision}",
         None if epochs is None else epochs_words(epochs),
         budget,
     )
+
+
+def _exemplars(number: object) -> str:
+    return f"{number} exemplar{'' if number == 1 else 's'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import json
 import re
@@ -220,6 +221,59 @@ def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) ->
     printed = capsys.readouterr().out
     assert "U_k, micro-F1 (%) on the task just learnt" in printed
     assert "figures/U.png" in printed
+
+
+def test_both_tables_are_compared_and_say_which_options_were_set(
+    ran: list, tmp_path: Path, capsys
+) -> None:
+    argv = ("--systems", "EWC,Vanilla,MSPT", "--seeds", "0,1,2", "options={EWC: {weight: 7}}")
+    assert run("plasticity", *argv, out=tmp_path) == 0
+    (folder,) = (tmp_path / "imre").iterdir()
+    texts = {m: " ".join((folder / f"table-{m}.txt").read_text().split()) for m in "AU"}
+    for text in texts.values():
+        assert "Options set for single systems. EWC: weight 7.0; MSPT: alpha" in text
+        assert "Compared with MSPT, paired by seed" in text
+        assert "- EWC (n = 3): T10 " in text
+    # a note on the paper's numbers stands where these are
+    assert ["The paper gives no AVG" in text for text in texts.values()] == [True, False]
+
+
+def test_a_reference_that_did_not_run_is_said_to_be_missing(
+    ran: list, tmp_path: Path, capsys
+) -> None:
+    missing = "Not compared: there is no run of MSPT."
+    assert run("imre", "--systems", "EWC,Vanilla", out=tmp_path) == 0
+    assert missing in capsys.readouterr().out
+    for stem in ("table-A", "table-U"):
+        for path in tmp_path.glob(f"imre/*/{stem}.[mt]?*"):
+            assert missing in path.read_text()
+    assert run("imre", "--systems", "MSPT", out=tmp_path) == 0
+    assert "Not compared" not in capsys.readouterr().out
+
+
+def test_a_narrower_call_keeps_the_rows_and_seeds_of_a_sweep(ran: list, tmp_path: Path) -> None:
+    sizes = ("--sizes", "2,4")
+    run("rehearsal_size", "--systems", "EMR,MSPT", "--seeds", "0,1,2", *sizes, out=tmp_path)
+    files = {p: p.read_bytes() for p in tmp_path.glob("imre/rehearsal-size-*.[ctm]*")}
+    assert len(files) == 4
+    assert run("rehearsal_size", "--systems", "EMR", "--seeds", "1", *sizes, out=tmp_path) == 0
+    assert {p: p.read_bytes() for p in tmp_path.glob("imre/rehearsal-size-*.[ctm]*")} == files
+    assert len(ran) == 12
+
+
+def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) -> None:
+    from mkgc_cl.results.__main__ import main as results
+
+    argv = ("--systems", "EMR,MSPT", "--seeds", "0,1,2", "--sizes", "2,4")
+    run("rehearsal_size", *argv, out=tmp_path)
+    assert results(["report", str(tmp_path)]) == 0
+    page = html.unescape((tmp_path / "report.html").read_text())
+    (path,) = tmp_path.glob("imre/rehearsal-size-*.csv")
+    assert f"<h3>{path.stem}</h3>" in page
+    for line in path.with_suffix(".md").read_text().splitlines():
+        if line and not line.startswith("|"):
+            assert line.removeprefix("- ").replace(r"\*", "*") in page
+    assert "Cannot be shown" not in page
 
 
 @pytest.mark.parametrize(

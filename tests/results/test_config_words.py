@@ -50,6 +50,7 @@ def of(make_record):
         # a system without a memory has no budget; no memory at all is one of 0
         ([SYSTEM | {"exemplars": None}], ["encoders minilm + vit-384", "5 epochs a task"]),
         ([{"exemplars": 0}], ["0 exemplars of every class and of N/A"]),
+        ([{"exemplars": 1}], ["1 exemplar of every class and of N/A"]),
         # values that differ are all said
         (
             [{"training": {"epochs": 3}, "exemplars": 2}, {"training": {"epochs": 4}}],
