@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 from benchmark_rounds import give_back, peak
 from benchmark_systems import Measured
+from build_check import Trial, check_builds
 from experiment_run import device_of
 from table_settings import TableSettings
 
-from mkgc_cl.data.samples import TaskStream
+from mkgc_cl.data.samples import LabelSpace, TaskStream
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies.catalogue import build_system
 from mkgc_cl.strategies.recipe import Encoders, Training
+from mkgc_cl.strategies.template import MultimodalStrategy
 
 
 def system_costs(
@@ -23,25 +26,26 @@ def system_costs(
 ) -> list[dict[str, Any]]:
     """Run every system of the settings over the stream once, alone, one after the other.
 
+    All are built before the first is measured, so that a mistake in the last costs nothing.
+
     Returns:
         Per system: ``samples_per_second`` on current posts, ``seconds`` of training a task,
         ``step_ms`` on current posts a task, ``peak_mb`` and ``before_mb``, ``exemplars`` and
         ``state_mb``, the tensors its plugins keep between tasks.
+
+    Raises:
+        ConfigError: naming every mistake of every system, and a device that does not work.
     """
+    check_builds(
+        Trial(name, settings, partial(built, name, stream.labels)) for name in settings.rows
+    )
     benchmark = make_benchmark(stream)
     device = torch.device(device_of(settings.device))
     found = []
     for name in settings.rows:
         tell(f"cost of {name}")
         before = give_back(device)
-        strategy = build_system(
-            name,
-            stream.labels,
-            encoders=Encoders(**asdict(settings.encoders)),
-            training=Training(**asdict(settings.training), device=str(device)),
-            exemplars=settings.exemplars,
-            options=(settings.options or {}).get(name),
-        )
+        strategy = built(name, stream.labels, settings, str(device))
         plugins = list(strategy.plugins)
         measured = Measured(benchmark, strategy)
         runs = [measured.run_task(task) for task in range(len(stream.tasks))]
@@ -65,6 +69,24 @@ def system_costs(
         )
         del strategy, measured, plugins
     return found
+
+
+def built(
+    name: str, labels: LabelSpace, settings: TableSettings, device: str
+) -> MultimodalStrategy:
+    """Build a system, ready to train.
+
+    Raises:
+        ConfigError: a setting or an option does not fit the system.
+    """
+    return build_system(
+        name,
+        labels,
+        encoders=Encoders(**asdict(settings.encoders)),
+        training=Training(**asdict(settings.training), device=device),
+        exemplars=settings.exemplars,
+        options=(settings.options or {}).get(name),
+    )
 
 
 def kept_bytes(plugin: object) -> int:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from experiment_run import device_of
+from build_check import Trial, check_builds, left_to_the_cell
 from table_plan import Plan
 from table_settings import TableSettings
 
-from mkgc_cl.errors import ConfigError
 from mkgc_cl.results import Cell
 
 
@@ -46,47 +45,24 @@ def check_systems(plans: Sequence[Plan]) -> None:
     """Build every system that still has a cell to run, once, as the cell would.
 
     So a mistake in the settings is told before the first cell trains, with all others, and not as
-    one failed cell after the other. A failure of another kind (a download, memory) stays with the
-    cell, whose record keeps its traceback.
+    one failed cell after the other.
 
     Raises:
         ConfigError: naming every mistake of every system, and a device that does not work.
     """
-    wrong: list[str] = []
-    of_systems: dict[str, dict[str, None]] = {}  # problem -> systems that have it, in order
-    seen: set[str] = set()
-    devices: dict[str, str] = {}
+    trials: dict[str, Trial] = {}
     for plan in plans:
         for cell in plan.waiting:
-            if (trial := _trial(cell)) in seen:
-                continue
-            seen.add(trial)
-            settings = plan.settings
-            if settings.device not in devices:
-                try:
-                    devices[settings.device] = device_of(settings.device)
-                except ConfigError as error:
-                    wrong += error.problems
-                    devices[settings.device] = ""
-            device = devices[settings.device]
-            if not device:
-                # build on, for the other mistakes; bf16 is a question to the device alone
-                training = replace(settings.training, precision="fp32")
-                settings, device = replace(settings, training=training), "cpu"
-            try:
-                built(settings, cell, plan.labels, device=device)
-            except ConfigError as error:
-                for problem in error.problems:
-                    of_systems.setdefault(problem, {})[cell.system] = None
-            except Exception:  # noqa: S110  # the cell will fail of it, and say so
-                pass
-            gc.collect()  # parts of a strategy refer to each other: its weights go before the next
-    wrong += [f"{', '.join(systems)}: {problem}" for problem, systems in of_systems.items()]
-    if wrong:
-        raise ConfigError(wrong)
+            build = partial(_build, cell, plan.labels)
+            trials.setdefault(build_key(cell), Trial(cell.system, plan.settings, build))
+    check_builds(trials.values())
 
 
-def _trial(cell: Cell) -> str:
+def build_key(cell: Cell) -> str:
     """What a build depends on: not the seed, nor what the stream shows."""
     config = {key: value for key, value in cell.config.items() if not key.startswith("stream")}
     return json.dumps([cell.system, config], sort_keys=True)
+
+
+def _build(cell: Cell, labels: Any, settings: TableSettings, device: str) -> None:
+    left_to_the_cell(lambda: built(settings, cell, labels, device=device))

@@ -293,3 +293,20 @@ def test_every_system_of_the_tables_has_its_line(
 def test_unknown_systems_are_refused(modules: SimpleNamespace, capsys: Any) -> None:
     assert modules.cli.main(["--systems", "Vanila", "--quiet"]) == 2
     assert "did you mean 'Vanilla'" in capsys.readouterr().err
+
+
+def test_all_systems_are_built_before_the_first_is_measured(
+    modules: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A wrong option of the last must not throw away what was measured before it."""
+
+    def measured(*_: object) -> None:
+        raise AssertionError("measured before the last was built")
+
+    monkeypatch.setattr(modules.catalogue, "Measured", measured)
+    argv = ["--systems", "Vanilla,EWC,MSPT", "options={EWC: {weight: -3}, MSPT: {alpha: -1}}"]
+    assert modules.cli.main([*argv, "stream.train_per_task=16", "--quiet"]) == 2
+    told = capsys.readouterr().err
+    assert "EWC: weight=-3.0; give 0 or more" in told
+    assert "MSPT: alpha=-1.0" in told
+    assert "2 mistake(s)" in told

@@ -375,7 +375,7 @@ def test_only_systems_with_a_cell_to_run_are_built(
 def test_a_finished_table_is_shown_where_its_device_is_not(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = importlib.import_module("table_check")
+    check = importlib.import_module("build_check")
     there = check.device_of
     argv = ("--systems", "Vanilla", "--device", "cuda:77")
     monkeypatch.setattr(check, "device_of", lambda name: name)
@@ -387,14 +387,29 @@ def test_a_finished_table_is_shown_where_its_device_is_not(
 
 
 def test_a_build_that_fails_otherwise_is_the_cells_own_failure(
-    ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    untrained: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    def built(settings, cell, labels, *, device):
-        raise OSError("no network")
+    from mkgc_cl.strategies import catalogue
 
-    monkeypatch.setattr(importlib.import_module("table_check"), "built", built)
-    assert run("imre", "--systems", "Vanilla", out=tmp_path) == 0
-    assert len(ran) == 1
+    table_run = importlib.import_module("table_run")
+    build_system, stand_in = catalogue.build_system, table_run.CellRunner.__call__
+
+    def offline(name: str, *rest, **options):
+        if name == "EWC":
+            raise OSError("no network")
+        return build_system(name, *rest, **options)
+
+    def run_cell(self, cell, progress) -> CellRecord:
+        table_run.built(self.settings, cell, MADE.stream.labels, device="cpu")
+        return stand_in(self, cell, progress)
+
+    monkeypatch.setattr(catalogue, "build_system", offline)
+    monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
+    assert run("imre", "--quick", "--systems", "EWC,Vanilla", out=tmp_path) == 1
+    assert "FAILED EWC, default, seed 0: OSError: no network" in capsys.readouterr().err
+    assert untrained == [("Vanilla", "default", 0)]
+    (failed,) = tmp_path.glob("imre-quick/*/failed/*.json")
+    assert "no network" in failed.read_text()
 
 
 def test_balance_of_modalities(ablation: ModuleType, make_gamma) -> None:
