@@ -25,7 +25,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation import FLAGS, build_stream, device_of, settings_of
+from ablation import FLAGS, settings_of
+from ablation_plan import build_stream
+from experiment_run import device_of
 from experiment_settings import Settings
 
 from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
         if wrong:
             raise ConfigError(wrong)
-        if arguments.systems:
+        if arguments.systems is not None:  # the empty list is a mistake of its own
             report, text = measure_systems(arguments)
         else:
             report, text = measure(settings_of(arguments), arguments)
@@ -205,6 +207,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("overrides", nargs="*", metavar="key=value", help="any setting of ablation.py --help")
+    add("--quick", action="store_true", help="the demonstration, as without --scenario")
     add("--scenario", choices=("demo", "imner", "imre"), help="which stream (demo)")
     add("--task", choices=("ner", "re"), help="of the demonstration: tagging or relations")
     add("--data", metavar="FOLDER", help="folder with MRE/ and MNER/; MKGC_DATA by default")
@@ -222,7 +225,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--json", metavar="FILE", help="write every number there")
     add("--quiet", action="store_true", help="no progress")
     arguments = parser.parse_intermixed_args(argv)
-    for flag in (*FLAGS, "orders", "exemplars", "reference", "quick"):
+    for flag in (*FLAGS, "orders", "exemplars", "reference"):
         if not hasattr(arguments, flag):
             setattr(arguments, flag, None)
     return arguments

@@ -242,7 +242,10 @@ def stream_problems(stream: StreamSettings) -> list[str]:
     order = arrival(stream, stream.scenario) if stream.scenario != "demo" else ""
     found = []
     if stream.scenario == "demo" and stream.data is not None:
-        found.append("'stream.data' is not read by the demonstration; add --scenario imner or imre")
+        found.append(
+            "'stream.data' is not read by the demonstration; add --scenario imner or imre, and no "
+            "--quick"
+        )
     if stream.merge > 1 and (stream.scenario, stream.task) != ("demo", "re"):
         found.append("'stream.merge' is for the relation demonstration; leave it out")
     wrong = {

@@ -15,34 +15,19 @@ import sys
 from collections.abc import Sequence
 
 import ablation
+from ablation_plan import Plan
 
-from mkgc_cl.errors import MkgcError
 from mkgc_cl.results import CellRecord
+from mkgc_cl.results.grid import GridResult
 
 ROWS = ("full", "w/o GM")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the experiment; return the exit code of ``ablation.py``."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    if "--help" in argv or "-h" in argv:
-        sys.stdout.write(f"{__doc__}\nFlags and settings of ablation.py:\n\n")
-    # of ablation.py the demonstration is the default: --quick says so, and no more
-    arguments = ablation.parse([a for a in argv if a != "--quick"] + ["--systems", *ROWS])
-    try:
-        variants = ablation.settings_of_orders(arguments)
-        command = ["python", "experiments/imbalance.py", *argv]
-        made = [ablation.execute(settings, arguments, command) for settings in variants]
-    except MkgcError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; the same command goes on from here\n")
-        return ablation.INTERRUPTED
-    for settings, (out, result) in zip(variants, made, strict=True):
-        sys.stdout.write(f"\n{settings.scenario}, {settings.order}")
-        sys.stdout.write(summary(result.records) + f"figure: {out / 'figures' / 'gamma.png'}\n")
-    return max(result.exit_code for _, result in made)
+def shown(plan: Plan, result: GridResult) -> str:
+    """What follows the tables of an order."""
+    settings, figure = plan.settings, plan.target / "figures" / "gamma.png"
+    head = f"\n{settings.scenario}, {settings.order}"
+    return f"{head}{summary(result.records)}figure: {figure}\n"
 
 
 def summary(records: Sequence[CellRecord]) -> str:
@@ -59,5 +44,7 @@ def summary(records: Sequence[CellRecord]) -> str:
     return "\n".join(lines) + "\n"
 
 
+SCRIPT = ablation.Script("imbalance.py", str(__doc__), rows=ROWS, show=shown)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ablation.main(script=SCRIPT))

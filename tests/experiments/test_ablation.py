@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from mkgc_cl.data import LabelSpace, TaskStream
+from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import CellRecord
 
@@ -28,7 +29,7 @@ def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
     """Replace training by numbers that depend on system and seed; return what was run."""
     done: list[tuple[str, int]] = []
 
-    def run_cell(settings, benchmark, cell, progress, made_by) -> CellRecord:
+    def run_cell(self, cell, progress) -> CellRecord:
         done.append((cell.system, cell.seed))
         progress(0.5, "half")
         matrix = ResultMatrix(4)
@@ -45,12 +46,14 @@ def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
             tasks=["PER", "LOC", "ORG", "MISC"],
             seconds=1.0,
             config=cell.config,
-            provenance={**made_by, "stream": REAL},
+            provenance={**self.made_by, "stream": REAL},
             traces={"gamma": [1.0, 2.0, 0.5, 1.5], "boundaries": [0.0, 2.0]},
         )
 
-    monkeypatch.setattr(ablation, "run_cell", run_cell)
-    monkeypatch.setattr(ablation, "build_stream", lambda _: MADE)
+    monkeypatch.setattr(importlib.import_module("ablation_run").CellRunner, "__call__", run_cell)
+    plan = importlib.import_module("ablation_plan")
+    monkeypatch.setattr(plan, "build_stream", lambda _: MADE)
+    monkeypatch.setattr(plan, "built", lambda *_, **__: None)
     return done
 
 
@@ -158,15 +161,15 @@ def test_a_record_names_the_source_that_was_loaded_not_what_is_there_when_it_end
 def test_a_failed_cell_leaves_the_table_of_the_others(
     ablation: ModuleType, ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = ablation.run_cell
+    runner = importlib.import_module("ablation_run").CellRunner
+    good = runner.__call__
 
-    def run_cell(settings, benchmark, cell, progress, made_by) -> CellRecord:
+    def run_cell(self, cell, progress) -> CellRecord:
         if cell.system == "w/o AD":
             raise ValueError("the loss is not finite")
-        return good(settings, benchmark, cell, progress, made_by)
+        return good(self, cell, progress)
 
-    monkeypatch.setattr(ablation, "run_cell", run_cell)
-    monkeypatch.setattr(ablation, "build_stream", lambda _: MADE)
+    monkeypatch.setattr(runner, "__call__", run_cell)
     assert ablation.main(["--seeds", "0", "--out", str(tmp_path), "--quiet"]) == 1
     printed = capsys.readouterr()
     assert "w/o GM" in printed.out
@@ -176,13 +179,12 @@ def test_a_failed_cell_leaves_the_table_of_the_others(
 
 
 def test_an_interrupt_says_how_to_go_on(
-    ablation: ModuleType, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+    ablation: ModuleType, ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_cell(settings, benchmark, cell, progress, made_by) -> CellRecord:
+    def run_cell(self, cell, progress) -> CellRecord:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ablation, "run_cell", run_cell)
-    monkeypatch.setattr(ablation, "build_stream", lambda _: MADE)
+    monkeypatch.setattr(importlib.import_module("ablation_run").CellRunner, "__call__", run_cell)
     assert ablation.main(["--out", str(tmp_path), "--quiet"]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
 
@@ -193,7 +195,7 @@ def test_several_orders_have_a_table_each_and_a_balance_each(
     monkeypatch.setattr(report, "write_report", lambda *_: "")  # figures take seconds
     common = ["--scenario", "imre", "--seeds", "0", "--out", str(tmp_path), "--quiet"]
     imbalance = importlib.import_module("imbalance")
-    assert imbalance.main([*common, "--orders", "sep5,sep10"]) == 0
+    assert ablation.main([*common, "--orders", "sep5,sep10"], script=imbalance.SCRIPT) == 0
     assert ran == [("full", 0), ("w/o GM", 0)] * 2
     printed = capsys.readouterr().out
     assert printed.index("imre, sep5\n") < printed.index("imre, sep10\n")
@@ -211,7 +213,12 @@ def test_several_orders_have_a_table_each_and_a_balance_each(
         (["--orders", "sep5,sep9"], "must be sep10, sep7 or sep5, got ['sep9']"),
         (["--orders", "sep5,sep5"], "--orders must name at least one, and each once"),
         (["--orders", ""], "--orders must name at least one, and each once"),
-        (["--orders", "sep5", "--order", "sep7"], "give one of the two flags"),
+        (["--orders", "sep5", "--order", "sep7"], "--order is one order and --orders are several"),
+        (["--orders", "sep5", "stream.order=sep7"], "stream.order= is one order and --orders are"),
+        (["--orders", "sep5,sep5", "--epochs", "0"], "2 mistake(s)"),
+        (["--orders", "sep5,sep9", "seeds=1,1"], "2 mistake(s)"),
+        (["--quick"], "--quick is the demonstration, and the stream that is asked for is 'imre'"),
+        (["--quick", "--epochs", "0"], "2 mistake(s)"),
         (["--device", "tpu"], "'device' must be one that works here, got 'tpu'"),
     ],
 )
@@ -222,6 +229,93 @@ def test_orders_and_devices_that_are_wrong(
     assert said in capsys.readouterr().err
     assert ran == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "argv", [["stream.scenario=imner"], ["--config", "ablation-imner"], ["--data", "D"]]
+)
+@pytest.mark.parametrize("name", ["ablation", "imbalance"])
+def test_quick_is_the_demonstration_and_nothing_else(
+    ablation: ModuleType, ran: list, tmp_path: Path, capsys, name: str, argv: list[str]
+) -> None:
+    script = importlib.import_module(name).SCRIPT
+    assert ablation.main(["--quick", *argv, "--out", str(tmp_path)], script=script) == 2
+    assert "--quick" in capsys.readouterr().err
+    assert ran == []
+    quick, usual = (ablation.parse(argv, script) for argv in (["--quick"], []))
+    assert ablation.settings_of(quick, script=script) == ablation.settings_of(usual, script=script)
+    assert ablation.settings_of(quick, script=script).stream.scenario == "demo"
+
+
+@pytest.mark.parametrize("argv", [["--systems", "full"], ["systems=full"], ["--systems=w/o MI"]])
+def test_the_imbalance_sets_its_rows_itself(
+    ablation: ModuleType, ran: list, tmp_path: Path, capsys, argv: list[str]
+) -> None:
+    imbalance = importlib.import_module("imbalance")
+    argv = [*argv, "--quick", "--out", str(tmp_path)]
+    assert ablation.main(argv, script=imbalance.SCRIPT) == 2
+    assert "'systems' is set by imbalance.py itself" in capsys.readouterr().err
+    assert ran == []
+    with pytest.raises(SystemExit):
+        ablation.parse(["--help"], imbalance.SCRIPT)
+    told = capsys.readouterr().out
+    assert told.startswith("usage: imbalance.py")
+    assert "--quick" in told
+    assert "--systems" not in told
+
+
+def test_the_data_of_every_order_are_looked_at_before_the_first_is_trained_on(
+    ablation: ModuleType, ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def build_stream(settings) -> SimpleNamespace:
+        if settings.order == "sep10":
+            raise DataError("no such file", path=tmp_path / "ours.txt")
+        return MADE
+
+    monkeypatch.setattr(importlib.import_module("ablation_plan"), "build_stream", build_stream)
+    argv = ["--scenario", "imre", "--orders", "sep5,sep10", "--out", str(tmp_path)]
+    assert ablation.main(argv) == 2
+    assert "no such file" in capsys.readouterr().err
+    assert ran == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_systems_of_an_ablation_are_built_before_the_first_is_trained(
+    ablation: ModuleType, ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    tried = []
+
+    def built(settings, cell, labels, *, device) -> None:
+        tried.append(cell.system)
+        if cell.system != "full":
+            raise ConfigError(["no such layer"])
+
+    monkeypatch.setattr(importlib.import_module("ablation_plan"), "built", built)
+    argv = ["--scenario", "imre", "--orders", "sep5,sep10", "--systems", "full,w/o MI,w/o AD"]
+    assert ablation.main([*argv, "--out", str(tmp_path)]) == 2
+    assert "w/o MI, w/o AD: no such layer" in capsys.readouterr().err
+    assert tried == ["full", "w/o MI", "w/o AD"]
+    assert ran == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_balance_of_an_order_is_told_when_it_is_done(
+    ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(report, "write_report", lambda *_: "")  # figures take seconds
+    runner = importlib.import_module("ablation_run").CellRunner
+    good = runner.__call__
+
+    def run_cell(self, cell, progress) -> CellRecord:
+        if cell.order == "sep10":
+            raise KeyboardInterrupt
+        return good(self, cell, progress)
+
+    monkeypatch.setattr(runner, "__call__", run_cell)
+    argv = ["--scenario", "imre", "--seeds", "0", "--orders", "sep5,sep10", "--quiet"]
+    script = importlib.import_module("imbalance").SCRIPT
+    assert ablation.main([*argv, "--out", str(tmp_path)], script=script) == 130
+    assert "imre, sep5\n" in capsys.readouterr().out
 
 
 def test_wrong_settings_are_all_told_and_nothing_is_written(

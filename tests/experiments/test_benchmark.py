@@ -295,6 +295,17 @@ def test_unknown_systems_are_refused(modules: SimpleNamespace, capsys: Any) -> N
     assert "did you mean 'Vanilla'" in capsys.readouterr().err
 
 
+def test_no_system_is_not_every_system(modules: SimpleNamespace, capsys: Any) -> None:
+    assert modules.cli.main(["--systems", "", "--quiet"]) == 2
+    assert "--systems names none; name at least one" in capsys.readouterr().err
+
+
+def test_quick_is_no_benchmark_of_real_posts(modules: SimpleNamespace, capsys: Any) -> None:
+    for more in ([], ["--systems", "Vanilla"]):
+        assert modules.cli.main(["--quick", "--scenario", "imre", "--quiet", *more]) == 2
+        assert "leave out --quick to run on imre" in capsys.readouterr().err
+
+
 def test_all_systems_are_built_before_the_first_is_measured(
     modules: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

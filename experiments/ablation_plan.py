@@ -1,0 +1,131 @@
+"""What an ablation consists of: its cells, their folder, and how each system is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from build_check import Trial, check_builds, left_to_the_cell
+from experiment_run import stream_of
+from experiment_settings import SYSTEMS, Settings
+
+from mkgc_cl.data.provenance import content_fingerprint
+from mkgc_cl.results import Cell
+from mkgc_cl.results.grid import load_cell
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One order of an ablation, before anything of it has run.
+
+    Args:
+        settings: of this order.
+        labels: classes of its stream.
+        fingerprint: of all that its stream shows; part of what makes two cells the same.
+        out: folder of all runs.
+    """
+
+    settings: Settings
+    labels: Any
+    fingerprint: str
+    out: Path
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every cell, seed by seed, so that an early look at an unfinished grid has every row."""
+        settings = self.settings
+        config = {**settings.cell_config(), "stream_fingerprint": self.fingerprint}
+        return [
+            Cell(system, settings.scenario, settings.order, seed, config)
+            for seed in settings.seeds
+            for system in settings.systems
+        ]
+
+    @property
+    def target(self) -> Path:
+        """Folder of the cells: other seeds and systems join its tables, another order does not."""
+        return self.out / self.settings.name / self.cells[0].setting
+
+    @property
+    def waiting(self) -> list[Cell]:
+        """The cells that would run now.
+
+        Raises:
+            RecordError: a file holds another cell, or is of a newer version.
+        """
+        return [cell for cell in self.cells if load_cell(self.target, cell) is None]
+
+
+def plan_orders(variants: Sequence[Settings], out: Path) -> list[Plan]:
+    """Read the streams of all orders, and build every system that has a cell to run.
+
+    Both before anything runs, so that what is wrong with the last order is not told hours later.
+
+    Args:
+        variants: settings of one order each.
+        out: folder of all runs.
+
+    Raises:
+        ConfigError: naming every mistake of every system, and a device that does not work.
+        DataError: a stream cannot be read.
+    """
+    plans = []
+    for settings in variants:
+        stream = build_stream(settings).stream
+        plans.append(Plan(settings, stream.labels, content_fingerprint(stream), out))
+    trials: dict[str, Trial] = {}
+    for plan in plans:
+        for cell in plan.waiting:
+            # once, not once an order: of its order a build reads the labels only
+            build = partial(_build, cell, plan.labels)
+            trials.setdefault(cell.system, Trial(cell.system, plan.settings, build))
+    check_builds(trials.values())
+    return plans
+
+
+def build_stream(settings: Settings) -> Any:
+    """Build the Avalanche benchmark of the settings."""
+    return stream_of(settings.stream, settings.model.images)
+
+
+def built(settings: Settings, cell: Cell, labels: Any, *, device: str) -> Any:
+    """Build the system of a cell, ready to train.
+
+    With :func:`build_stream` the place where the ablation meets models, scenarios and strategies.
+
+    Args:
+        settings: of the cell's order.
+        cell: names the system and its seed.
+        labels: classes of the stream.
+        device: where it trains.
+
+    Raises:
+        ConfigError: a setting does not fit.
+    """
+    from mkgc_cl.models import DualStreamModel
+    from mkgc_cl.strategies import mspt
+
+    parts = SYSTEMS[cell.system]  # type: ignore[index]
+    model = DualStreamModel.build(
+        labels,
+        interaction="shared-key" if parts.interaction else "self",
+        seed=cell.seed,
+        **asdict(settings.model),
+    )
+    return mspt(
+        model,
+        distillation=parts.distillation,
+        modulation=parts.modulation,
+        memory=parts.memory,
+        device=device,
+        seed=cell.seed,
+        **asdict(settings.training),
+        **asdict(settings.method),
+    )
+
+
+def _build(cell: Cell, labels: Any, settings: Settings, device: str) -> None:
+    left_to_the_cell(lambda: built(settings, cell, labels, device=device))
