@@ -2,9 +2,11 @@
 
     python experiments/controls.py --quick                     the demonstration, relations
     python experiments/controls.py --quick --task ner --config table-imner-quick
+    python experiments/controls.py --data DATA --missing-images error    real posts and pictures
 
 Shows the mean of U_k, the score on the task just learnt: what a model reads, whatever it forgets
 later. By default the four multimodal models that are fine-tuned. Runs that are finished are kept.
+Where most pictures are blank it asks for --blank-anyway: there is then little to take away.
 """
 
 from __future__ import annotations
@@ -15,11 +17,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from experiment_run import stream_of
 from experiment_settings import CONTROLS
 from table_cli import Script, main, run_variants
 from table_run import Made
 from table_settings import TableSettings
 from table_sweep import PLASTICITY, write_sweep
+
+from mkgc_cl.data.images import BLANK
+from mkgc_cl.data.samples import TaskStream
+from mkgc_cl.errors import ConfigError
 
 MODELS = ("UMT", "UMGF", "MEGA", "MKGformer")
 
@@ -27,7 +34,13 @@ MODELS = ("UMT", "UMGF", "MEGA", "MKGformer")
 def run_controls(
     settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
 ) -> list[Made]:
-    """Run the table with every control."""
+    """Run the table with every control.
+
+    Raises:
+        ConfigError: there are hardly any pictures that could be taken away.
+    """
+    if not arguments.blank_anyway:
+        check_pictures(settings)
     systems = settings.systems or MODELS
     variants = [
         replace(settings, stream=replace(settings.stream, control=control), systems=systems)
@@ -45,7 +58,50 @@ def run_controls(
     return made
 
 
-SCRIPT = Script("controls.py", str(__doc__), config="table-imre", quick="table-imre-quick")
+def check_pictures(settings: TableSettings) -> None:
+    """Refuse a stream where less than half of the posts have a picture.
+
+    Posts, and not files as its provenance counts them: one picture stands in many posts.
+
+    Raises:
+        ConfigError: it is such a stream.
+    """
+    first = settings.of_each_order()[0]  # the same posts come in every order
+    seen, posts = pictured(stream_of(first.stream, first.encoders.images).stream)
+    if 2 * seen < posts:
+        raise ConfigError(
+            [
+                f"only {seen} of {posts} posts have a picture, the others are blank: without "
+                "pictures, and with others', they would hardly change; give the folder of pictures "
+                "to --data, or --quick for the demonstration, or --blank-anyway to run all the same"
+            ]
+        )
+
+
+def pictured(stream: TaskStream) -> tuple[int, int]:
+    """Count the posts of a stream that have a picture which is not blank, and all."""
+    posts = {
+        sample.uid: sample.visual
+        for task in stream.tasks
+        for sample in (*task.train, *task.valid, *task.test)
+    }
+    blank = {BLANK.key, "|"}  # what a key is made of that names no picture
+    return sum(not blank.issuperset(visual.key) for visual in posts.values()), len(posts)
+
+
+SCRIPT = Script(
+    "controls.py",
+    str(__doc__),
+    config="table-imre",
+    quick="table-imre-quick",
+    more=lambda parser: parser.add_argument(
+        "--blank-anyway", action="store_true", help="run even where most pictures are blank"
+    ),
+    own={
+        "stream.control": f"it runs them all: {', '.join(CONTROLS)}; for one alone give it to "
+        "imre.py or imner.py"
+    },
+)
 
 if __name__ == "__main__":
     sys.exit(main(SCRIPT, run=run_controls))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from table_run import Made
 from table_settings import TableSettings
 from table_sweep import write_sweep
 
-from mkgc_cl.errors import ConfigError
 from mkgc_cl.systems import SYSTEMS
 
 
@@ -28,11 +27,7 @@ def run_sizes(
     settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
 ) -> list[Made]:
     """Run the table once for every size of the memory."""
-    rows = tuple(name for name in settings.rows if SYSTEMS[name].memory)
-    if not rows:
-        raise ConfigError([f"none of {list(settings.rows)} keeps exemplars; name one that does"])
-    if len(settings.orders) > 1:
-        raise ConfigError([f"one order at a time, got {list(settings.orders)}"])
+    rows = keepers(settings)
     sizes = arguments.sizes
     variants = [replace(settings, systems=rows, exemplars=size) for size in sizes]
     made = run_variants(variants, arguments, command)
@@ -44,6 +39,25 @@ def run_sizes(
         setting="exemplars of every class",
     )
     return made
+
+
+def keepers(settings: TableSettings) -> tuple[str, ...]:
+    """The rows that keep exemplars."""
+    return tuple(name for name in settings.rows if SYSTEMS[name].memory)
+
+
+def problems(
+    settings: TableSettings, arguments: argparse.Namespace, given: Set[str]
+) -> Sequence[str]:
+    """Settings under which sizes of the memory cannot be compared."""
+    wrong = []
+    if not keepers(settings):
+        wrong.append(f"none of {list(settings.rows)} keeps exemplars; name one that does")
+    if len(settings.orders) > 1:
+        wrong.append(f"one order at a time, got {list(settings.orders)}")
+    if settings.exemplars is None:  # else the settings have said so
+        wrong += settings.own_budgets("--sizes are the budgets of all")
+    return wrong
 
 
 def numbers(text: str) -> list[int]:
@@ -67,6 +81,7 @@ SCRIPT = Script(
         help="exemplars of every class (2,6,10)",
     ),
     own={"exemplars": "give the sizes as in --sizes 2,6,10"},
+    check=problems,
 )
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from command_line import given_keys, given_scenario, quick_problems
 from experiment_settings import config_path
 from settings_help import settings_help
 from table_run import Made, run_tables
@@ -48,6 +49,8 @@ class Script:
         more: adds flags of its own.
         own: settings that the script gives itself, each with the words for whoever gives one on
             the command line; what a file says of them is left aside.
+        check: names mistakes that are the script's own, from the settings, the arguments and the
+            keys of the settings that the command line gives.
     """
 
     file: str
@@ -56,6 +59,9 @@ class Script:
     quick: str
     more: Callable[[argparse.ArgumentParser], object] = lambda parser: None
     own: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[TableSettings, argparse.Namespace, Set[str]], Sequence[str]] = (
+        lambda settings, arguments, given: ()
+    )
 
 
 def run_orders(
@@ -106,7 +112,12 @@ def settings_of(script: Script, arguments: argparse.Namespace) -> TableSettings:
     """
     empty = _empty(arguments)
     wrong = [f"--{flag} names none; name at least one, or leave the flag out" for flag in empty]
-    wrong += _given_anyway(script, arguments)
+    given = given_keys(arguments, FLAGS)
+    wrong += [
+        f"{key!r} is set by {script.file} itself; {words}"
+        for key, words in script.own.items()
+        if key in given
+    ]
     flags = {key: getattr(arguments, flag) for flag, key in FLAGS.items() if flag not in empty}
     flags.update({key: keys(TableSettings)[key].default for key in script.own})
     default = script.quick if arguments.quick else script.config
@@ -118,7 +129,13 @@ def settings_of(script: Script, arguments: argparse.Namespace) -> TableSettings:
             flags=flags,
         )
     except ConfigError as error:
+        wrong += quick_problems(arguments, given_scenario(arguments))
         raise ConfigError([*wrong, *error.problems]) from error
+    wrong += quick_problems(arguments, settings.stream.scenario)
+    if settings.orders and "stream.order" in given:
+        orders = ",".join(settings.orders)
+        wrong.append(f"'stream.order' gives way to 'orders', {orders}; give it as --orders")
+    wrong += script.check(settings, arguments, given)
     if wrong:
         raise ConfigError(wrong)
     return settings
@@ -131,16 +148,6 @@ def _empty(arguments: argparse.Namespace) -> list[str]:
     """
     given = {flag: getattr(arguments, flag) for flag in ("systems", "seeds", "orders")}
     return [f for f, text in given.items() if text is not None and not text.strip(", ")]
-
-
-def _given_anyway(script: Script, arguments: argparse.Namespace) -> list[str]:
-    """What the command line says of settings that the script gives itself."""
-    overridden = {text.partition("=")[0].strip() for text in arguments.overrides}
-    return [
-        f"{key!r} is set by {script.file} itself; {words}"
-        for key, words in script.own.items()
-        if key in overridden or getattr(arguments, key) is not None
-    ]
 
 
 def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:

@@ -120,6 +120,18 @@ class TableSettings:
             plain["exemplars"] = None
         return plain
 
+    def own_budgets(self, why: str) -> list[str]:
+        """Rows whose options name a budget, which would silently win over that of all.
+
+        Args:
+            why: what says that there is one of all.
+        """
+        return [
+            f"'options' gives {name} 'exemplars' of its own, and {why}; leave one of the two out"
+            for name in self.rows
+            if "exemplars" in ((self.options or {}).get(name) or {})
+        ]
+
     def problems(self) -> Sequence[str]:
         """Mistakes that only show across settings."""
         found = [_unknown(name, "systems") for name in self.systems if name not in SYSTEMS]
@@ -137,6 +149,8 @@ class TableSettings:
                 found.append(f"{key!r} must name each once, got {list(values)}")
         for settings in self.of_each_order():
             found += stream_problems(settings.stream)
+        if self.exemplars is not None:
+            found += self.own_budgets("'exemplars' is the budget of all")
         if "/" in self.name or self.name in ("", ".", ".."):
             found.append(f"'name' must be the name of one folder, got {self.name!r}")
         return list(dict.fromkeys(found))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,6 @@ from table_run import Made
 from table_settings import TableSettings
 from table_sweep import write_sweep
 
-from mkgc_cl.errors import ConfigError
-
 SPLITS = ("sep5", "sep7", "sep10")
 MERGED = (3, 2, 1)
 
@@ -29,19 +27,7 @@ MERGED = (3, 2, 1)
 def run_numbers(
     settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
 ) -> list[Made]:
-    """Run the table for every number of tasks.
-
-    Raises:
-        ConfigError: the stream is not one of relations.
-    """
-    if settings.kind != "re":
-        raise ConfigError(
-            [
-                "task_number.py is for streams of relations only, where the same classes come in "
-                f"more or fewer tasks, got {settings.scenario}; give --scenario imre, or --quick "
-                "for the demonstration"
-            ]
-        )
+    """Run the table for every number of tasks."""
     if settings.stream.scenario == "demo":
         streams = [replace(settings.stream, merge=size) for size in MERGED]
         variants = [replace(settings, stream=stream) for stream in streams]
@@ -59,12 +45,39 @@ def run_numbers(
     return made
 
 
+def problems(
+    settings: TableSettings, arguments: argparse.Namespace, given: Set[str]
+) -> Sequence[str]:
+    """Settings under which the numbers of tasks cannot be compared."""
+    wrong = []
+    if settings.kind != "re":
+        wrong.append(
+            "task_number.py is for streams of relations only, where the same classes come in "
+            f"more or fewer tasks, got {settings.scenario}; give --scenario imre, or --quick "
+            "for the demonstration"
+        )
+    if settings.stream.first is not None:
+        wrong.append(
+            f"'stream.first={settings.stream.first}' leaves every column the same number of "
+            "tasks; leave it out (stream.first=null)"
+        )
+    # of the demonstration it is the order of the classes, which are then joined as they come
+    if settings.stream.scenario != "demo" and "stream.order" in given:
+        runs = "it runs them all: " + ", ".join(SPLITS)
+        wrong.append(f"'stream.order' is set by task_number.py itself; {runs}")
+    return wrong
+
+
 SCRIPT = Script(
     "task_number.py",
     str(__doc__),
     config="table-imre",
     quick="table-imre-quick",
-    own={"orders": "it runs them all: sep5, sep7 and sep10, or the demonstration's"},
+    own={
+        "orders": "it runs them all: sep5, sep7 and sep10, or the demonstration's",
+        "stream.merge": "it joins the demonstration's tasks by one, two and three",
+    },
+    check=problems,
 )
 
 if __name__ == "__main__":

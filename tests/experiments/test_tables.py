@@ -7,15 +7,18 @@ import importlib
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from mkgc_cl.data import LabelSpace, TaskStream
+from mkgc_cl.data import LabelSpace, Task, TaskStream, VisualInput
+from mkgc_cl.data.images import BLANK
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import CellRecord
+from mkgc_cl.scenarios import demo
 from mkgc_cl.systems import SYSTEMS, systems_of
 
 REAL = {"image_files": 9, "image_files_blank": 9}
@@ -61,7 +64,7 @@ def untrained(experiments: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[
         )
 
     monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
-    for name in ("table_run", "table_plan"):
+    for name in ("table_run", "table_plan", "controls"):
         monkeypatch.setattr(importlib.import_module(name), "stream_of", lambda *_: MADE)
     monkeypatch.setattr(
         importlib.import_module("experiment_report"), "draw_matrix", lambda *_: None
@@ -216,6 +219,75 @@ def test_controls_are_compared_on_what_was_just_learnt(ran: list, tmp_path: Path
     assert len(list((tmp_path / "imre-quick").glob("default-*"))) == 4
 
 
+def test_what_a_script_sets_itself_may_stand_in_a_file(ran: list, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        "name: mine\nstream: {scenario: demo, task: re, merge: 2, control: blank-text}"
+    )
+    argv = ("--config", str(config), "--systems", "UMT", "--seeds", "0")
+    assert run("controls", *argv, out=tmp_path) == 0
+    assert run("task_number", *argv, "stream.control=none", out=tmp_path) == 0
+    orders = [order for _, order, _ in ran]
+    assert orders == ["default, 2 in one"] * 4 + ["default, 3 in one", "default"]
+
+
+def test_an_order_of_classes_is_the_demonstrations_own(ran: list, tmp_path: Path) -> None:
+    order = "PER-MISC-LOC-ORG"
+    argv = ("--quick", "--systems", "MSPT", f"stream.order={order.replace('-', ',')}")
+    assert run("imner", *argv, out=tmp_path) == 0
+    assert ran == [("MSPT", order, 0)]
+
+
+def test_a_budget_of_its_own_is_good_where_there_is_none_of_all(ran: list, tmp_path: Path) -> None:
+    own = ("--quick", "options={EMR: {exemplars: 2}}")
+    assert run("imre", *own, "--systems", "EMR,MSPT", out=tmp_path) == 0
+    assert run("imre", *own, "--systems", "MSPT", "--exemplars", "3", out=tmp_path) == 0
+    assert [system for system, *_ in ran] == ["EMR", "MSPT", "MSPT"]
+
+
+def blank_but(pictures: int, posts: int) -> SimpleNamespace:
+    """A stream of relations in which so many posts of so many have a picture."""
+    drawn = demo("re", train_per_task=posts).stream.tasks[0].train
+    shown = [
+        sample if number < pictures else replace(sample, visual=VisualInput())
+        for number, sample in enumerate(drawn[:posts])
+    ]
+    task = Task("T1", ("r",), tuple(shown), (), ())
+    stream = TaskStream("made", LabelSpace("re", ("r",), na="None"), (task,), REAL)
+    return SimpleNamespace(stream=stream)
+
+
+def test_controls_of_blank_pictures_are_asked_for_by_name(
+    ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    controls = importlib.import_module("controls")
+    monkeypatch.setattr(controls, "stream_of", lambda *_: blank_but(4, 10))
+    assert run("controls", "--systems", "UMT", out=tmp_path) == 2
+    assert "only 4 of 10 posts have a picture" in capsys.readouterr().err
+    assert ran == []
+    assert list(tmp_path.iterdir()) == []
+    assert run("controls", "--systems", "UMT", "--blank-anyway", out=tmp_path) == 0
+    monkeypatch.setattr(controls, "stream_of", lambda *_: blank_but(5, 10))
+    assert run("controls", "--systems", "UMT", "--epochs", "1", out=tmp_path) == 0
+    assert len(ran) == 8
+
+
+def test_crops_are_pictures_too(experiments: Path) -> None:
+    controls = importlib.import_module("controls")
+    stream = blank_but(3, 4).stream
+    posts = stream.tasks[0].train
+    whole = posts[0].visual.image
+    shown = (
+        VisualInput(None, (BLANK, whole), (BLANK,)),
+        VisualInput(None, (BLANK,), (BLANK, BLANK)),
+        VisualInput(None),
+        VisualInput(whole),
+    )
+    made = tuple(replace(p, visual=v) for p, v in zip(posts, shown, strict=True))
+    task = replace(stream.tasks[0], train=made, valid=made[:2])  # a post counts once
+    assert controls.pictured(replace(stream, tasks=(task,))) == (2, 4)
+
+
 def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) -> None:
     assert run("plasticity", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     printed = capsys.readouterr().out
@@ -307,6 +379,31 @@ def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) 
         ("rehearsal_size", ["exemplars=6"], "'exemplars' is set by rehearsal_size.py itself"),
         ("imre", ["--device", "tpu"], "'device' must be one that works here, got 'tpu'"),
         ("imre", ["--device", "meta"], "leave it at auto or give one of cpu"),
+        ("imre", ["--quick", "--scenario", "imre"], "--quick is the demonstration, and the stream"),
+        ("imre", ["--quick", "stream.scenario=imner"], "leave out --quick to run on imner"),
+        ("imner", ["--quick", "--config", "table-imner"], "leave out --quick to run on imner"),
+        ("imre", ["--quick", "--scenario", "imre", "--epochs", "0"], "2 mistake(s)"),
+        ("imre", ["stream.order=sep7"], "'stream.order' gives way to 'orders', sep10; give it as"),
+        (
+            "controls",
+            ["stream.control=blank-text"],
+            "'stream.control' is set by controls.py itself",
+        ),
+        ("task_number", ["--quick", "stream.merge=2"], "'stream.merge' is set by task_number.py"),
+        ("task_number", ["stream.order=sep7"], "it runs them all: sep5, sep7, sep10"),
+        ("task_number", ["--quick", "stream.first=2"], "every column the same number of tasks"),
+        ("task_number", ["--scenario", "imner", "stream.first=2"], "2 mistake(s)"),
+        (
+            "rehearsal_size",
+            ["--quick", "--systems", "EMR", "--sizes", "1,3", "options={EMR: {exemplars: 2}}"],
+            "'options' gives EMR 'exemplars' of its own, and --sizes are the budgets of all",
+        ),
+        (
+            "imre",
+            ["--quick", "--exemplars", "3", "options={EMR: {exemplars: 2}}"],
+            "'options' gives EMR 'exemplars' of its own, and 'exemplars' is the budget of all",
+        ),
+        ("rehearsal_size", ["--systems", "Vanilla", "--orders", "sep5,sep7"], "2 mistake(s)"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(
