@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,9 @@ from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
 
 
-@lru_cache(maxsize=2)
+# All are looked at before the first is trained on, so all of a sweep must have their place: four
+# controls in several orders. One is words and names of pictures, next to nothing beside a model.
+@lru_cache(maxsize=32)
 def stream_of(stream: StreamSettings, images: str) -> Any:
     """Build the Avalanche benchmark of the settings; once for the cells of one process."""
     # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
@@ -27,26 +30,25 @@ def stream_of(stream: StreamSettings, images: str) -> Any:
     from mkgc_cl.data.controls import controlled
     from mkgc_cl.data.merge import first_tasks, merge_tasks
 
-    pictures = {"images": images, "missing_images": stream.missing_images}
+    whole = replace(stream, control="none", merge=1, first=None)
+    if stream != whole:
+        changed = controlled(stream_of(whole, images).stream, stream.control, seed=stream.seed)
+        merged = merge_tasks(changed, stream.merge)
+        return scenarios.make_benchmark(first_tasks(merged, stream.first or len(merged.tasks)))
+    pictures: dict[str, Any] = {"images": images, "missing_images": stream.missing_images}
     if stream.scenario == "demo":
-        benchmark = scenarios.demo(
+        return scenarios.demo(
             stream.task,
             seed=stream.seed,
             order=stream.order or None,
             train_per_task=stream.train_per_task,
             test_size=stream.test_size,
         )
-    elif stream.scenario == "imner":
+    if stream.scenario == "imner":
         order = tuple(arrival(stream, "imner").split("-"))
-        benchmark = scenarios.imner(stream.data, order=order, **pictures)
-    else:
-        tasks = int(arrival(stream, "imre").removeprefix("sep"))
-        benchmark = scenarios.imre(stream.data, tasks=tasks, **pictures)
-    if stream.merge == 1 and stream.control == "none" and stream.first is None:
-        return benchmark
-    changed = controlled(benchmark.stream, stream.control, seed=stream.seed)
-    merged = merge_tasks(changed, stream.merge)
-    return scenarios.make_benchmark(first_tasks(merged, stream.first or len(merged.tasks)))
+        return scenarios.imner(stream.data, order=order, **pictures)
+    tasks = int(arrival(stream, "imre").removeprefix("sep"))
+    return scenarios.imre(stream.data, tasks=tasks, **pictures)
 
 
 def device_of(name: str) -> str:

@@ -288,6 +288,32 @@ def test_crops_are_pictures_too(experiments: Path) -> None:
     assert controls.pictured(replace(stream, tasks=(task,))) == (2, 4)
 
 
+def test_every_stream_of_a_sweep_is_built_once(
+    untrained: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mkgc_cl import scenarios
+
+    stream_of = importlib.import_module("experiment_run").stream_of
+    table_run = importlib.import_module("table_run")
+    stand_in, real, read = table_run.CellRunner.__call__, scenarios.demo, []
+
+    def run_cell(self, cell, progress) -> CellRecord:
+        assert stream_of(self.settings.stream, self.settings.encoders.images).stream.tasks
+        return stand_in(self, cell, progress)
+
+    monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
+    for name in ("table_run", "table_plan", "controls"):
+        monkeypatch.setattr(importlib.import_module(name), "stream_of", stream_of)
+    monkeypatch.setattr(scenarios, "demo", lambda *a, **k: read.append(a) or real(*a, **k))
+    stream_of.cache_clear()
+    monkeypatch.setattr(importlib.import_module("table_check"), "built", lambda *_, **__: None)
+    argv = ("--systems", "UMT", "--seeds", "0,1", "stream.train_per_task=12", "stream.test_size=20")
+    assert run("controls", "--quick", *argv, out=tmp_path) == 0
+    assert len(untrained) == 8
+    assert stream_of.cache_info().misses == 4  # one a control
+    assert len(read) == 1  # of which three are made from the first
+
+
 def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) -> None:
     assert run("plasticity", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     printed = capsys.readouterr().out
