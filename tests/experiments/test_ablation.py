@@ -57,6 +57,7 @@ def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
     return done
 
 
+@pytest.mark.slow
 def test_it_prints_the_table_beside_the_papers_and_writes_everything(
     ablation: ModuleType, ran: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def test_it_prints_the_table_beside_the_papers_and_writes_everything(
     assert figures == {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")}
 
 
+@pytest.mark.slow
 def test_a_finished_cell_is_not_run_again(
     ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch
 ) -> None:
@@ -108,6 +110,7 @@ def test_a_finished_cell_is_not_run_again(
     assert len(ran) == 12
 
 
+@pytest.mark.slow
 def test_later_seeds_and_systems_join_the_table_and_another_order_has_its_own(
     ablation: ModuleType, ran: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +132,7 @@ def test_later_seeds_and_systems_join_the_table_and_another_order_has_its_own(
     assert [len(found) for found in cells] == [3, 1]
 
 
+@pytest.mark.slow
 def test_cells_of_a_system_another_version_added_come_last(
     ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch, capsys
 ) -> None:
@@ -158,6 +162,7 @@ def test_a_record_names_the_source_that_was_loaded_not_what_is_there_when_it_end
     assert json.loads((path.parent / "env.json").read_text())["git"] == 0
 
 
+@pytest.mark.slow
 def test_a_failed_cell_leaves_the_table_of_the_others(
     ablation: ModuleType, ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +183,7 @@ def test_a_failed_cell_leaves_the_table_of_the_others(
     assert len(list((tmp_path / "ablation-demo").glob("*/failed/*"))) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_how_to_go_on(
     ablation: ModuleType, ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

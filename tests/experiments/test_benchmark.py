@@ -258,6 +258,7 @@ def test_the_command_line_answers_without_torch() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_every_system_of_the_tables_has_its_line(
     modules: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

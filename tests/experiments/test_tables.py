@@ -85,6 +85,7 @@ def run(name: str, *argv: str, out: Path) -> int:
     return int(cli.main(script.SCRIPT, [*argv, "--out", str(out), "--quiet"], run=how))
 
 
+@pytest.mark.slow
 def test_table_1_has_every_row_beside_the_papers(ran: list, tmp_path: Path, capsys) -> None:
     assert run("imre", "--data", "D", "--seeds", "0,1", out=tmp_path) == 0
     printed = capsys.readouterr()
@@ -108,6 +109,7 @@ def test_table_1_has_every_row_beside_the_papers(ran: list, tmp_path: Path, caps
     }
 
 
+@pytest.mark.slow
 def test_table_2_has_both_orders_and_finished_cells_are_kept(ran: list, tmp_path: Path) -> None:
     assert run("imner", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     assert {order for _, order, _ in ran} == {"PER-ORG-LOC-MISC", "PER-LOC-ORG-MISC"}
@@ -117,6 +119,7 @@ def test_table_2_has_both_orders_and_finished_cells_are_kept(ran: list, tmp_path
     assert len(list((tmp_path / "imner").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_an_option_of_one_system_runs_that_system_again_and_shows_only_the_new(
     ran: list, tmp_path: Path, capsys
 ) -> None:
@@ -136,6 +139,7 @@ def test_an_option_of_one_system_runs_that_system_again_and_shows_only_the_new(
         assert sorted(cell["system"] for cell in cells) == ["EWC", "MSPT", "Vanilla"]
 
 
+@pytest.mark.slow
 def test_the_budget_is_shared_by_those_that_keep_exemplars(ran: list, tmp_path: Path) -> None:
     assert run("imre", "--systems", "Vanilla,RP-CRE", out=tmp_path) == 0
     assert run("imre", "--systems", "Vanilla,RP-CRE", "--exemplars", "6", out=tmp_path) == 0
@@ -143,6 +147,7 @@ def test_the_budget_is_shared_by_those_that_keep_exemplars(ran: list, tmp_path: 
     assert len(list((tmp_path / "imre").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_sizes_leave_the_main_table_alone_and_the_report_can_read_all(
     ran: list, tmp_path: Path
 ) -> None:
@@ -165,6 +170,7 @@ def test_a_failed_cell_is_named_and_the_rest_is_shown(ran: list, tmp_path: Path,
     assert "Vanilla" in printed.out
 
 
+@pytest.mark.slow
 def test_sizes_of_the_memory(ran: list, tmp_path: Path, capsys) -> None:
     argv = ("--systems", "Vanilla,RP-CRE,MSPT", "--sizes", "10,2", "--seeds", "0,1")
     assert run("rehearsal_size", *argv, out=tmp_path) == 0
@@ -191,6 +197,7 @@ def test_sizes_of_the_memory(ran: list, tmp_path: Path, capsys) -> None:
     assert "none of ['Vanilla'] keeps exemplars" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_numbers_of_tasks(ran: list, tmp_path: Path, capsys) -> None:
     assert run("task_number", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     assert [order for _, order, _ in ran] == ["sep5"] * 2 + ["sep7"] * 2 + ["sep10"] * 2
@@ -205,6 +212,7 @@ def test_numbers_of_tasks(ran: list, tmp_path: Path, capsys) -> None:
     assert path.read_text().splitlines() == csv
 
 
+@pytest.mark.slow
 def test_controls_are_compared_on_what_was_just_learnt(ran: list, tmp_path: Path, capsys) -> None:
     assert run("controls", "--quick", "--systems", "UMT,MKGformer", out=tmp_path) == 0
     assert len(ran) == 8
@@ -219,6 +227,7 @@ def test_controls_are_compared_on_what_was_just_learnt(ran: list, tmp_path: Path
     assert len(list((tmp_path / "imre-quick").glob("default-*"))) == 4
 
 
+@pytest.mark.slow
 def test_what_a_script_sets_itself_may_stand_in_a_file(ran: list, tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text(
@@ -238,6 +247,7 @@ def test_an_order_of_classes_is_the_demonstrations_own(ran: list, tmp_path: Path
     assert ran == [("MSPT", order, 0)]
 
 
+@pytest.mark.slow
 def test_a_budget_of_its_own_is_good_where_there_is_none_of_all(ran: list, tmp_path: Path) -> None:
     own = ("--quick", "options={EMR: {exemplars: 2}}")
     assert run("imre", *own, "--systems", "EMR,MSPT", out=tmp_path) == 0
@@ -257,6 +267,7 @@ def blank_but(pictures: int, posts: int) -> SimpleNamespace:
     return SimpleNamespace(stream=stream)
 
 
+@pytest.mark.slow
 def test_controls_of_blank_pictures_are_asked_for_by_name(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -288,6 +299,7 @@ def test_crops_are_pictures_too(experiments: Path) -> None:
     assert controls.pictured(replace(stream, tasks=(task,))) == (2, 4)
 
 
+@pytest.mark.slow
 def test_every_stream_of_a_sweep_is_built_once(
     untrained: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,6 +348,7 @@ def test_both_tables_are_compared_and_say_which_options_were_set(
     assert ["The paper gives no AVG" in text for text in texts.values()] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_reference_that_did_not_run_is_said_to_be_missing(
     ran: list, tmp_path: Path, capsys
 ) -> None:
@@ -349,6 +362,7 @@ def test_a_reference_that_did_not_run_is_said_to_be_missing(
     assert "Not compared" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_narrower_call_keeps_the_rows_and_seeds_of_a_sweep(ran: list, tmp_path: Path) -> None:
     sizes = ("--sizes", "2,4")
     run("rehearsal_size", "--systems", "EMR,MSPT", "--seeds", "0,1,2", *sizes, out=tmp_path)
@@ -359,6 +373,7 @@ def test_a_narrower_call_keeps_the_rows_and_seeds_of_a_sweep(ran: list, tmp_path
     assert len(ran) == 12
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) -> None:
     from mkgc_cl.results.__main__ import main as results
 
@@ -374,6 +389,7 @@ def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) 
     assert "Cannot be shown" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "argv", "said"),
     [
@@ -475,6 +491,7 @@ def test_every_size_is_checked_before_the_first_is_run(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_only_systems_with_a_cell_to_run_are_built(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -562,6 +579,7 @@ def test_every_cell_of_a_folder_says_what_made_it(ran: list, tmp_path: Path) -> 
     assert len(cell["config"]["stream_fingerprint"]) > 10
 
 
+@pytest.mark.slow
 def test_a_small_table_runs_for_real_and_again_for_nothing(
     experiments: Path, tmp_path: Path, capsys
 ) -> None:

@@ -44,6 +44,7 @@ FASTER: dict[str, dict[str, Any]] = {
 PAIRS = [(name, kind) for name, info in SYSTEMS.items() for kind in info.tasks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_a_system_keeps_the_contract(name: str, kind: Any) -> None:
     check_system(name, kind, options=FASTER.get(name))
@@ -147,6 +148,7 @@ class Dividing(SupervisedPlugin):
                 strategy.network.head.bias /= 0.0
 
 
+@pytest.mark.slow
 def test_whoever_breaks_a_promise_is_told_which() -> None:
     broken: dict[str, Any] = {
         "change no weight": Idle,
