@@ -103,7 +103,7 @@ def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[st
     """Words for the caption: what a reader must know before comparing."""
     words = [f"encoders {settings.model.text} + {settings.model.vision}"]
     words.append(f"interaction in the top {settings.model.interaction_layers}")
-    words.append(epochs_words(settings.training.epochs))
+    words.append(epochs_words(settings.training.epochs, settings.training.precision))
     words.append(REPLAY[settings.method.replay_schedule])
     if not settings.method.ad_centre:
         words.append("attention distilled as in eq. (13)")

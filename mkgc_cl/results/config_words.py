@@ -32,13 +32,14 @@ def option_notes(records: Sequence[CellRecord]) -> list[str]:
     return [f"{OPTIONS} {said}."] if said else []
 
 
-def epochs_words(epochs: int) -> str:
-    """Say how often a task is passed over.
+def epochs_words(epochs: int, precision: str | None = None) -> str:
+    """Say how often a task is passed over, and in what precision where it is not the usual one.
 
-    >>> epochs_words(1), epochs_words(5)
-    ('1 epoch a task', '5 epochs a task')
+    >>> epochs_words(1), epochs_words(5, "bf16")
+    ('1 epoch a task', '5 epochs a task in bf16')
     """
-    return f"{epochs} epoch{'' if epochs == 1 else 's'} a task"
+    words = f"{epochs} epoch{'' if epochs == 1 else 's'} a task"
+    return words if precision in (None, "fp32") else f"{words} in {precision}"
 
 
 def dig(data: object, *path: str) -> Any:
@@ -60,7 +61,7 @@ def _words(config: Mapping[str, object]) -> tuple[str | None, str | None, str | 
         budget = f"{_exemplars(size)} of every {dig(config, 'method', 'memory_scope') or 'slot'}"
     return (
         None if text is None else f"encoders {text} + {vision}",
-        None if epochs is None else epochs_words(epochs),
+        None if epochs is None else epochs_words(epochs, dig(config, "training", "precision")),
         budget,
     )
 
