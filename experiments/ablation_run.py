@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from ablation_plan import Plan, build_stream, built
-from experiment_run import device_of, record_of, run_cells
-from experiment_settings import Settings
+from experiment_run import StreamRunner, run_cells
 
-from mkgc_cl.results import Cell, CellRecord
+from mkgc_cl.results import Cell
 from mkgc_cl.results.grid import GridResult
-from mkgc_cl.results.progress import Progress
 
 
-@dataclass(frozen=True)
-class CellRunner:
-    """Trains and evaluates one system with one seed over the whole stream, in any process.
+class CellRunner(StreamRunner):
+    """Runs one system with one seed."""
 
-    Args:
-        settings: of one order.
-        made_by: environment and state of the source.
-    """
+    def benchmark(self) -> Any:
+        """The stream of the settings."""
+        return build_stream(self.settings)
 
-    settings: Settings
-    made_by: Mapping[str, object]
-
-    def __call__(self, cell: Cell, progress: Progress) -> CellRecord:
-        """Run a cell."""
-        settings = self.settings
-        benchmark = build_stream(settings)
-        device = device_of(settings.device)
-        return record_of(
-            cell,
-            lambda: built(settings, cell, benchmark.stream.labels, device=device),
-            benchmark,
-            split=settings.stream.split,
-            device=device,
-            made_by=self.made_by,
-            progress=progress,
-        )
+    def build(self, cell: Cell, labels: Any, *, device: str) -> Any:
+        """The cell's system, ready to train."""
+        return built(self.settings, cell, labels, device=device)
 
 
 def run_plan(

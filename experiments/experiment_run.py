@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -130,6 +131,40 @@ def record_of(
         traces=result.traces,
         stream=split,
     )
+
+
+@dataclass(frozen=True)
+class StreamRunner(ABC):
+    """Trains and evaluates one system with one seed over the whole stream, in any process.
+
+    Args:
+        settings: of one order, of either kind of experiment.
+        made_by: environment and state of the source.
+    """
+
+    settings: Any
+    made_by: Mapping[str, object]
+
+    @abstractmethod
+    def benchmark(self) -> Any:
+        """The stream of the settings."""
+
+    @abstractmethod
+    def build(self, cell: Cell, labels: Any, *, device: str) -> Any:
+        """The cell's system, ready to train."""
+
+    def __call__(self, cell: Cell, progress: Progress) -> CellRecord:
+        """Run a cell."""
+        benchmark, device = self.benchmark(), device_of(self.settings.device)
+        return record_of(
+            cell,
+            lambda: self.build(cell, benchmark.stream.labels, device=device),
+            benchmark,
+            split=self.settings.stream.split,
+            device=device,
+            made_by=self.made_by,
+            progress=progress,
+        )
 
 
 def run_cells(

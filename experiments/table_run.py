@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from experiment_run import device_of, record_of, run_cells, stream_of
+from experiment_run import StreamRunner, run_cells, stream_of
 from table_check import built, check_systems
 from table_plan import Plan, plan_table, take_over
 from table_settings import TableSettings
 
 from mkgc_cl.results import Cell, CellRecord
-from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import environment
 
 
@@ -33,32 +33,16 @@ class Made:
     failed: bool
 
 
-@dataclass(frozen=True)
-class CellRunner:
-    """Trains and evaluates one system with one seed over the whole stream, in any process.
+class CellRunner(StreamRunner):
+    """Runs one system with one seed."""
 
-    Args:
-        settings: of one order.
-        made_by: environment and state of the source.
-    """
+    def benchmark(self) -> Any:
+        """The stream of the settings."""
+        return stream_of(self.settings.stream, self.settings.encoders.images)
 
-    settings: TableSettings
-    made_by: Mapping[str, object]
-
-    def __call__(self, cell: Cell, progress: Progress) -> CellRecord:
-        """Run a cell."""
-        settings = self.settings
-        benchmark = stream_of(settings.stream, settings.encoders.images)
-        device = device_of(settings.device)
-        return record_of(
-            cell,
-            lambda: built(settings, cell, benchmark.stream.labels, device=device),
-            benchmark,
-            split=settings.stream.split,
-            device=device,
-            made_by=self.made_by,
-            progress=progress,
-        )
+    def build(self, cell: Cell, labels: Any, *, device: str) -> Any:
+        """The cell's system, ready to train."""
+        return built(self.settings, cell, labels, device=device)
 
 
 def run_tables(
