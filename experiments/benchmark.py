@@ -32,6 +32,7 @@ from experiment_settings import Settings
 
 from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
 from mkgc_cl.errors import ConfigError, MkgcError
+from mkgc_cl.results.counted import counted
 from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.provenance import environment
 
@@ -91,8 +92,9 @@ def measure_systems(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]
     costs = system_costs(settings, stream, tell=tell)
     title = (
         f"{settings.scenario}, {len(stream.tasks)} tasks of at most {arguments.posts} posts, "
-        f"{settings.training.epochs} epochs, batch {settings.training.batch_size}, encoders "
-        f"{settings.encoders.text} + {settings.encoders.vision}, {torch.get_num_threads()} threads"
+        f"{counted(settings.training.epochs, 'epoch')}, batch {settings.training.batch_size}, "
+        f"encoders {settings.encoders.text} + {settings.encoders.vision}, "
+        f"{counted(torch.get_num_threads(), 'thread')}"
     )
     return {"title": title, "systems": costs, "provenance": environment()}, text_of_costs(
         costs, title=title

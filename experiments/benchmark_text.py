@@ -9,6 +9,8 @@ from typing import Any
 from benchmark_flops import FORMULA, SIDE
 from benchmark_summary import PARTS, plugin_label
 
+from mkgc_cl.results.counted import counted
+
 REPLAY = {
     "after": "MSPT replays in a phase of its own after each task",
     "mixed": "MSPT replays beside current posts: its steps on current posts carry the memory's too",
@@ -28,11 +30,12 @@ def _head(report: Mapping[str, Any]) -> list[str]:
     setting, machine = report["setting"], report["machine"]
     lines = [
         f"{setting['scenario']}, {setting['tasks']} tasks of at most {setting['posts']} posts, "
-        f"{setting['epochs']} epochs, batch {setting['batch_size']}, encoders {setting['text']} + "
-        f"{setting['vision']}, images {setting['images']}",
+        f"{counted(setting['epochs'], 'epoch')}, batch {setting['batch_size']}, "
+        f"encoders {setting['text']} + {setting['vision']}, images {setting['images']}",
         REPLAY[setting["replay_schedule"]],
-        f"{setting['rounds']} paired rounds on {machine['device']} ({machine['processor']}), "
-        f"{machine['threads']} threads, torch {machine['torch']}",
+        f"{counted(setting['rounds'], 'paired round')} on {machine['device']} "
+        f"({machine['processor']}), {counted(machine['threads'], 'thread')}, "
+        f"torch {machine['torch']}",
     ]
     before, after = machine["load"]
     if max(before, after) > machine["threads"] + 0.5:

@@ -15,6 +15,7 @@ from table_run import Made
 from mkgc_cl.results import Cell, CellRecord
 from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
 from mkgc_cl.results.config_words import option_notes, setting_words
+from mkgc_cl.results.counted import counted, plural
 from mkgc_cl.results.figures import draw_sweep
 from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.table_text import Row, Stat, Table
@@ -171,7 +172,7 @@ def _seed_words(cells: Cells, values: Sequence[str]) -> str:
     most, _ = Counter(seeds.values()).most_common(1)[0]
     if set(seeds.values()) == {most}:
         number = most.count(" ") + 1
-        return f"n = {number}, seed{'s' if number > 1 else ''} {most}"
+        return f"n = {number}, {plural(number, 'seed')} {most}"
     # where to whom, from whole rows down to single cells
     others: dict[tuple[str, str], list[str]] = {}
     for system, columns in cells.items():
@@ -192,4 +193,4 @@ def _number_words(cells: Cells) -> str:
     """Say how many seeds the points of the figure have."""
     numbers = [len(each) for columns in cells.values() for each in columns.values() if each]
     few, many = min(numbers), max(numbers)
-    return f"{few} to {many} seeds" if few < many else f"{many} seed{'s' if many > 1 else ''}"
+    return f"{few} to {many} seeds" if few < many else counted(many, "seed")

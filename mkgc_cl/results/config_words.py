@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mkgc_cl.results.counted import counted
 from mkgc_cl.results.record import CellRecord
 
 OPTIONS = "Options set for single systems."
@@ -38,7 +39,7 @@ def epochs_words(epochs: int, precision: str | None = None) -> str:
     >>> epochs_words(1), epochs_words(5, "bf16")
     ('1 epoch a task', '5 epochs a task in bf16')
     """
-    words = f"{epochs} epoch{'' if epochs == 1 else 's'} a task"
+    words = f"{counted(epochs, 'epoch')} a task"
     return words if precision in (None, "fp32") else f"{words} in {precision}"
 
 
@@ -54,17 +55,14 @@ def _words(config: Mapping[str, object]) -> tuple[str | None, str | None, str | 
     model = config.get("encoders") or config.get("model")
     text, vision = dig(model, "text"), dig(model, "vision")
     epochs = dig(config, "training", "epochs")
-    budget, size = None, dig(config, "method", "memory_size")
+    budget = None
+    size, scope = (dig(config, "method", key) for key in ("memory_size", "memory_scope"))
     if (exemplars := config.get("exemplars")) is not None:
-        budget = f"{_exemplars(exemplars)} of every class and of N/A"
+        budget = f"{counted(exemplars, 'exemplar')} of every class and of N/A"
     elif size is not None:
-        budget = f"{_exemplars(size)} of every {dig(config, 'method', 'memory_scope') or 'slot'}"
+        budget = f"{counted(size, 'exemplar')} of every {scope or 'slot'}"
     return (
         None if text is None else f"encoders {text} + {vision}",
         None if epochs is None else epochs_words(epochs, dig(config, "training", "precision")),
         budget,
     )
-
-
-def _exemplars(number: object) -> str:
-    return f"{number} exemplar{'' if number == 1 else 's'}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mkgc_cl.errors import DataError
 from mkgc_cl.results import report_section, report_sweep
+from mkgc_cl.results.counted import counted
 from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.report_folder import Experiment, experiment_folders, read_experiment
 from mkgc_cl.results.report_page import Entry, anchor, page
@@ -54,7 +55,7 @@ def write_html(
         name = name.encode("utf-8", "replace").decode()
         if folder in swept:
             entries.append(_of_sweeps(Sweeps(folder, f"{name}, sweeps", swept[folder]), number))
-            say(f"{name}: {len(swept[folder])} sweep{'s' if len(swept[folder]) > 1 else ''}")
+            say(f"{name}: {counted(len(swept[folder]), 'sweep')}")
         else:
             experiment = read_experiment(folder, name)
             entries.append(_of_experiment(experiment, number))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from mkgc_cl.results.config_words import dig, option_notes, setting_words
+from mkgc_cl.results.counted import counted, plural
 from mkgc_cl.results.figures import draw_curves, draw_matrix
 from mkgc_cl.results.markup import Markup, element, folded, joined, row, table
 from mkgc_cl.results.record import CellRecord
@@ -66,10 +67,10 @@ def summary(experiment: Experiment) -> str:
         return "No cell has finished."
     systems = list(dict.fromkeys(record.system for record in records))
     seeds = sorted({record.seed for record in records})
-    plural = "" if len(records) == 1 else "s"
     return (
-        f"{records[0].scenario}, order {records[0].order}: {len(records)} finished cell{plural}, "
-        f"{', '.join(systems)}, seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}."
+        f"{records[0].scenario}, order {records[0].order}: "
+        f"{counted(len(records), 'finished cell')}, {', '.join(systems)}, "
+        f"{plural(len(seeds), 'seed')} {', '.join(map(str, seeds))}."
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from mkgc_cl.results.counted import counted
 from mkgc_cl.results.markup import Markup, element, joined
 from mkgc_cl.results.report_folder import MARKS, is_experiment
 from mkgc_cl.results.report_parts import attempt, figure, numbers
@@ -56,8 +57,7 @@ def badges(sweeps: Sweeps) -> Markup | None:
 def summary(sweeps: Sweeps) -> str:
     """Say in a sentence what is there."""
     stems = [path.stem for path in sweeps.tables]
-    several = "s" if len(stems) > 1 else ""
-    return f"{len(stems)} table{several} of a number against a setting: {', '.join(stems)}."
+    return f"{counted(len(stems), 'table')} of a number against a setting: {', '.join(stems)}."
 
 
 def _sweep(path: Path) -> Markup:

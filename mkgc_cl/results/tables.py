@@ -8,6 +8,7 @@ from typing import Literal
 
 from mkgc_cl.errors import DataError
 from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
+from mkgc_cl.results.counted import plural
 from mkgc_cl.results.record import CellRecord
 from mkgc_cl.results.statistics import Comparison
 from mkgc_cl.results.table_text import PAPER, Row, Stat, Table
@@ -152,7 +153,7 @@ def _caption(
     seeds = {system: tuple(sorted(record.seed for record in g)) for system, g in groups.items()}
     if len(set(seeds.values())) == 1:
         which = next(iter(seeds.values()))
-        number = f"n = {len(which)}, seed{'s' if len(which) > 1 else ''} {_listed(which)}"
+        number = f"n = {len(which)}, {plural(len(which), 'seed')} {_listed(which)}"
     else:
         each = "; ".join(f"{system}: {_listed(which)}" for system, which in seeds.items())
         number = f"n differs, seeds {each}"
