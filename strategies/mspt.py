@@ -17,6 +17,7 @@ from mkgc_cl.strategies.exemplar_store import Scope
 from mkgc_cl.strategies.modulation import GradientModulationPlugin, Schedule
 from mkgc_cl.strategies.replay import PrototypeReplayPlugin, ReplaySchedule
 from mkgc_cl.strategies.template import MultimodalStrategy, Precision
+from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin, check_tagger
 
 
 def mspt(
@@ -47,6 +48,7 @@ def mspt(
     memory_epochs: int | None = None,
     memory_batch_size: int | None = None,
     memory_lr_scale: float = 1.0,
+    token_weight: float = 0.0,
     device: str | torch.device = "cpu",
     precision: Precision = "fp32",
     evaluator: EvaluationPlugin | None = None,
@@ -90,10 +92,15 @@ def mspt(
         memory_epochs: epochs of a memory phase; as many as ``epochs`` by default.
         memory_batch_size: exemplars a step; ``batch_size`` by default.
         memory_lr_scale: factor on the learning rates in a memory phase.
+        token_weight: weight of :class:`TokenDistillationPlugin`, ExtendNER's teacher for the words
+            that a task calls ``O``; above 0 the model must have ``tagger="softmax"``. PAPER: 0.
         device: where to train.
         precision: see :class:`MultimodalStrategy`.
         evaluator: metrics and loggers; :func:`continual_evaluator` by default.
         seed: seed of every draw of the run but the model's own.
+
+    Raises:
+        ConfigError: an option does not fit, or the model's tagger ``token_weight``.
     """
     plugins: list[SupervisedPlugin] = [
         GradientModulationPlugin(
@@ -122,6 +129,9 @@ def mspt(
                 seed=seed,
             )
         )
+    if token_weight:
+        check_tagger(model)  # here, not when a run begins
+        plugins.append(TokenDistillationPlugin(weight=token_weight))
     return MultimodalStrategy(
         model=model,
         optimizer=build_optimizer(

@@ -6,7 +6,7 @@ from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.memory.selection import Selection
 from mkgc_cl.models import DualStreamModel
-from mkgc_cl.models.base import Pooling
+from mkgc_cl.models.base import Pooling, Tagger
 from mkgc_cl.models.dual_stream import Interaction
 from mkgc_cl.objectives.modulation import Target
 from mkgc_cl.strategies.modulation import Schedule
@@ -41,6 +41,8 @@ def mspt_recipe(
     memory_epochs: int | None = None,
     memory_batch_size: int | None = None,
     memory_lr_scale: float = 1.0,
+    tagger: Tagger = "crf",
+    token_weight: float = 0.0,
 ) -> MultimodalStrategy:
     """MSPT (Chen et al., IJCAI 2024), every part a toggle.
 
@@ -68,6 +70,9 @@ def mspt_recipe(
         memory_epochs: of that phase; by default as many as the task has (released code).
         memory_batch_size: exemplars a step; by default the task's (released code).
         memory_lr_scale: factor on the learning rates in that phase (1: released code).
+        tagger: what scores tags (a CRF: the paper).
+        token_weight: weight of ExtendNER's teacher for words ``O``, which wants the softmax tagger
+            (0, off: the paper).
     """
     model = DualStreamModel.build(
         labels,
@@ -77,6 +82,7 @@ def mspt_recipe(
         interaction=interaction,
         interaction_layers=interaction_layers,
         pooling=pooling,
+        tagger=tagger,
         images=encoders.images,
         max_text_length=encoders.max_text_length,
         freeze_lower=encoders.freeze_lower,
@@ -106,6 +112,7 @@ def mspt_recipe(
         memory_epochs=memory_epochs,
         memory_batch_size=memory_batch_size,
         memory_lr_scale=memory_lr_scale,
+        token_weight=token_weight,
         device=training.device,
         precision=training.precision,
         evaluator=training.evaluator,

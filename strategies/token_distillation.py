@@ -82,7 +82,7 @@ class TokenDistillationPlugin(SupervisedPlugin):
         """
         if self.weight == 0:
             return
-        _check_tagger(strategy.network)
+        check_tagger(strategy.network)
         if self._tasks > 0:
             self._teacher = strategy.snapshot()
             self._encode = strategy.encode  # in the student's precision
@@ -147,7 +147,8 @@ class TokenDistillationPlugin(SupervisedPlugin):
         return torch.stack([F.pad(post, (0, 0, 0, words - len(post))) for post in known])
 
 
-def _check_tagger(model: ExtractionModel) -> None:
+def check_tagger(model: ExtractionModel) -> None:
+    """Raise :class:`ConfigError` for a model that does not score tags word by word."""
     if model.labels.kind == "re":
         raise ConfigError(
             [

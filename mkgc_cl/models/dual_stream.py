@@ -17,6 +17,7 @@ from mkgc_cl.models.attention import KeyShape
 from mkgc_cl.models.base import (
     ExtractionModel,
     Pooling,
+    Tagger,
     check_choices,
     relation_states,
     word_states,
@@ -54,6 +55,7 @@ class DualStreamModel(ExtractionModel):
         pooling: what a relation is read from: the class tokens of both streams (eq. 2) or the start
             markers of both entities and the visual class token.
         images: which pictures become tokens; ``"crops"`` is the released code's input.
+        tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
         max_text_length: most tokens a post may have.
         freeze_lower: number of lowest layers of both streams, embeddings included, that do not
             train.
@@ -76,6 +78,7 @@ class DualStreamModel(ExtractionModel):
         key_shape: KeyShape = "per-position",
         pooling: Pooling = "cls",
         images: Images = "image",
+        tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
         dropout: float = 0.1,
@@ -86,7 +89,12 @@ class DualStreamModel(ExtractionModel):
         check_choices(chosen, _CHOICES, counts)
         plan = view_plan(images, vision)
         super().__init__(
-            labels, tokenizer=tokenizer, max_text_length=max_text_length, views=plan, seed=seed
+            labels,
+            tokenizer=tokenizer,
+            max_text_length=max_text_length,
+            views=plan,
+            tagger=tagger,
+            seed=seed,
         )
         # a generator each, so that what one part draws does not depend on whether another is there
         source = {part: generator(seed, f"{part}-parameters") for part in ("text", "vision", "key")}
@@ -141,6 +149,7 @@ class DualStreamModel(ExtractionModel):
         key_shape: KeyShape = "per-position",
         pooling: Pooling = "cls",
         images: Images = "image",
+        tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
         seed: int = 0,
@@ -160,6 +169,7 @@ class DualStreamModel(ExtractionModel):
             key_shape=key_shape,
             pooling=pooling,
             images=images,
+            tagger=tagger,
             max_text_length=max_text_length,
             freeze_lower=freeze_lower,
             seed=seed,

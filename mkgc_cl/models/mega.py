@@ -10,7 +10,7 @@ from torch import nn
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
-from mkgc_cl.models.base import ExtractionModel, check_choices, relation_states, word_states
+from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
 from mkgc_cl.models.encoders import load_backbone, load_text_encoder
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.object_fusion import ObjectFusion
@@ -49,6 +49,7 @@ class MEGAModel(ExtractionModel):
             there are no crops.
         alignments: ``"both"``, or ``"semantic"`` alone where posts have no structural one.
         train_vision: train the picture backbone; else it stays as it is, for ever.
+        tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
         max_text_length: most tokens a post may have.
         freeze_lower: number of lowest text layers, embeddings included, that do not train.
         dropout: probability on what the head reads while training.
@@ -69,6 +70,7 @@ class MEGAModel(ExtractionModel):
         images: Objects = "crops",
         alignments: Alignments = "both",
         train_vision: bool = False,
+        tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
         dropout: float = 0.5,
@@ -85,6 +87,7 @@ class MEGAModel(ExtractionModel):
             tokenizer=tokenizer,
             max_text_length=max_text_length,
             views=object_plan(images, side=pictures.side, most=CROPS),
+            tagger=tagger,
             seed=seed,
         )
         self.text = TextStream.plain(text, max_length=max_text_length)
@@ -118,6 +121,7 @@ class MEGAModel(ExtractionModel):
         images: Objects = "crops",
         alignments: Alignments = "both",
         train_vision: bool = False,
+        tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
         seed: int = 0,
@@ -132,6 +136,7 @@ class MEGAModel(ExtractionModel):
             images=images,
             alignments=alignments,
             train_vision=train_vision,
+            tagger=tagger,
             max_text_length=max_text_length,
             freeze_lower=freeze_lower,
             seed=seed,

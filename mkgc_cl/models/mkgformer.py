@@ -8,7 +8,7 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.visuals import Images
-from mkgc_cl.models.base import ExtractionModel, check_choices, relation_states, word_states
+from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
 from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.image_plan import view_plan
@@ -23,8 +23,9 @@ class MKGformerModel(ExtractionModel):
     """Text encoder and ViT with prefix-guided interaction and correlation-aware fusion.
 
     Relations are scored by ``W [h_<s> ; h_<o>] + b`` from the start markers of both entities, tags
-    by a linear layer over each word's first token and a CRF. Native to both tasks; the systems
-    M-[EWC], M-[R-Replay] and Joint Training of the MSPT paper are this model under a strategy.
+    by a linear layer over each word's first token and a CRF (``tagger``). Native to both
+    tasks; the systems M-[EWC], M-[R-Replay] and Joint Training of the MSPT paper are this model
+    under a strategy.
 
     Args:
         labels: the stream's classes.
@@ -35,6 +36,7 @@ class MKGformerModel(ExtractionModel):
             in the paper (4 of 12), and at least one.
         images: which pictures become tokens. ``"crops"`` is the released code's input (RELEASED
             CODE says that it reads the whole image, and never does).
+        tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
         max_text_length: most tokens a post may have.
         freeze_lower: number of lowest layers of both streams, embeddings included, that do not
             train.
@@ -56,6 +58,7 @@ class MKGformerModel(ExtractionModel):
         vision: nn.Module,
         fusion_layers: int | None = None,
         images: Images = "image",
+        tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
         dropout: float = 0.1,
@@ -65,7 +68,12 @@ class MKGformerModel(ExtractionModel):
         check_choices({}, {}, {"freeze_lower": freeze_lower})
         plan = view_plan(images, vision)
         super().__init__(
-            labels, tokenizer=tokenizer, max_text_length=max_text_length, views=plan, seed=seed
+            labels,
+            tokenizer=tokenizer,
+            max_text_length=max_text_length,
+            views=plan,
+            tagger=tagger,
+            seed=seed,
         )
         self.text = TextStream.plain(text, max_length=max_text_length)
         self.vision = VisionStream(
@@ -103,6 +111,7 @@ class MKGformerModel(ExtractionModel):
         pretrained: bool = True,
         fusion_layers: int | None = None,
         images: Images = "image",
+        tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
         train_head: bool = True,
@@ -117,6 +126,7 @@ class MKGformerModel(ExtractionModel):
             vision=load_vision_encoder(vision, pretrained=pretrained, seed=seed),
             fusion_layers=fusion_layers,
             images=images,
+            tagger=tagger,
             max_text_length=max_text_length,
             freeze_lower=freeze_lower,
             train_head=train_head,

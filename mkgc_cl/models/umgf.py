@@ -11,7 +11,7 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models.base import ExtractionModel, check_choices, relation_states, word_states
+from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
 from mkgc_cl.models.encoders import load_backbone, load_text_encoder
 from mkgc_cl.models.graph_fusion import GraphFusion, ObjectAttention
 from mkgc_cl.models.heads import LinearHead
@@ -43,6 +43,7 @@ class UMGFModel(ExtractionModel):
         layers: number of fusion layers.
         heads: number of heads of the attention within words and within objects.
         object_attention: see :class:`~mkgc_cl.models.graph_fusion.GraphFusionLayer`.
+        tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
         max_text_length: most tokens a post may have.
         freeze_lower: number of lowest text layers, embeddings included, that do not train.
         dropout: probability in the fusion layers and on what the head reads, while training
@@ -67,6 +68,7 @@ class UMGFModel(ExtractionModel):
         layers: int = 6,
         heads: int = 8,
         object_attention: ObjectAttention = "full",
+        tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
         dropout: float = 0.4,
@@ -85,6 +87,7 @@ class UMGFModel(ExtractionModel):
             tokenizer=tokenizer,
             max_text_length=max_text_length,
             views=plan,
+            tagger=tagger,
             seed=seed,
         )
         self.text = TextStream.plain(text, max_length=max_text_length)
@@ -124,6 +127,7 @@ class UMGFModel(ExtractionModel):
         layers: int = 6,
         heads: int = 8,
         object_attention: ObjectAttention = "full",
+        tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
         dropout: float = 0.4,
@@ -143,6 +147,7 @@ class UMGFModel(ExtractionModel):
             layers=layers,
             heads=heads,
             object_attention=object_attention,
+            tagger=tagger,
             max_text_length=max_text_length,
             freeze_lower=freeze_lower,
             dropout=dropout,

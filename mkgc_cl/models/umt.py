@@ -12,7 +12,7 @@ from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models.base import ExtractionModel, check_choices, relation_states, word_states
+from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
 from mkgc_cl.models.coupled import CoupledFusion, Projections
 from mkgc_cl.models.encoders import load_backbone, load_text_encoder
 from mkgc_cl.models.heads import GrowableCRF, LinearHead
@@ -42,6 +42,7 @@ class UMTModel(ExtractionModel):
         projections: see :class:`~mkgc_cl.models.coupled.CoupledFusion`.
         conversion: weight c of the converted span emissions; 0 leaves them out.
         span_loss: weight of the span detector's loss; 0 leaves it out.
+        tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`; spans have a CRF either way.
         max_text_length: most tokens a post may have.
         freeze_lower: number of lowest text layers, embeddings included, that do not train.
         dropout: probability in the fusion layers and on what the heads read, while training.
@@ -62,6 +63,7 @@ class UMTModel(ExtractionModel):
         projections: Projections = "one",
         conversion: float = 0.5,
         span_loss: float = 0.5,
+        tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
         dropout: float = 0.1,
@@ -79,6 +81,7 @@ class UMTModel(ExtractionModel):
             tokenizer=tokenizer,
             max_text_length=max_text_length,
             views=ViewPlan(image=pictures.side),
+            tagger=tagger,
             seed=seed,
         )
         self.text = TextStream.plain(text, max_length=max_text_length)
@@ -122,6 +125,7 @@ class UMTModel(ExtractionModel):
         projections: Projections = "one",
         conversion: float = 0.5,
         span_loss: float = 0.5,
+        tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
         dropout: float = 0.1,
@@ -138,6 +142,7 @@ class UMTModel(ExtractionModel):
             projections=projections,
             conversion=conversion,
             span_loss=span_loss,
+            tagger=tagger,
             max_text_length=max_text_length,
             freeze_lower=freeze_lower,
             dropout=dropout,

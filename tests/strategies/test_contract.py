@@ -72,7 +72,7 @@ IDLE: dict[str, Make] = {
 }
 
 WORD_BY_WORD = {"tokens", "tokens-renormalised"}
-"""Plugins of tagging streams alone, on a model whose tagger is a softmax."""
+"""Plugins of tagging streams alone, for models whose tagger is a softmax."""
 
 SMALL = {"per_class": 3, "na": 2}  # posts of a class and without any: two steps a task
 
@@ -93,8 +93,8 @@ def runs(names: Iterable[Any]) -> list[Any]:
 
 def network(kit: Any, labels: Any, *names: str, **options: Any) -> Any:
     """A model that all of these plugins can train."""
-    make = kit.text_model if WORD_BY_WORD & {*names} else kit.model
-    return make(labels, **options)
+    tagger = "softmax" if WORD_BY_WORD & {*names} else "crf"
+    return kit.model(labels, tagger=tagger, **options)
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +235,7 @@ SUBSETS = [
     ("ewc", "replay-after"),
     ("cumulative", "replay-mixed", "ewc"),
     ("tokens", "replay-mixed"),
+    ("tokens", "modulation", "distillation"),
     ("ewc", "emar"),
 ]
 

@@ -11,6 +11,7 @@ from mkgc_cl.strategies import (
     AttentionDistillationPlugin,
     GradientModulationPlugin,
     PrototypeReplayPlugin,
+    TokenDistillationPlugin,
     mspt,
     run_stream,
 )
@@ -27,6 +28,17 @@ def test_toggles_are_the_rows_of_the_ablation(kit: Any) -> None:
         assert (PrototypeReplayPlugin in found) == ("memory" not in off)
         # without modulation the ratio is still observed, for the second curve of Figure 4
         assert found[GradientModulationPlugin].alpha == (0.0 if "modulation" in off else 0.3)
+
+
+def test_a_teacher_of_words_joins_where_the_tagger_scores_words(kit: Any) -> None:
+    labels = kit.stream("ner").labels
+    strategy = mspt(kit.model(labels, tagger="softmax"), token_weight=0.5)
+    (tokens,) = (p for p in strategy.plugins if isinstance(p, TokenDistillationPlugin))
+    assert tokens.weight == 0.5
+    with pytest.raises(ConfigError, match="build the model with tagger='softmax'"):
+        mspt(kit.model(labels), token_weight=0.5)
+    with pytest.raises(ConfigError, match="this stream has relations"):
+        mspt(kit.model(kit.stream("re").labels), token_weight=0.5)
 
 
 def test_options_reach_their_plugins(kit: Any) -> None:
