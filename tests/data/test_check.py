@@ -127,6 +127,7 @@ def test_root_defaults_to_the_environment(
     assert capsys.readouterr().out.startswith(str(download))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_public_files_are_sound_and_neither_torch_nor_avalanche_is_imported(
     data_root: Path,

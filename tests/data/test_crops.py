@@ -188,6 +188,7 @@ def test_golden_crop_counts(data_root: Path, split: str, rows: int, crops: dict[
     assert all(name.startswith(f"{i}_pred") for i, names in enumerate(found) for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_released_join_gives_almost_every_sample_the_crops_of_another(data_root: Path) -> None:
     paths = MrePaths(data_root)
@@ -204,6 +205,7 @@ def test_the_released_join_gives_almost_every_sample_the_crops_of_another(data_r
     assert agree(splits.test) == (13, 10_035)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_stream_uses_the_join_that_was_counted(data_root: Path) -> None:
     """The crop files cannot be had, so this counts crops; the join by name is tested above."""

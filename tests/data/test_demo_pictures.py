@@ -40,6 +40,7 @@ def test_a_picture_of_something_else_is_refused(kinds: tuple[str, ...]) -> None:
 # --- the two gaps ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_words_and_pictures_each_leave_a_gap_that_both_close(kind: TaskKind) -> None:
     """Measure ``MEASURED`` again.

@@ -169,6 +169,7 @@ def many(tmp_path: Path, save_noise: Callable[..., FileImage]) -> list[FileImage
     return [save_noise(folder / f"{i:03}.png", i, 300, 300) for i in range(60)]
 
 
+@pytest.mark.slow
 def test_sigkill_at_any_moment_leaves_a_valid_cache(
     tmp_path: Path, many: list[FileImage], decoded: list[str]
 ) -> None:

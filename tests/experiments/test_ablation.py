@@ -149,6 +149,7 @@ def test_cells_of_a_system_another_version_added_come_last(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_record_names_the_source_that_was_loaded_not_what_is_there_when_it_ends(
     ablation: ModuleType, ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +196,7 @@ def test_an_interrupt_says_how_to_go_on(
     assert "the same command goes on from here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_several_orders_have_a_table_each_and_a_balance_each(
     ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch, capsys
 ) -> None:
@@ -286,6 +288,7 @@ def test_the_data_of_every_order_are_looked_at_before_the_first_is_trained_on(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_systems_of_an_ablation_are_built_before_the_first_is_trained(
     ablation: ModuleType, ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

@@ -88,6 +88,7 @@ def numbers(value: Any) -> Iterator[float]:
         yield value
 
 
+@pytest.mark.slow
 def test_the_report_is_complete(report: dict[str, Any]) -> None:
     assert list(report["systems"]) == ["MSPT", "bare loop", "fine-tuning"]  # sorted by JSON
     for system in report["systems"].values():
@@ -106,6 +107,7 @@ def test_the_report_is_complete(report: dict[str, Any]) -> None:
     assert report["flags"][0]["factor"] == 1.0
 
 
+@pytest.mark.slow
 def test_parts_sum_to_the_step(report: dict[str, Any]) -> None:
     for name in ("fine-tuning", "MSPT"):
         split = report["systems"][name]["split"]
@@ -119,6 +121,7 @@ def test_parts_sum_to_the_step(report: dict[str, Any]) -> None:
     assert "teacher pass" not in report["systems"]["fine-tuning"]["split"]["plugins_ms"]
 
 
+@pytest.mark.slow
 def test_posts_are_counted(report: dict[str, Any]) -> None:
     for name, system in report["systems"].items():
         tasks = system["tasks"]
@@ -130,10 +133,12 @@ def test_posts_are_counted(report: dict[str, Any]) -> None:
         assert [task["evaluated"] > 0 for task in tasks] == [name != "bare loop"] * TASKS
 
 
+@pytest.mark.slow
 def test_the_bare_loop_trains_the_same_model(report: dict[str, Any]) -> None:
     assert report["same_weights"] is True
 
 
+@pytest.mark.slow
 def test_every_aim_is_printed_with_its_verdict(
     modules: SimpleNamespace, report: dict[str, Any]
 ) -> None:
@@ -307,6 +312,7 @@ def test_quick_is_no_benchmark_of_real_posts(modules: SimpleNamespace, capsys: A
         assert "leave out --quick to run on imre" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_all_systems_are_built_before_the_first_is_measured(
     modules: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -162,6 +162,7 @@ def test_sizes_leave_the_main_table_alone_and_the_report_can_read_all(
     assert "Cannot be shown" not in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_failed_cell_is_named_and_the_rest_is_shown(ran: list, tmp_path: Path, capsys) -> None:
     options = "options={EWC: {weight: -1}}"
     assert run("imre", "--systems", "EWC,Vanilla", options, out=tmp_path) == 1
@@ -326,6 +327,7 @@ def test_every_stream_of_a_sweep_is_built_once(
     assert len(read) == 1  # of which three are made from the first
 
 
+@pytest.mark.slow
 def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) -> None:
     assert run("plasticity", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     printed = capsys.readouterr().out
@@ -333,6 +335,7 @@ def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) ->
     assert "figures/U.png" in printed
 
 
+@pytest.mark.slow
 def test_both_tables_are_compared_and_say_which_options_were_set(
     ran: list, tmp_path: Path, capsys
 ) -> None:
@@ -461,6 +464,7 @@ WRONG = "options={EWC: {weight: -3}, MSPT: {alpha: -1}, Vanilla: {}}"
 SOME = ("--quick", "--systems", "Vanilla,EWC,UMGF,MEGA,MSPT")
 
 
+@pytest.mark.slow
 def test_every_mistake_that_a_build_shows_is_told_before_the_first_cell(
     untrained: list, tmp_path: Path, capsys
 ) -> None:
@@ -476,6 +480,7 @@ def test_every_mistake_that_a_build_shows_is_told_before_the_first_cell(
     assert told.count("\n") == 5  # the heading and these four
 
 
+@pytest.mark.slow
 def test_every_size_is_checked_before_the_first_is_run(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -512,6 +517,7 @@ def test_only_systems_with_a_cell_to_run_are_built(
     assert built[3:] == [("EWC", 0)]
 
 
+@pytest.mark.slow
 def test_a_finished_table_is_shown_where_its_device_is_not(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -526,6 +532,7 @@ def test_a_finished_table_is_shown_where_its_device_is_not(
     assert len(ran) == 1
 
 
+@pytest.mark.slow
 def test_a_build_that_fails_otherwise_is_the_cells_own_failure(
     untrained: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -569,6 +576,7 @@ def make_gamma() -> list[SimpleNamespace]:
     ]
 
 
+@pytest.mark.slow
 def test_every_cell_of_a_folder_says_what_made_it(ran: list, tmp_path: Path) -> None:
     run("imre", "--systems", "Vanilla", out=tmp_path)
     (path,) = tmp_path.glob("imre/*/results.json")

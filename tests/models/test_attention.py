@@ -60,7 +60,7 @@ def by_hand(
     return context, scores
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     heads=st.integers(1, 3),
     part=st.integers(1, 3),

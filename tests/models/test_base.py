@@ -41,7 +41,7 @@ def best_valid(scores: Tensor) -> tuple[tuple[int, ...], float]:
     return best
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     lengths=st.lists(st.integers(1, 4), min_size=1, max_size=3),
     hide=st.booleans(),

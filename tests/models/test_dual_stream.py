@@ -364,6 +364,7 @@ def labels_of(samples: Sequence[Sample]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_steps_fit_a_few_posts(kind: str, post: Post) -> None:
     """The least one may ask of a model: it learns four posts by heart."""

@@ -40,7 +40,7 @@ def stirred_crf(tags: int, seed: int) -> GrowableCRF:
     return crf
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     tags=st.integers(1, 3),
     lengths=st.lists(st.integers(1, 4), min_size=1, max_size=3),

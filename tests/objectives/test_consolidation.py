@@ -18,7 +18,7 @@ def softmax_regression(seed: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     return weight, x, torch.randint(3, (rows,), generator=source)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), rows=st.integers(1, 8))
 def test_fisher_of_softmax_regression_is_known(seed: int, rows: int) -> None:
     """The gradient of sample n is (p_n - e_y) x_n^T, so F = mean of (p - e_y)^2 (x^2)^T."""
@@ -81,7 +81,7 @@ def test_the_penalty_of_a_quadratic_is_the_quadratic() -> None:
     assert theta.grad.tolist() == [1 + 3 * 4 * 1.5, 1 + 3 * 3 * -2.0]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), weight=st.floats(0.1, 100))
 def test_the_gradient_is_that_of_the_penalty(seed: int, weight: float) -> None:
     """Against automatic differentiation of the formula; one parameter has no gradient yet."""

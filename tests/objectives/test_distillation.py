@@ -22,7 +22,7 @@ def maps(batch: int, heads: int, length: int, seed: int) -> Tensor:
     return torch.randn(batch, heads, length, length, generator=source, dtype=torch.float64)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     heads=st.integers(1, 3),
     lengths=st.lists(st.integers(1, 4), min_size=1, max_size=3),
@@ -49,7 +49,7 @@ def test_reduction_equals_a_loop(heads: int, lengths: list[int], holes: bool, se
         assert torch.allclose(reduce_map(scores, mask, axis=axis, centre=centre), expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     batch=st.integers(1, 3),
     heads=st.integers(1, 3),

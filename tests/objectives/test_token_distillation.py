@@ -45,7 +45,7 @@ def drawn(seed: int, *, outputs: int = 7) -> tuple[Tensor, Tensor, Tensor, Tenso
     return teacher, student.masked_fill(~seen, UNSEEN_LOGIT), known, seen
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), temperature=st.sampled_from([0.5, 1.0, 2.0]))
 def test_equals_the_sum_word_by_word(seed: int, temperature: float) -> None:
     teacher, student, known, seen = drawn(seed)

@@ -43,6 +43,7 @@ class Batches(SupervisedPlugin):
         self.uids.append((strategy.experience.task_name, strategy.batch.uids))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLUGINS)
 def test_runs_acts_and_repeats(kit: Any, kind: str, name: str) -> None:
     benchmark = kit.benchmark(kind, 3)

@@ -220,11 +220,13 @@ def assert_equal(first: Any, second: Any) -> None:
         assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), runs(ACTIVE))
 def test_a_saved_state_goes_on_as_if_never_stopped(kit: Any, kind: str, name: str) -> None:
     assert_goes_on_as_before(kit, kind, (name,))
 
 
+@pytest.mark.slow
 def test_all_three_saved_together_go_on_as_if_never_stopped(kit: Any, kind: str) -> None:
     assert_goes_on_as_before(kit, kind, ("modulation-noise", "distillation", "replay-mixed"))
 
@@ -240,6 +242,7 @@ SUBSETS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "subset"), runs(SUBSETS))
 def test_any_subset_in_any_order_is_the_same_run(
     kit: Any, kind: str, subset: tuple[str, ...]

@@ -40,6 +40,7 @@ def on_the_union(stream: Any, tasks: int) -> Any:
     return make_benchmark(replace(stream, tasks=(everything,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_from_scratch_is_a_fresh_strategy_on_the_union_to_the_bit(
     kit: Any, kind: str, optimizer: str

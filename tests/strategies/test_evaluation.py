@@ -71,6 +71,7 @@ def learner(kit: Any, labels: Any, *loggers: Any, epochs: int = 6, **options: An
     )
 
 
+@pytest.mark.slow
 def test_matrix_and_measures_against_a_recount(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind, 3)
     strategy = learner(kit, benchmark.labels)
@@ -109,6 +110,7 @@ def test_matrix_and_measures_against_a_recount(kit: Any, kind: str) -> None:
             assert values[name] == pytest.approx(single[k][on])
 
 
+@pytest.mark.slow
 def test_evaluation_in_the_middle_of_a_task_leaves_earlier_rows_alone(kit: Any, kind: str) -> None:
     """With ``eval_every=1`` the matrix must be the one of a run that evaluates between tasks."""
     benchmark = kit.benchmark(kind, 2)

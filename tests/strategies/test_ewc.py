@@ -205,6 +205,7 @@ def stop(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_strong_penalty_holds_the_weights_that_mattered(kit: Any, kind: str) -> None:
     """The fifty weights with the largest Fisher move less than in a run that is free."""
     moved = {}

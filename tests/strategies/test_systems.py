@@ -236,6 +236,7 @@ def test_a_name_that_no_system_has_is_told() -> None:
         check_system("RP-CER", "re")
 
 
+@pytest.mark.slow
 def test_the_readmes_own_system_keeps_the_contract() -> None:
     (example,) = [b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "def mine" in b]
     made: dict[str, Any] = {}
