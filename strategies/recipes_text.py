@@ -95,6 +95,8 @@ def emar_bert(
     memory_lr_scale: float = 1.0,
     na_policy: NaPolicy = "merge",
     mix_head_rows: bool = True,
+    dropout: float = 0.1,
+    head_bias: bool = True,
 ) -> MultimodalStrategy:
     """Episodic memory activation and reconsolidation (Han et al., ACL 2020) on BERT.
 
@@ -107,6 +109,8 @@ def emar_bert(
         memory_lr_scale: factor on the learning rates in both (1: the authors' code).
         na_policy: what becomes of N/A in the memory (one class like any other: ours).
         mix_head_rows: mix the head's rows into the prototypes it predicts by (public BERT version).
+        dropout: before the projection (the text model's). RELEASED CODE: 0.5.
+        head_bias: give the head a bias (as the other systems have). RELEASED CODE: off.
     """
     plugin = EMARPlugin(
         size=exemplars,
@@ -116,7 +120,9 @@ def emar_bert(
         mix_head_rows=mix_head_rows,
         seed=training.seed,
     )
-    model = text_model(labels, encoders, training.seed, projection=True)
+    model = text_model(
+        labels, encoders, training.seed, projection=True, dropout=dropout, head_bias=head_bias
+    )
     if labels.kind == "re":
         outputs, width = model.head.rows.shape
         model.readout = PrototypeReadout(outputs=outputs, width=width)
@@ -133,11 +139,12 @@ def rp_cre(
     memory_lr_scale: float = 1.0,
     network_lr: float = 1e-4,
     na_policy: NaPolicy = "merge",
+    dropout: float = 0.1,
+    head_bias: bool = True,
 ) -> MultimodalStrategy:
     """Refining sample embeddings with relation prototypes (Cui et al., ACL 2021). Relations only.
 
-    RELEASED CODE: dropout 0.5 before a projection that learns at the encoder's rate, and a head
-    without bias; here the text model's dropout, the head's rate for the projection, and a bias.
+    The projection between markers and head learns at ``fusion_lr``. RELEASED CODE: as the encoder.
 
     Args:
         labels: the stream's classes.
@@ -148,6 +155,8 @@ def rp_cre(
         memory_lr_scale: factor on the rates of encoder and head there (1: the authors' code).
         network_lr: learning rate of the memory network (1e-4: the authors' code).
         na_policy: what becomes of N/A in the memory (one class like any other: ours).
+        dropout: before the projection (the text model's). RELEASED CODE: 0.5.
+        head_bias: give the head a bias (as the other systems have). RELEASED CODE: off.
     """
     plugin = RPCREPlugin(
         size=exemplars,
@@ -156,7 +165,9 @@ def rp_cre(
         na_policy=na_policy,
         seed=training.seed,
     )
-    model = text_model(labels, encoders, training.seed, projection=True)
+    model = text_model(
+        labels, encoders, training.seed, projection=True, dropout=dropout, head_bias=head_bias
+    )
     model.readout = MemoryAttentionReadout(model.head, seed=training.seed)
     return assemble(model, training, plugin, readout_lr=network_lr)
 

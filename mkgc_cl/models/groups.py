@@ -17,6 +17,7 @@ MODALITIES: tuple[Modality, ...] = ("text", "vision", "shared")
 _SHARED: Mapping[str, Role] = {
     "shared_keys": "key",
     "fusion": "fusion",
+    "projection": "fusion",
     "readout": "readout",
 }
 
@@ -27,8 +28,8 @@ class ParameterGroup:
 
     Args:
         modality: the stream they belong to; ``"shared"`` for shared key, fusion, head and readout.
-        role: encoder weights, interaction bias map, shared key, fusion layers on top of the
-            encoders, head (with the CRF), or readout.
+        role: encoder weights, interaction bias map, shared key, fusion layers or projection on top
+            of the encoders, head (with the CRF), or readout.
         parameters: names and parameters.
     """
 
@@ -81,7 +82,7 @@ def build_optimizer(
         head_lr: of head and CRF.
         key_lr: of the shared keys.
         bias_lr: of the interaction bias maps.
-        fusion_lr: of fusion layers on top of the encoders (UMT, UMGF).
+        fusion_lr: of layers between encoders and head: fusion (UMT, UMGF), projection (RP-CRE).
         readout_lr: of a readout that learns; the model must have it by now.
         weight_decay: on every parameter, as in the released code.
         kind: ``"adamw"`` (fused; the released code's optimizer) or ``"sgd"`` (eq. 4-9).

@@ -63,12 +63,13 @@ class LinearHead(nn.Module):
         width: width F of the features.
         outputs: number of outputs C.
         seed: seed of the initial rows.
+        bias: have b; without it the score is ``W h``.
     """
 
-    def __init__(self, *, width: int, outputs: int, seed: int) -> None:
+    def __init__(self, *, width: int, outputs: int, seed: int, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(output_rows(width, outputs=outputs, seed=seed))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     @property
     def rows(self) -> Tensor:
@@ -77,7 +78,8 @@ class LinearHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Score features (..., F): logits (..., C)."""
-        return features @ self.weight.T + self.bias
+        scores = features @ self.weight.T
+        return scores if self.bias is None else scores + self.bias
 
 
 def output_rows(width: int, *, outputs: int, seed: int) -> Tensor:

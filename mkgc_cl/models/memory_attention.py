@@ -107,8 +107,8 @@ class MemoryAttentionReadout(PrototypeMemory):
         (head,) = self._head
         # unseen slots are left out rather than masked: no number in them can reach the result
         refined = self.attend(features, self.prototypes[self.known])
-        scores: Tensor = refined @ head.rows.T + head.bias
-        return scores
+        scores: Tensor = refined @ head.rows.T
+        return scores if head.bias is None else scores + head.bias
 
     def _split(self, projected: Tensor) -> Tensor:
         return projected.reshape(*projected.shape[:-1], self._heads, -1)

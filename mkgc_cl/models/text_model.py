@@ -40,6 +40,7 @@ class TextModel(ExtractionModel):
         freeze_lower: number of lowest layers, embeddings included, that do not train.
         dropout: probability on what the head reads (or, with ``projection``, the projection) while
             training.
+        head_bias: give the head a bias.
         seed: seed of every parameter that is not pretrained.
 
     Raises:
@@ -58,6 +59,7 @@ class TextModel(ExtractionModel):
         max_text_length: int = 128,
         freeze_lower: int = 0,
         dropout: float = 0.1,
+        head_bias: bool = True,
         seed: int = 0,
     ) -> None:
         check_choices(
@@ -81,7 +83,7 @@ class TextModel(ExtractionModel):
             if projection:
                 self.projection = _projection(width, self.text.width, seed)
                 width = self.text.width
-        self.head = LinearHead(width=width, outputs=len(labels.outputs), seed=seed)
+        self.head = LinearHead(width=width, outputs=len(labels.outputs), seed=seed, bias=head_bias)
         self.text.freeze_lower(freeze_lower)
 
     @classmethod
@@ -96,6 +98,8 @@ class TextModel(ExtractionModel):
         tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
+        dropout: float = 0.1,
+        head_bias: bool = True,
         seed: int = 0,
     ) -> TextModel:
         """Build the model from an encoder's name; see :mod:`mkgc_cl.models.encoders`."""
@@ -109,6 +113,8 @@ class TextModel(ExtractionModel):
             tagger=tagger,
             max_text_length=max_text_length,
             freeze_lower=freeze_lower,
+            dropout=dropout,
+            head_bias=head_bias,
             seed=seed,
         )
 

@@ -57,7 +57,7 @@ def _words(config: Mapping[str, object]) -> tuple[str | None, str | None, str | 
     epochs = dig(config, "training", "epochs")
     budget = None
     size, scope = (dig(config, "method", key) for key in ("memory_size", "memory_scope"))
-    if (exemplars := config.get("exemplars")) is not None:
+    if (exemplars := dig(config, "exemplars")) is not None:
         budget = f"{counted(exemplars, 'exemplar')} of every class and of N/A"
     elif size is not None:
         budget = f"{counted(size, 'exemplar')} of every {scope or 'slot'}"

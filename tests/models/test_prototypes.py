@@ -129,13 +129,15 @@ def test_a_batch_without_spans_has_none() -> None:
 # ---- the attention memory network ------------------------------------------------------------
 
 
-@pytest.fixture(params=["one-stream", "two-streams"])
+@pytest.fixture(params=["one-stream", "one-stream-without-bias", "two-streams"])
 def head(request: pytest.FixtureRequest) -> LinearHead | FusionHead:
-    if request.param == "one-stream":
-        made: LinearHead | FusionHead = LinearHead(width=6, outputs=4, seed=3)
+    bias = "without-bias" not in request.param
+    if request.param.startswith("one-stream"):
+        made: LinearHead | FusionHead = LinearHead(width=6, outputs=4, seed=3, bias=bias)
     else:
         made = FusionHead(text_width=4, vision_width=2, outputs=4, seed=3)
-    torch.nn.init.normal_(made.bias, generator=torch.Generator().manual_seed(1))
+    if made.bias is not None:
+        torch.nn.init.normal_(made.bias, generator=torch.Generator().manual_seed(1))
     return made.double()
 
 

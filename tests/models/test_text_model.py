@@ -142,6 +142,16 @@ def test_projection_is_a_normalised_gelu_of_the_markers(make: Build, post: Post)
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_without_bias_scores_by_its_rows_alone(kind: Any, make: Build, post: Post) -> None:
+    model, usual = make(kind, head_bias=False), make(kind)
+    assert usual.state_dict().keys() - model.state_dict().keys() == {"head.bias"}
+    output = model(collated(model, post, 5, 3)[0])
+    read = output.features if kind == "re" else output.word_features
+    torch.testing.assert_close(output.logits, read @ model.head.weight.T)
+
+
+@torch.no_grad()
 def test_dropout_is_on_what_the_head_or_the_projection_reads(post: Post) -> None:
     """With a probability of (almost) 1 nothing but the biases is left."""
     encoder = load_text_encoder("tiny")

@@ -274,6 +274,11 @@ def test_a_budget_for_all_and_options_for_one() -> None:
     both = build("M-[R-Replay & EWC]", options={"weight": 7.0})
     assert plugins(both, EWCPlugin)[0].weight == 7.0
     assert plugins(both, PrototypeReplayPlugin)
+    released = {"dropout": 0.5, "head_bias": False}  # of the text model that both are built on
+    for name in ("EMAR-BERT", "RP-CRE"):
+        usual, theirs = build(name).network, build(name, options=released).network
+        assert (usual.dropout.p, theirs.dropout.p) == (0.1, 0.5)
+        assert (usual.head.bias is None, theirs.head.bias is None) == (False, True)
     assert build("Joint Training", options={"epochs": 3}).train_epochs == 3
     joint = build("Joint Training", options={"backbone": "text"})
     assert joint.train_epochs == 1
