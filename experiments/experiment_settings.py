@@ -93,7 +93,6 @@ class ModelSettings:
     )
     pooling: Literal["cls", "entity-markers"] = setting("cls", help="what a relation is read from")
     images: Literal["image", "crops", "image+crops"] = setting("image", help="visual input")
-    tagger: Literal["crf", "softmax"] = setting("crf", help="what scores tags")
     max_text_length: int = setting(128, help="most tokens a post may have", minimum=8)
     freeze_lower: int = setting(0, help="lowest layers that do not train", minimum=0)
 
@@ -145,9 +144,6 @@ class MethodSettings:
         None, help="exemplars a step; batch_size by default", minimum=1
     )
     memory_lr_scale: float = setting(1.0, help="on every learning rate in a memory phase", above=0)
-    token_weight: float = setting(
-        0.0, help="of ExtendNER's teacher for words O; wants model.tagger=softmax", minimum=0
-    )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EvaluationPlugin
@@ -17,7 +19,6 @@ from mkgc_cl.strategies.exemplar_store import Scope
 from mkgc_cl.strategies.modulation import GradientModulationPlugin, Schedule
 from mkgc_cl.strategies.replay import PrototypeReplayPlugin, ReplaySchedule
 from mkgc_cl.strategies.template import MultimodalStrategy, Precision
-from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin, check_tagger
 
 
 def mspt(
@@ -48,7 +49,7 @@ def mspt(
     memory_epochs: int | None = None,
     memory_batch_size: int | None = None,
     memory_lr_scale: float = 1.0,
-    token_weight: float = 0.0,
+    plugins: Sequence[SupervisedPlugin] = (),
     device: str | torch.device = "cpu",
     precision: Precision = "fp32",
     evaluator: EvaluationPlugin | None = None,
@@ -92,17 +93,16 @@ def mspt(
         memory_epochs: epochs of a memory phase; as many as ``epochs`` by default.
         memory_batch_size: exemplars a step; ``batch_size`` by default.
         memory_lr_scale: factor on the learning rates in a memory phase.
-        token_weight: weight of :class:`TokenDistillationPlugin`, ExtendNER's teacher for the words
-            that a task calls ``O``; above 0 the model must have ``tagger="softmax"``. PAPER: 0.
+        plugins: what acts beside the method, after its own plugins.
         device: where to train.
         precision: see :class:`MultimodalStrategy`.
         evaluator: metrics and loggers; :func:`continual_evaluator` by default.
         seed: seed of every draw of the run but the model's own.
 
     Raises:
-        ConfigError: an option does not fit, or the model's tagger ``token_weight``.
+        ConfigError: an option does not fit.
     """
-    plugins: list[SupervisedPlugin] = [
+    own: list[SupervisedPlugin] = [
         GradientModulationPlugin(
             alpha=alpha if modulation else 0.0,
             target=target,
@@ -112,11 +112,9 @@ def mspt(
         )
     ]
     if distillation:
-        plugins.append(
-            AttentionDistillationPlugin(weight=ad_weight, axis=ad_axis, centre=ad_centre)
-        )
+        own.append(AttentionDistillationPlugin(weight=ad_weight, axis=ad_axis, centre=ad_centre))
     if memory:
-        plugins.append(
+        own.append(
             PrototypeReplayPlugin(
                 size=memory_size,
                 scope=memory_scope,
@@ -129,9 +127,6 @@ def mspt(
                 seed=seed,
             )
         )
-    if token_weight:
-        check_tagger(model)  # here, not when a run begins
-        plugins.append(TokenDistillationPlugin(weight=token_weight))
     return MultimodalStrategy(
         model=model,
         optimizer=build_optimizer(
@@ -142,7 +137,7 @@ def mspt(
             bias_lr=bias_lr,
             weight_decay=weight_decay,
         ),
-        plugins=plugins,
+        plugins=[*own, *plugins],
         train_mb_size=batch_size,
         train_epochs=epochs,
         device=device,

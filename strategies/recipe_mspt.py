@@ -14,6 +14,7 @@ from mkgc_cl.strategies.mspt import mspt
 from mkgc_cl.strategies.recipe import Encoders, Training
 from mkgc_cl.strategies.replay import ReplaySchedule
 from mkgc_cl.strategies.template import MultimodalStrategy
+from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin, check_tagger
 
 
 def mspt_recipe(
@@ -71,8 +72,12 @@ def mspt_recipe(
         memory_batch_size: exemplars a step; by default the task's (released code).
         memory_lr_scale: factor on the learning rates in that phase (1: released code).
         tagger: what scores tags (a CRF: the paper).
-        token_weight: weight of ExtendNER's teacher for words ``O``, which wants the softmax tagger
-            (0, off: the paper).
+        token_weight: weight of ExtendNER's teacher for words ``O``, see
+            :class:`TokenDistillationPlugin` (0, off: the paper). It wants the softmax tagger, and
+            works beside attention distillation, with a model and a pass a post of its own.
+
+    Raises:
+        ConfigError: an option does not fit.
     """
     model = DualStreamModel.build(
         labels,
@@ -88,6 +93,9 @@ def mspt_recipe(
         freeze_lower=encoders.freeze_lower,
         seed=training.seed,
     )
+    teacher = [TokenDistillationPlugin(weight=token_weight)] if token_weight else []
+    if teacher:
+        check_tagger(model)  # here, not when the run begins
     return mspt(
         model,
         distillation=distillation,
@@ -112,7 +120,7 @@ def mspt_recipe(
         memory_epochs=memory_epochs,
         memory_batch_size=memory_batch_size,
         memory_lr_scale=memory_lr_scale,
-        token_weight=token_weight,
+        plugins=teacher,
         device=training.device,
         precision=training.precision,
         evaluator=training.evaluator,

@@ -10,6 +10,7 @@ from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.models import ExtractionModel
+from mkgc_cl.models.base import Tagger
 from mkgc_cl.models.mega import Alignments, MEGAModel
 from mkgc_cl.models.mkgformer import MKGformerModel
 from mkgc_cl.models.umgf import UMGFModel
@@ -231,8 +232,12 @@ def joint_training(
     fusion_layers: int | None = None,
     from_scratch: bool = True,
     epochs: int | None = None,
+    tagger: Tagger = "crf",
 ) -> MultimodalStrategy:
     """Train on all posts so far at every task: the upper bound of the tables.
+
+    Each post has the labels it came with. In a tagging stream those are of its own task's types:
+    mentions of other types stay ``O`` in the union, too.
 
     Args:
         labels: the stream's classes.
@@ -243,11 +248,12 @@ def joint_training(
         from_scratch: begin every task with the initial weights (paper: "retraining").
         epochs: passes over all posts so far; by default as many as over a task (the paper says
             nothing). The union grows, so fewer make as many steps.
+        tagger: what scores tags (a CRF: the paper).
     """
     model: ExtractionModel = (
-        text_model(labels, encoders, training.seed)
+        text_model(labels, encoders, training.seed, tagger=tagger)
         if backbone == "text"
-        else _mkgformer(labels, encoders, training, fusion_layers)
+        else _mkgformer(labels, encoders, training, fusion_layers, tagger=tagger)
     )
     if epochs is not None:
         training = replace(training, epochs=epochs)
@@ -276,8 +282,18 @@ def multimodal(
 
 
 def _mkgformer(
-    labels: LabelSpace, encoders: Encoders, training: Training, fusion_layers: int | None
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    fusion_layers: int | None,
+    *,
+    tagger: Tagger = "crf",
 ) -> ExtractionModel:
     return multimodal(
-        MKGformerModel.build, labels, encoders, training.seed, fusion_layers=fusion_layers
+        MKGformerModel.build,
+        labels,
+        encoders,
+        training.seed,
+        fusion_layers=fusion_layers,
+        tagger=tagger,
     )

@@ -7,6 +7,7 @@ from typing import Any
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.models import MemoryAttentionReadout, PrototypeReadout, TextModel
+from mkgc_cl.models.base import Tagger
 from mkgc_cl.objectives.token_distillation import Restrict
 from mkgc_cl.strategies.emar import EMARPlugin
 from mkgc_cl.strategies.ewc import EWCMode, EWCPlugin
@@ -17,13 +18,21 @@ from mkgc_cl.strategies.template import MultimodalStrategy
 from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin
 
 
-def vanilla(labels: LabelSpace, encoders: Encoders, training: Training) -> MultimodalStrategy:
+def vanilla(
+    labels: LabelSpace, encoders: Encoders, training: Training, *, tagger: Tagger = "crf"
+) -> MultimodalStrategy:
     """Fine-tune BERT task after task: the lower bound of the tables.
 
     Relations are read from the start markers of both entities, tags by a linear layer and a CRF
     (paper, section 5.1: "for fair benchmarking").
+
+    Args:
+        labels: the stream's classes.
+        encoders: the encoders.
+        training: how to train.
+        tagger: what scores tags (a CRF: the paper).
     """
-    return assemble(text_model(labels, encoders, training.seed), training)
+    return assemble(text_model(labels, encoders, training.seed, tagger=tagger), training)
 
 
 def ewc(
@@ -103,13 +112,15 @@ def emar_bert(
     Args:
         labels: the stream's classes.
         encoders: the encoders.
-        training: how to train; ``epochs`` is the initial stage.
+        training: how to train; ``epochs`` is the initial stage, ``fusion_lr`` the rate of the
+            projection between markers and head. RELEASED CODE: the encoder's.
         exemplars: of every class (10: public BERT version, Wang et al. 2022).
         cycles: rounds of activation and reconsolidation (2: the authors' code).
         memory_lr_scale: factor on the learning rates in both (1: the authors' code).
         na_policy: what becomes of N/A in the memory (one class like any other: ours).
         mix_head_rows: mix the head's rows into the prototypes it predicts by (public BERT version).
-        dropout: before the projection (the text model's). RELEASED CODE: 0.5.
+        dropout: on what the projection reads, or the tagging head (the text model's). RELEASED
+            CODE: 0.5.
         head_bias: give the head a bias (as the other systems have). RELEASED CODE: off.
     """
     plugin = EMARPlugin(
@@ -144,18 +155,18 @@ def rp_cre(
 ) -> MultimodalStrategy:
     """Refining sample embeddings with relation prototypes (Cui et al., ACL 2021). Relations only.
 
-    The projection between markers and head learns at ``fusion_lr``. RELEASED CODE: as the encoder.
-
     Args:
         labels: the stream's classes.
         encoders: the encoders.
-        training: how to train.
+        training: how to train; ``fusion_lr`` is the rate of the projection between markers and
+            head. RELEASED CODE: the encoder's.
         exemplars: of every relation (10: the authors' code).
         memory_epochs: epochs on the memory through the memory network (10: the authors' code).
-        memory_lr_scale: factor on the rates of encoder and head there (1: the authors' code).
+        memory_lr_scale: factor there on all rates but the network's (1: the authors' code).
         network_lr: learning rate of the memory network (1e-4: the authors' code).
         na_policy: what becomes of N/A in the memory (one class like any other: ours).
-        dropout: before the projection (the text model's). RELEASED CODE: 0.5.
+        dropout: on what the projection reads, or the tagging head (the text model's). RELEASED
+            CODE: 0.5.
         head_bias: give the head a bias (as the other systems have). RELEASED CODE: off.
     """
     plugin = RPCREPlugin(

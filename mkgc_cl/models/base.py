@@ -196,13 +196,20 @@ def check_choices(
     chosen: Mapping[str, str],
     choices: Mapping[str, Sequence[str]],
     counts: Mapping[str, int] | None = None,
+    *,
+    dropout: float = 0.0,
 ) -> None:
-    """Raise :class:`ConfigError` for a choice there is not or a negative count; all at once."""
+    """Raise :class:`ConfigError` for what a model cannot be built with, all at once.
+
+    A choice there is not, a negative count, a dropout that is no probability.
+    """
     wrong = [
         f"{name}={value!r}; choose one of {list(choices[name])}"
         for name, value in chosen.items()
         if value not in choices[name]
     ]
     wrong += [f"{name}={n}; give 0 or more" for name, n in (counts or {}).items() if n < 0]
+    if not 0 <= dropout <= 1:
+        wrong.append(f"dropout={dropout}; give 0 to 1")
     if wrong:
         raise ConfigError(wrong)

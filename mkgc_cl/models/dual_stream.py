@@ -86,7 +86,7 @@ class DualStreamModel(ExtractionModel):
     ) -> None:
         chosen = {"interaction": interaction, "key_shape": key_shape, "pooling": pooling}
         counts = {"interaction_layers": interaction_layers, "freeze_lower": freeze_lower}
-        check_choices(chosen, _CHOICES, counts)
+        check_choices(chosen, _CHOICES, counts, dropout=dropout)
         plan = view_plan(images, vision)
         super().__init__(
             labels,

@@ -82,7 +82,7 @@ def build_optimizer(
         head_lr: of head and CRF.
         key_lr: of the shared keys.
         bias_lr: of the interaction bias maps.
-        fusion_lr: of layers between encoders and head: fusion (UMT, UMGF), projection (RP-CRE).
+        fusion_lr: of layers between encoders and head: fusion, projection (RP-CRE).
         readout_lr: of a readout that learns; the model must have it by now.
         weight_decay: on every parameter, as in the released code.
         kind: ``"adamw"`` (fused; the released code's optimizer) or ``"sgd"`` (eq. 4-9).

@@ -80,6 +80,7 @@ class MEGAModel(ExtractionModel):
             {"images": images, "alignments": alignments},
             {"images": get_args(Objects), "alignments": get_args(Alignments)},
             {"freeze_lower": freeze_lower},
+            dropout=dropout,
         )
         pictures = PictureEncoder(vision, train_backbone=train_vision)
         super().__init__(

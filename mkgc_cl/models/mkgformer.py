@@ -65,7 +65,7 @@ class MKGformerModel(ExtractionModel):
         train_head: bool = True,
         seed: int = 0,
     ) -> None:
-        check_choices({}, {}, {"freeze_lower": freeze_lower})
+        check_choices({}, {}, {"freeze_lower": freeze_lower}, dropout=dropout)
         plan = view_plan(images, vision)
         super().__init__(
             labels,

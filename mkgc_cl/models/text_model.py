@@ -63,7 +63,10 @@ class TextModel(ExtractionModel):
         seed: int = 0,
     ) -> None:
         check_choices(
-            {"pooling": pooling}, {"pooling": get_args(Pooling)}, {"freeze_lower": freeze_lower}
+            {"pooling": pooling},
+            {"pooling": get_args(Pooling)},
+            {"freeze_lower": freeze_lower},
+            dropout=dropout,
         )
         super().__init__(
             labels,

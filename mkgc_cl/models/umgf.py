@@ -78,6 +78,7 @@ class UMGFModel(ExtractionModel):
             {"images": images, "object_attention": object_attention},
             {"images": get_args(Objects), "object_attention": get_args(ObjectAttention)},
             {"freeze_lower": freeze_lower},
+            dropout=dropout,
         )
         _check_sizes({"objects": objects, "width": width, "layers": layers, "heads": heads})
         pictures = PictureEncoder(vision, train_backbone=train_vision)

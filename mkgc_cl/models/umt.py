@@ -73,6 +73,7 @@ class UMTModel(ExtractionModel):
             {"projections": projections},
             {"projections": get_args(Projections)},
             {"freeze_lower": freeze_lower},
+            dropout=dropout,
         )
         _check_weights(conversion, span_loss)
         pictures = PictureEncoder(vision, train_backbone=train_vision)

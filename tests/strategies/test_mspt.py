@@ -30,15 +30,12 @@ def test_toggles_are_the_rows_of_the_ablation(kit: Any) -> None:
         assert found[GradientModulationPlugin].alpha == (0.0 if "modulation" in off else 0.3)
 
 
-def test_a_teacher_of_words_joins_where_the_tagger_scores_words(kit: Any) -> None:
-    labels = kit.stream("ner").labels
-    strategy = mspt(kit.model(labels, tagger="softmax"), token_weight=0.5)
-    (tokens,) = (p for p in strategy.plugins if isinstance(p, TokenDistillationPlugin))
-    assert tokens.weight == 0.5
-    with pytest.raises(ConfigError, match="build the model with tagger='softmax'"):
-        mspt(kit.model(labels), token_weight=0.5)
-    with pytest.raises(ConfigError, match="this stream has relations"):
-        mspt(kit.model(kit.stream("re").labels), token_weight=0.5)
+def test_plugins_of_others_join_after_its_own(kit: Any) -> None:
+    other = TokenDistillationPlugin()
+    strategy = mspt(kit.model(kit.stream("ner").labels, tagger="softmax"), plugins=[other])
+    found = [p for p in strategy.plugins if isinstance(p, (*OURS, TokenDistillationPlugin))]
+    assert [type(p) for p in found] == [*OURS, TokenDistillationPlugin]
+    assert found[-1] is other
 
 
 def test_options_reach_their_plugins(kit: Any) -> None:

@@ -21,6 +21,7 @@ from mkgc_cl.strategies import (
     CumulativePlugin,
     EWCPlugin,
     PrototypeReplayPlugin,
+    TokenDistillationPlugin,
     continual_evaluator,
     run_stream,
 )
@@ -42,12 +43,24 @@ FASTER: dict[str, dict[str, Any]] = {
     "RP-CRE": {"memory_epochs": 2},
 }
 PAIRS = [(name, kind) for name, info in SYSTEMS.items() for kind in info.tasks]
+OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
+    ("EMAR-BERT", "re", {"dropout": 0.5, "head_bias": False}),
+    ("RP-CRE", "re", {**FASTER["RP-CRE"], "dropout": 0.5, "head_bias": False}),
+    ("MSPT", "ner", {"tagger": "softmax", "token_weight": 1.0}),
+]
+"""Options that change what a model is made of or what keeps a state."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_a_system_keeps_the_contract(name: str, kind: Any) -> None:
     check_system(name, kind, options=FASTER.get(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "kind", "options"), OTHERWISE)
+def test_with_other_parts_too(name: str, kind: Any, options: dict[str, Any]) -> None:
+    check_system(name, kind, options=options)
 
 
 SOURCE = r"(?i)\bpaper\b|\bcode\b|public (BERT )?version|et al\.|Huszar|\bours\b|see ``"
@@ -271,6 +284,10 @@ def test_a_budget_for_all_and_options_for_one() -> None:
     assert not plugins(build("Vanilla", exemplars=6), PrototypeReplayPlugin)
     (mspt,) = plugins(build("MSPT", options={"exemplars": 3}), PrototypeReplayPlugin)
     assert mspt.size == 3
+    words = {"tagger": "softmax", "token_weight": 0.5}
+    (teacher,) = plugins(build("MSPT", "ner", options=words), TokenDistillationPlugin)
+    assert teacher.weight == 0.5
+    assert not plugins(build("MSPT", "ner"), TokenDistillationPlugin)
     both = build("M-[R-Replay & EWC]", options={"weight": 7.0})
     assert plugins(both, EWCPlugin)[0].weight == 7.0
     assert plugins(both, PrototypeReplayPlugin)
@@ -298,8 +315,11 @@ def test_a_budget_for_all_and_options_for_one() -> None:
             {"options": {"wieght": 3}},
             "EWC has no option 'wieght'; did you mean 'weight'",
         ),
-        ("Vanilla", "re", {"options": {"weight": 3}}, "it has none"),
+        ("UMT", "re", {"options": {"weight": 3}}, "it has none"),
         ("EWC", "re", {"options": {"weight": -3}}, "weight=-3.0; give 0 or more"),
+        ("MSPT", "ner", {"options": {"token_weight": 1}}, "with tagger='softmax'"),
+        ("MSPT", "re", {"options": {"token_weight": 1}}, "this stream has relations"),
+        ("RP-CRE", "re", {"options": {"dropout": 5}}, "dropout=5.0; give 0 to 1"),
         ("MKGformer", "re", {"options": {"fusion_layers": 9}}, "fusion_layers=9"),
         ("MSPT", "re", {"exemplars": 6, "options": {"exemplars": 3}}, "exemplars=3 in its opt"),
         ("MEGA", "re", {}, "parses and scene graphs.*choose alignments='semantic'"),
