@@ -274,7 +274,7 @@ def test_every_system_of_the_tables_has_its_line(
     argv += ["options={RP-CRE: {memory_epochs: 1}}", "exemplars=2"]
     assert modules.cli.main(argv) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("demo-re, 3 tasks of at most 8 posts, 1 epochs")
+    assert printed[0].startswith("demo-re, 3 tasks of at most 8 posts, 1 epoch, ")
     costs = {cost["system"]: cost for cost in json.loads(path.read_text())["systems"]}
     assert list(costs) == names.split(",")
     for name, cost in costs.items():
