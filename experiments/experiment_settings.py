@@ -202,7 +202,7 @@ class Settings:
                         f"'method.{key}' is for a memory phase, which "
                         f"'method.replay_schedule={method.replay_schedule}' has not; leave it out"
                     )
-        found += stream_problems(self.stream)
+        found += stream_problems(self.stream, self.model.images)
         if "/" in self.name or self.name in ("", ".", ".."):
             found.append(f"'name' must be the name of one folder, got {self.name!r}")
         return found
@@ -237,8 +237,13 @@ def order_name(stream: StreamSettings, scenario: str) -> str:
     return name if stream.first is None else f"{name}, first {stream.first}"
 
 
-def stream_problems(stream: StreamSettings) -> list[str]:
-    """Mistakes across the settings of a stream."""
+def stream_problems(stream: StreamSettings, images: str) -> list[str]:
+    """Mistakes across the settings of a stream.
+
+    Args:
+        stream: the settings.
+        images: the pictures that the models are to look at.
+    """
     order = arrival(stream, stream.scenario) if stream.scenario != "demo" else ""
     found = []
     if stream.scenario == "demo" and stream.data is not None:
@@ -246,6 +251,8 @@ def stream_problems(stream: StreamSettings) -> list[str]:
             "'stream.data' is not read by the demonstration; add --scenario imner or imre, and no "
             "--quick"
         )
+    if stream.scenario == "demo" and images != "image":
+        found.append(f"'images' is {images}, and the demonstration has whole images only (image)")
     if stream.merge > 1 and (stream.scenario, stream.task) != ("demo", "re"):
         found.append("'stream.merge' is for the relation demonstration; leave it out")
     wrong = {

@@ -334,7 +334,13 @@ class MultimodalStrategy(SupervisedTemplate):
         eval_streams: Any = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Train on one experience or several; see Avalanche. Draws only from own generators."""
+        """Train on one experience or several; see Avalanche. Draws only from own generators.
+
+        Raises:
+            DataError: the posts of an experience have not what the model looks at.
+        """
+        for experience in _as_list(experiences):
+            self.network.processor.require_crops(experience.samples)
         streams = [] if eval_streams is None else [list(_as_list(s)) for s in eval_streams]
         bound = [self._bind(experience) for experience in _as_list(experiences)]
         with torch.random.fork_rng(devices=self._cuda_devices()):

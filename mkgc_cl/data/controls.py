@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, get_args
 
+from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.samples import Sample, Task, TaskStream, VisualInput
 from mkgc_cl.errors import DataError
 
@@ -21,8 +22,8 @@ def controlled(stream: TaskStream, control: Control, *, seed: int = 0) -> TaskSt
     Args:
         stream: the stream.
         control: ``"shuffled-images"`` gives every post the pictures of another post of its split,
-            ``"blank-images"`` none, ``"blank-text"`` the same word throughout; ``"none"`` changes
-            nothing.
+            ``"blank-images"`` the blank picture in place of each, ``"blank-text"`` the same word
+            throughout; ``"none"`` changes nothing.
         seed: seed of the shuffle.
 
     Raises:
@@ -39,11 +40,19 @@ def controlled(stream: TaskStream, control: Control, *, seed: int = 0) -> TaskSt
         if control == "shuffled-images":
             return replace(sample, visual=others[split][sample.uid])
         if control == "blank-images":
-            return replace(sample, visual=VisualInput())
+            return replace(sample, visual=_blanked(sample.visual))
         return replace(sample, tokens=(BLANK_WORD,) * len(sample.tokens))
 
     tasks = tuple(_changed(task, change) for task in stream.tasks)
     return replace(stream, tasks=tasks, provenance={**stream.provenance, "control": control})
+
+
+def _blanked(visual: VisualInput) -> VisualInput:
+    return VisualInput(
+        image=None if visual.image is None else BLANK,
+        grounding=(BLANK,) * len(visual.grounding),
+        detected=(BLANK,) * len(visual.detected),
+    )
 
 
 def _changed(task: Task, change: Callable[[Sample, str], Sample]) -> Task:

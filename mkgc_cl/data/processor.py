@@ -66,7 +66,8 @@ class Processor:
         """Encode text and decode pictures of ``samples`` ahead of training.
 
         Raises:
-            DataError: a post is longer than the model takes, or has a label the stream lacks.
+            DataError: a post is longer than the model takes, has a label the stream lacks, or no
+                whole image where the model looks at it.
             ImageError: pictures are missing or broken; all of them are counted.
         """
         for sample in samples:
@@ -82,6 +83,26 @@ class Processor:
         for side, sources in by_side.items():
             self._cache(side).prepare(sources.values())
             self._decoded.setdefault(side, set()).update(sources)
+
+    def require_crops(self, samples: Sequence[Sample]) -> None:
+        """Check that a model which looks at crops has some to learn from.
+
+        One post may have none; a whole task without any comes from a stream built without them.
+
+        Raises:
+            DataError: the model looks at crops, and none of ``samples`` has one.
+        """
+        kinds = [
+            kind for kind in ("grounding", "detected") if getattr(self.views, kind) and samples
+        ]
+        if kinds and not any(getattr(s.visual, kind) for s in samples for kind in kinds):
+            raise DataError(
+                f"the model looks at crops ({' and '.join(kinds)}), but none of these "
+                f'{len(samples):,} posts has one; build the stream with images="crops" or '
+                '"image+crops", give the posts VisualInput(grounding=..., detected=...), or build '
+                'the model with images="image"',
+                sample=samples[0].uid,
+            )
 
     def encode(self, sample: Sample) -> EncodedText:
         """Return the token ids of a sample, computed once per uid."""
@@ -202,7 +223,7 @@ class Processor:
         views, visual = self.views, sample.visual
         slots: list[tuple[int, ImageSource]] = []
         if views.image:
-            slots.append((views.image, visual.image or BLANK))
+            slots.append((views.image, _whole_image(sample)))
         for side, crops in ((views.grounding, visual.grounding), (views.detected, visual.detected)):
             if side:
                 slots.extend((side, crop) for crop in crops[: views.crops])
@@ -220,15 +241,17 @@ class Processor:
         for sample in samples:
             if sample.visual.key not in rows:
                 rows[sample.visual.key] = len(rows)
-                distinct.append(sample.visual)
+                distinct.append(sample)
         tensors = {"visual_index": torch.tensor([rows[s.visual.key] for s in samples])}
         views = self.views
         if views.image:
-            sources = [visual.image or BLANK for visual in distinct]
+            sources = [_whole_image(sample) for sample in distinct]
             tensors["images"] = _channels_first(self._cache(views.image).batch(sources))
         present = np.zeros((len(distinct), len(views.crop_sides)), dtype=bool)
-        kinds = [(views.grounding, [v.grounding for v in distinct])] if views.grounding else []
-        kinds += [(views.detected, [v.detected for v in distinct])] if views.detected else []
+        kinds = (
+            [(views.grounding, [s.visual.grounding for s in distinct])] if views.grounding else []
+        )
+        kinds += [(views.detected, [s.visual.detected for s in distinct])] if views.detected else []
         slot = 0
         for side, crops in kinds:
             for position in range(views.crops):
@@ -239,6 +262,17 @@ class Processor:
                 slot += 1
         tensors["crops_present"] = torch.from_numpy(present)
         return tensors
+
+
+def _whole_image(sample: Sample) -> ImageSource:
+    if sample.visual.image is None:
+        raise DataError(
+            "the model looks at the whole image, but the post has none; build the stream with "
+            'images="image" or "image+crops", or the model with images="crops", or give the post '
+            "VisualInput(image=BLANK)",
+            sample=sample.uid,
+        )
+    return sample.visual.image
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:

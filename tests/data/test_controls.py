@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mkgc_cl.data.controls import BLANK_WORD, controlled
 from mkgc_cl.data.demo import demo_stream
+from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.samples import VisualInput
 from mkgc_cl.errors import DataError
 from mkgc_cl.scenarios import make_benchmark
@@ -49,6 +51,18 @@ def test_only_what_the_control_names_changes(kind: Any, control: Any) -> None:
             assert pictures[0] == pictures[1]
             moved = sum(after[uid].visual is not before[uid].visual for uid in before)
             assert moved == len(before)  # a cycle: nobody keeps its own
+
+
+def test_blank_images_are_as_many_as_there_were() -> None:
+    """A model of crops still finds crops, and sees nothing on them."""
+    stream = demo_stream("re", **SIZES)
+    task = stream.tasks[0]
+    picture = task.train[0].visual.image
+    assert picture is not None
+    crops = VisualInput(None, (picture, picture), (picture,))
+    first = replace(task, train=(replace(task.train[0], visual=crops), *task.train[1:]))
+    changed = controlled(replace(stream, tasks=(first, *stream.tasks[1:])), "blank-images")
+    assert changed.tasks[0].train[0].visual == VisualInput(None, (BLANK, BLANK), (BLANK,))
 
 
 def test_a_shuffle_is_its_seeds() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.images import BLANK, BLANK_GREY
 from mkgc_cl.data.processor import Processor
 from mkgc_cl.data.samples import (
     LabelSpace,
@@ -325,13 +326,6 @@ def test_crops_fill_their_slots_and_what_lacks_is_marked() -> None:
     assert np.array(greys)[present].tolist() == [10, 11, 20, 30, 40, 41]
 
 
-def test_a_post_without_a_whole_image_gets_the_blank_one() -> None:
-    sample = relation("a b", (0, 1), (1, 2), visual=VisualInput(None, crops(3)))
-    own = processor()
-    own.prepare([sample])
-    assert own.collate([sample])[0]["images"].unique().numel() == 1
-
-
 @pytest.mark.parametrize(
     ("plan", "sides"),
     [
@@ -372,3 +366,41 @@ def test_batches_move_select_and_count_as_one() -> None:
     assert moved.uids == batch.uids
     assert all(tensor.device.type == "meta" for tensor in moved.values())
     assert all(tensor.device.type == "cpu" for tensor in batch.values())
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_whole_image_that_a_post_lacks_is_an_error(ahead: bool) -> None:
+    """A model that looks at it must not read a blank picture instead, unless told to."""
+    lacking = relation("a b", (0, 1), (1, 2), visual=VisualInput(None, (Flat(1),)))
+    read = processor(views=ViewPlan(image=8))
+    with pytest.raises(DataError, match=r"mre/train/7: .*whole image.*build the stream with"):
+        read.prepare([lacking]) if ahead else read.collate([lacking])
+    blank = replace(lacking, visual=VisualInput(BLANK))
+    assert (read.collate([blank])[0]["images"] == BLANK_GREY).all()
+    crops_only = processor(views=ViewPlan(image=0, grounding=8))
+    crops_only.prepare([lacking])
+
+
+@pytest.mark.parametrize(
+    ("views", "visual", "fine"),
+    [
+        (ViewPlan(image=8), VisualInput(), True),
+        (ViewPlan(image=0), VisualInput(), True),
+        (ViewPlan(image=8, grounding=8), VisualInput(), False),
+        (ViewPlan(image=0, grounding=8), VisualInput(None, (), (Flat(1),)), False),
+        (ViewPlan(image=0, grounding=8, detected=8), VisualInput(None, (), (Flat(1),)), True),
+        (ViewPlan(image=0, grounding=8), VisualInput(None, (BLANK,)), True),
+    ],
+)
+def test_a_task_without_any_crop_is_no_task_for_a_model_of_crops(
+    views: ViewPlan, visual: VisualInput, fine: bool
+) -> None:
+    read = processor(views=views)
+    without = relation("a b", (0, 1), (1, 2), visual=VisualInput())
+    posts = [without, replace(without, uid="b", visual=visual)]
+    read.require_crops([])
+    if fine:
+        read.require_crops(posts)
+    else:
+        with pytest.raises(DataError, match=r"looks at crops \(grounding\).*none of these 2 posts"):
+            read.require_crops(posts)

@@ -10,11 +10,16 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
-from mkgc_cl.errors import ConfigError, TrainingError
-from mkgc_cl.models import DualStreamModel
+from mkgc_cl.data.processor import Processor
+from mkgc_cl.errors import ConfigError, DataError, TrainingError
+from mkgc_cl.models import DualStreamModel, build_optimizer
+from mkgc_cl.models.mega import MEGAModel
+from mkgc_cl.models.umgf import UMGFModel
+from mkgc_cl.scenarios import demo
 from mkgc_cl.strategies import (
     AttentionDistillationPlugin,
     GradientModulationPlugin,
+    MultimodalStrategy,
     PrototypeReplayPlugin,
     continual_evaluator,
 )
@@ -272,3 +277,39 @@ def test_features_that_are_not_finite_leave_training_as_it_was(kit: Any) -> None
     with pytest.raises(TrainingError, match=rf"the features are nan on posts .*{samples[0].uid}"):
         strategy.features(samples)
     assert strategy.network.training
+
+
+def test_a_model_of_crops_does_not_train_without_any() -> None:
+    """The demonstration has whole images only; silently blank crops would be no model of crops."""
+    benchmark = demo("re", train_per_task=12, test_size=30)
+    model = UMGFModel.build(benchmark.labels, images="crops", layers=1, width=16)
+    strategy = MultimodalStrategy(model=model, optimizer=build_optimizer(model, lr=1e-3))
+    with pytest.raises(DataError, match="looks at crops"):
+        strategy.train(benchmark.train_stream[0])
+    assert strategy.clock.train_iterations == 0
+
+
+class Aligned(Processor):
+    """A parser and a scene graph stood in for: every token is as near to every object."""
+
+    def collate(self, samples: Any, **given: Any) -> Any:
+        batch, targets = super().collate(samples, **given)
+        batch["alignment"] = torch.ones(len(samples), batch.size(1), 1)
+        return batch, targets
+
+
+def test_mega_learns_from_alignments_that_a_processor_of_ones_own_brings() -> None:
+    benchmark = demo("re", train_per_task=12, test_size=30)
+    model = MEGAModel.build(benchmark.labels, images="image", alignments="both")
+    usual = model.processor
+    model.processor = Aligned(
+        benchmark.labels,
+        tokenizer=usual.tokenizer,
+        max_text_length=usual.max_text_length,
+        views=usual.views,
+    )
+    strategy = MultimodalStrategy(model=model, optimizer=build_optimizer(model, lr=1e-3))
+    before = {name: value.clone() for name, value in model.fusion.state_dict().items()}
+    strategy.train(benchmark.train_stream[0])
+    after = model.fusion.state_dict()
+    assert not any(torch.equal(value, after[name]) for name, value in before.items())
