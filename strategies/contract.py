@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mkgc_cl.data.demo import demo_stream
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, Task, TaskKind, TaskStream
-from mkgc_cl.errors import ConfigError, MkgcError
+from mkgc_cl.errors import ConfigError, DataError, MkgcError
 from mkgc_cl.models import TextModel
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.scenarios.benchmark import group_label
@@ -45,7 +45,9 @@ def check_system(
 
     The same seed gives the same weights and another seed others; no later task, no evaluation and
     no draw of anybody else's changes a weight; the memory keeps to its budget; a saved model
-    predicts as it did; a class of one post and a task of N/A alone are trained on.
+    predicts as it did; a memory of nothing, a class of one post and a task of N/A alone are borne,
+    or refused in words (:class:`~mkgc_cl.errors.ConfigError` of the budget,
+    :class:`~mkgc_cl.errors.DataError` of the task).
 
     Args:
         recipe: ``recipe(labels, encoders, training, **options)``, or the name of a system of the
@@ -54,14 +56,22 @@ def check_system(
         options: its options; smaller ones make the check faster.
 
     Raises:
-        ContractError: naming the promise that is broken.
+        ContractError: naming the promise that is broken, or under which the system fails.
         ConfigError: there is no system of this name, or an option does not fit.
     """
     if isinstance(recipe, str):
         recipe = recipe_of(recipe)
     trial = Trial(recipe, kind, dict(options or {}))
     for law in LAWS:
-        for complaint in law(trial):
+        try:
+            complaint = next(law(trial), None)
+        except ConfigError:
+            raise
+        except Exception as error:
+            promise = str(law.__doc__).partition("\n")[0]
+            complaint = f"{promise} It fails with {type(error).__name__}: {error}"
+            raise ContractError(f"{trial.name} on {kind!r}: {complaint}") from error
+        if complaint is not None:
             raise ContractError(f"{trial.name} on {kind!r}: {complaint}")
 
 
@@ -168,6 +178,7 @@ def keeps_to_its_budget(trial: Trial) -> Iterator[str]:
     for size in (2, 0):
         try:
             strategy = trial.run(trial.stream, exemplars=size)
+            predict(strategy, list(trial.stream.tasks[1].test))
         except ConfigError:
             if size:
                 raise
@@ -195,7 +206,7 @@ def predicts_as_saved(trial: Trial) -> Iterator[str]:
 
 
 def bears_poor_tasks(trial: Trial) -> Iterator[str]:
-    """A class of one post, and a task without any of its class's posts."""
+    """A class of one post and a task of N/A alone are learnt from, or refused in a DataError."""
     first, second = trial.stream.tasks
     positive = [s for s in second.train if _is_positive(s, trial.stream.labels)]
     negative = _unlabelled(second, trial.stream).train
@@ -204,7 +215,12 @@ def bears_poor_tasks(trial: Trial) -> Iterator[str]:
         ("a task of N/A alone", negative),
     ):
         poor = replace(trial.stream, tasks=(first, replace(second, train=train)))
-        state = weights(trial.run(poor))
+        try:
+            strategy = trial.run(poor)
+            predict(strategy, list(second.test))
+        except DataError:
+            continue  # it says what the task lacks
+        state = weights(strategy)
         if not all(bool(torch.isfinite(v).all()) for v in state.values() if v.is_floating_point()):
             yield f"{words} leaves weights that are not finite"
 

@@ -11,6 +11,7 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.models import ExtractionModel
 from mkgc_cl.models.base import Tagger
+from mkgc_cl.models.coupled import Projections
 from mkgc_cl.models.mega import Alignments, MEGAModel
 from mkgc_cl.models.mkgformer import MKGformerModel
 from mkgc_cl.models.umgf import UMGFModel
@@ -23,17 +24,44 @@ from mkgc_cl.strategies.replay import PrototypeReplayPlugin, ReplaySchedule
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-def umt(labels: LabelSpace, encoders: Encoders, training: Training) -> MultimodalStrategy:
+def umt(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    projections: Projections = "one",
+    conversion: float = 0.5,
+    span_loss: float = 0.5,
+) -> MultimodalStrategy:
     """Unified multimodal transformer (Yu et al., ACL 2020), fine-tuned task after task.
 
-    Made for tagging; on relations a port without the auxiliary span detection. It looks at the
-    whole picture, whatever ``images`` says.
+    Made for tagging; on relations a port without the auxiliary span detection.
+
+    Args:
+        labels: the stream's classes.
+        encoders: the encoders.
+        training: how to train.
+        projections: of the picture's grid, one for both directions (the paper). RELEASED CODE:
+            ``"two"``.
+        conversion: weight of the span detector's scores, turned into tags (0.5: the authors' code).
+        span_loss: weight of the span detector's loss (0.5: the authors' code).
+
+    Raises:
+        ConfigError: an option does not fit, or the stream shows crops alone: it looks at the whole
+            picture.
     """
+    if encoders.images == "crops":
+        raise ConfigError(
+            ["UMT looks at the whole image; give encoders.images=image or image+crops"]
+        )
     model = UMTModel.build(
         labels,
         text=encoders.text,
         vision=encoders.vision,
         pretrained=encoders.pretrained,
+        projections=projections,
+        conversion=conversion,
+        span_loss=span_loss,
         max_text_length=encoders.max_text_length,
         freeze_lower=encoders.freeze_lower,
         seed=training.seed,
@@ -82,6 +110,7 @@ def mega(
     training: Training,
     *,
     alignments: Alignments = "both",
+    dropout: float = 0.5,
 ) -> MultimodalStrategy:
     """Dual graph alignment (Zheng et al., ACM MM 2021), fine-tuned task after task.
 
@@ -93,6 +122,7 @@ def mega(
         training: how to train.
         alignments: how words find objects (by structure and by meaning: the paper).
             ``"semantic"`` is by meaning alone.
+        dropout: on what the head reads (0.5: the authors' code).
 
     Raises:
         ConfigError: by structure needs what no stream of this package holds.
@@ -105,7 +135,14 @@ def mega(
                 "'alignment' to its batches (mkgc_cl.data.alignment)"
             ]
         )
-    model = multimodal(MEGAModel.build, labels, encoders, training.seed, alignments=alignments)
+    model = multimodal(
+        MEGAModel.build,
+        labels,
+        encoders,
+        training.seed,
+        alignments=alignments,
+        dropout=dropout,
+    )
     return assemble(model, training)
 
 
@@ -115,6 +152,7 @@ def mkgformer(
     training: Training,
     *,
     fusion_layers: int | None = None,
+    train_head: bool = True,
 ) -> MultimodalStrategy:
     """MKGformer (Chen et al., SIGIR 2022), fine-tuned task after task.
 
@@ -124,8 +162,11 @@ def mkgformer(
         training: how to train.
         fusion_layers: top layers that interact; by default a third of the text layers (4 of 12: the
             authors' code).
+        train_head: let the head learn (as in every other system). RELEASED CODE: that of relations
+            stays as drawn.
     """
-    return assemble(_mkgformer(labels, encoders, training, fusion_layers), training)
+    model = _mkgformer(labels, encoders, training, fusion_layers, train_head=train_head)
+    return assemble(model, training)
 
 
 def m_ewc(
@@ -134,12 +175,13 @@ def m_ewc(
     training: Training,
     *,
     fusion_layers: int | None = None,
+    train_head: bool = True,
     weight: float = 100.0,
     mode: EWCMode = "online",
     samples: int | None = 256,
 ) -> MultimodalStrategy:
     """MKGformer with elastic weight consolidation; options as of ``EWC`` and ``MKGformer``."""
-    model = _mkgformer(labels, encoders, training, fusion_layers)
+    model = _mkgformer(labels, encoders, training, fusion_layers, train_head=train_head)
     plugin = EWCPlugin(weight=weight, mode=mode, samples=samples, seed=training.seed)
     return assemble(model, training, plugin)
 
@@ -150,6 +192,7 @@ def m_replay(
     training: Training,
     *,
     fusion_layers: int | None = None,
+    train_head: bool = True,
     exemplars: int = 6,
     na_policy: NaPolicy = "merge",
     schedule: ReplaySchedule = "after",
@@ -164,6 +207,7 @@ def m_replay(
         encoders: the encoders.
         training: how to train.
         fusion_layers: see ``MKGformer``.
+        train_head: see ``MKGformer``.
         exemplars: of every class (6: the paper).
         na_policy: what becomes of N/A in the memory (one class like any other: ours).
         schedule: when the memory is trained on (a phase after every task: released code of MSPT).
@@ -171,7 +215,7 @@ def m_replay(
         memory_batch_size: exemplars a step; by default the task's (released code of MSPT).
         memory_lr_scale: factor on the learning rates in that phase (1: released code of MSPT).
     """
-    model = _mkgformer(labels, encoders, training, fusion_layers)
+    model = _mkgformer(labels, encoders, training, fusion_layers, train_head=train_head)
     plugin = PrototypeReplayPlugin(
         size=exemplars,
         selection="random",
@@ -191,6 +235,7 @@ def m_replay_ewc(
     training: Training,
     *,
     fusion_layers: int | None = None,
+    train_head: bool = True,
     exemplars: int = 6,
     na_policy: NaPolicy = "merge",
     schedule: ReplaySchedule = "after",
@@ -210,6 +255,7 @@ def m_replay_ewc(
         encoders,
         training,
         fusion_layers=fusion_layers,
+        train_head=train_head,
         exemplars=exemplars,
         na_policy=na_policy,
         schedule=schedule,
@@ -286,8 +332,7 @@ def _mkgformer(
     encoders: Encoders,
     training: Training,
     fusion_layers: int | None,
-    *,
-    tagger: Tagger = "crf",
+    **options: Any,
 ) -> ExtractionModel:
     return multimodal(
         MKGformerModel.build,
@@ -295,5 +340,5 @@ def _mkgformer(
         encoders,
         training.seed,
         fusion_layers=fusion_layers,
-        tagger=tagger,
+        **options,
     )

@@ -125,6 +125,7 @@ class MEGAModel(ExtractionModel):
         tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
+        dropout: float = 0.5,
         seed: int = 0,
     ) -> MEGAModel:
         """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
@@ -140,6 +141,7 @@ class MEGAModel(ExtractionModel):
             tagger=tagger,
             max_text_length=max_text_length,
             freeze_lower=freeze_lower,
+            dropout=dropout,
             seed=seed,
         )
 

@@ -14,7 +14,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from mkgc_cl.data.samples import LabelSpace
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.models import TextModel
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies import (
@@ -29,6 +29,7 @@ from mkgc_cl.strategies.catalogue import RECIPES, build_system, checked_options,
 from mkgc_cl.strategies.contract import (
     ContractError,
     Trial,
+    bears_poor_tasks,
     check_system,
     keeps_no_other_posts,
     tiny_stream,
@@ -47,6 +48,8 @@ OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
     ("EMAR-BERT", "re", {"dropout": 0.5, "head_bias": False}),
     ("RP-CRE", "re", {**FASTER["RP-CRE"], "dropout": 0.5, "head_bias": False}),
     ("MSPT", "ner", {"tagger": "softmax", "token_weight": 1.0}),
+    ("UMT", "ner", {"projections": "two", "conversion": 0.0, "span_loss": 0.0}),
+    ("M-[R-Replay & EWC]", "re", {"train_head": False}),
 ]
 """Options that change what a model is made of or what keeps a state."""
 
@@ -83,6 +86,7 @@ def test_every_system_has_a_recipe_a_source_and_a_row_in_the_readme() -> None:
         for option, words in ((o, said_of(o, documented)) for o in options_of(recipe)):
             assert not words or re.search(SOURCE, words), f"{name}: whose value has {option}?"
         assert ("exemplars" in options_of(recipe)) == info.memory, name
+        assert options_of(recipe), f"{name}: not one hyper-parameter has its source"
         row = re.search(rf"^\| {re.escape(name)} \|(.*)$", README, flags=re.MULTILINE)
         assert row, name
         assert info.source in row[1], name
@@ -202,6 +206,38 @@ def test_whoever_breaks_a_promise_is_told_which() -> None:
         check_system(hoarding, "re")
 
 
+class Counting(SupervisedPlugin):
+    """Has something to say where a task has no post of a class."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        labels = strategy.network.labels
+        if all(sample.relation == labels.na for sample in strategy.experience.samples):
+            raise self.error
+
+
+def test_a_task_without_classes_may_be_refused_in_words_but_not_crash() -> None:
+    def counting(error: Exception) -> Trial:
+        return Trial(lambda *given: vanilla(*given, Counting(error)), "re", {})
+
+    assert not list(bears_poor_tasks(counting(DataError("a task without a relation"))))
+    with pytest.raises(ZeroDivisionError):
+        list(bears_poor_tasks(counting(ZeroDivisionError("division by zero"))))
+
+
+def test_a_crash_names_the_promise_and_keeps_its_cause() -> None:
+    def crashing(labels: Any, encoders: Any, training: Any) -> Any:
+        raise ZeroDivisionError("division by zero")
+
+    said = r"crashing on 're': Training changes weights.* It fails with ZeroDivisionError: div"
+    with pytest.raises(ContractError, match=said) as caught:
+        check_system(crashing, "re")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
 class Diary(SupervisedPlugin):
     """Keeps every post where no method tells of it."""
 
@@ -296,6 +332,17 @@ def test_a_budget_for_all_and_options_for_one() -> None:
         usual, theirs = build(name).network, build(name, options=released).network
         assert (usual.dropout.p, theirs.dropout.p) == (0.1, 0.5)
         assert (usual.head.bias is None, theirs.head.bias is None) == (False, True)
+    theirs = {"projections": "two", "conversion": 0.25, "span_loss": 0.125}
+    model = build("UMT", "ner", options=theirs).network
+    assert (model.conversion, model.span_loss) == (0.25, 0.125)
+    assert model.fusion.project_asking is not None
+    semantic = {"alignments": "semantic"}
+    assert build("MEGA", options=semantic).network.dropout.p == 0.5
+    assert build("MEGA", options={**semantic, "dropout": 0.2}).network.dropout.p == 0.2
+    for name in ("MKGformer", "M-[EWC]", "M-[R-Replay]", "M-[R-Replay & EWC]"):
+        for learns in (True, False):
+            head = build(name, options={"train_head": learns}).network.head
+            assert {p.requires_grad for p in head.parameters()} == {learns}
     assert build("Joint Training", options={"epochs": 3}).train_epochs == 3
     joint = build("Joint Training", options={"backbone": "text"})
     assert joint.train_epochs == 1
@@ -315,7 +362,9 @@ def test_a_budget_for_all_and_options_for_one() -> None:
             {"options": {"wieght": 3}},
             "EWC has no option 'wieght'; did you mean 'weight'",
         ),
-        ("UMT", "re", {"options": {"weight": 3}}, "it has none"),
+        ("UMT", "re", {"options": {"weight": 3}}, "UMT has no option 'weight'"),
+        ("Vanilla", "re", {"options": {"weight": 3}}, "no option 'weight'"),
+        ("UMT", "ner", {"options": {"conversion": 2}}, "conversion=2.0"),
         ("EWC", "re", {"options": {"weight": -3}}, "weight=-3.0; give 0 or more"),
         ("MSPT", "ner", {"options": {"token_weight": 1}}, "with tagger='softmax'"),
         ("MSPT", "re", {"options": {"token_weight": 1}}, "this stream has relations"),
