@@ -14,7 +14,7 @@ from build_check import Trial, check_builds
 from experiment_run import device_of
 from table_settings import TableSettings
 
-from mkgc_cl.data.samples import LabelSpace, TaskStream
+from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies.catalogue import build_system
 from mkgc_cl.strategies.recipe import Encoders, Training
@@ -30,8 +30,9 @@ def system_costs(
 
     Returns:
         Per system: ``samples_per_second`` on current posts, ``seconds`` of training a task,
-        ``step_ms`` on current posts a task, ``peak_mb`` and ``before_mb``, ``exemplars`` and
-        ``state_mb``, the tensors its plugins keep between tasks.
+        ``step_ms`` on current posts a task, ``peak_mb`` and ``before_mb``, ``exemplars``,
+        ``exemplar_mb``, what the model reads of them, and ``state_mb``, the tensors that its
+        plugins and a readout (prototypes) keep between tasks.
 
     Raises:
         ConfigError: naming every mistake of every system, and a device that does not work.
@@ -50,6 +51,7 @@ def system_costs(
         measured = Measured(benchmark, strategy)
         runs = [measured.run_task(task) for task in range(len(stream.tasks))]
         current = [run.current() for run in runs]
+        exemplars = [s for p in plugins if hasattr(p, "exemplars") for s in p.exemplars()]
         posts = sum(step.shape.current for steps in current for step in steps)
         found.append(
             {
@@ -61,10 +63,9 @@ def system_costs(
                 ],
                 "before_mb": before,
                 "peak_mb": peak(device),
-                "exemplars": sum(
-                    len(plugin.exemplars()) for plugin in plugins if hasattr(plugin, "exemplars")
-                ),
-                "state_mb": sum(kept_bytes(plugin) for plugin in plugins) / 1e6,
+                "exemplars": len(exemplars),
+                "exemplar_mb": bytes_read(strategy, exemplars) / 1e6,
+                "state_mb": sum(map(kept_bytes, (*plugins, strategy.network.readout))) / 1e6,
             }
         )
         del strategy, measured, plugins
@@ -89,6 +90,14 @@ def built(
     )
 
 
+def bytes_read(strategy: MultimodalStrategy, exemplars: Sequence[Sample]) -> int:
+    """Bytes of what the model reads of exemplars: token ids, and each distinct picture once."""
+    if not exemplars:
+        return 0
+    batch, targets = strategy.network.processor.collate(exemplars)
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*batch.values(), targets))
+
+
 def kept_bytes(plugin: object) -> int:
     """Bytes of the tensors in a plugin's state: anchors, Fisher information, prototypes."""
     state = plugin.state_dict() if hasattr(plugin, "state_dict") else {}
@@ -109,7 +118,8 @@ def _tensors(state: object) -> Iterable[torch.Tensor]:
 def text_of_costs(costs: Sequence[Mapping[str, Any]], *, title: str) -> str:
     """Write the costs as a table."""
     tasks = len(costs[0]["seconds"])
-    head = f"{'':<20}{'posts/s':>9}{'peak MB':>9}{'kept MB':>9}{'exemplars':>11}{'step':>8}"
+    head = f"{'':<20}{'posts/s':>9}{'peak MB':>9}{'kept MB':>9}"
+    head += f"{'exemplars':>11}{'MB':>6}{'step':>8}"
     head += "   seconds of training, task 1 to " + str(tasks)
     lines = [title, head, "-" * len(head)]
     for cost in costs:
@@ -119,8 +129,12 @@ def text_of_costs(costs: Sequence[Mapping[str, Any]], *, title: str) -> str:
         seconds = " ".join(f"{second:.1f}" for second in cost["seconds"])
         lines.append(
             f"{cost['system']:<20}{cost['samples_per_second']:>9.1f}{top:>9}"
-            f"{cost['state_mb']:>9.1f}{cost['exemplars']:>11}{growth:>8}   {seconds}"
+            f"{cost['state_mb']:>9.1f}{cost['exemplars']:>11}{cost['exemplar_mb']:>6.2f}"
+            f"{growth:>8}   {seconds}"
         )
     lines.append("step: time of a step on current posts, last task over second")
-    lines.append("kept: tensors that plugins hold between tasks; exemplars are kept as names")
+    lines.append("kept: tensors that plugins and readouts hold between tasks, exemplars aside")
+    lines.append(
+        "MB: token ids, labels and distinct pictures of exemplars, as the model reads them"
+    )
     return "\n".join(lines) + "\n"

@@ -47,14 +47,16 @@ def run_controls(
         for control in CONTROLS
     ]
     made = run_variants(variants, arguments, command)
-    write_sweep(
-        made,
-        Path(arguments.out) / settings.name,
-        stem="controls",
-        values=[control.replace("-", " ") for control in CONTROLS],
-        setting="what is taken away",
-        measure=PLASTICITY,
-    )
+    orders = len(settings.of_each_order())
+    for order in range(orders):  # every control has all of them
+        write_sweep(
+            made[order::orders],
+            Path(arguments.out) / settings.name,
+            stem=f"controls-{made[order].settings.order}",
+            values=[control.replace("-", " ") for control in CONTROLS],
+            setting="what is taken away",
+            measure=PLASTICITY,
+        )
     return made
 
 

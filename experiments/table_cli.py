@@ -12,6 +12,7 @@ from pathlib import Path
 from command_line import given_keys, given_scenario, quick_problems
 from experiment_settings import config_path
 from settings_help import settings_help
+from table_orders import write_orders
 from table_run import Made, run_tables
 from table_settings import TableSettings
 
@@ -67,8 +68,11 @@ class Script:
 def run_orders(
     settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
 ) -> list[Made]:
-    """Run the table of every order."""
-    return run_variants([settings], arguments, command)
+    """Run the table of every order, and where there are several write one over all of them."""
+    made = run_variants([settings], arguments, command)
+    if len(made) > 1:
+        write_orders(made, Path(arguments.out) / settings.name)
+    return made
 
 
 def run_variants(

@@ -18,7 +18,7 @@ from mkgc_cl.results.config_words import option_notes, setting_words
 from mkgc_cl.results.counted import counted, plural
 from mkgc_cl.results.figures import draw_sweep
 from mkgc_cl.results.files import write_atomic
-from mkgc_cl.results.table_text import Row, Stat, Table
+from mkgc_cl.results.table_text import Row, Stat, Table, beside_the_best
 from mkgc_cl.results.tables import write_table
 from mkgc_cl.systems import SYSTEMS
 
@@ -66,15 +66,13 @@ def write_sweep(
         setting: what they are values of.
         measure: the number.
     """
-    begun = _by_system(made)
+    begun = by_system(made)
     cells = {system: columns for system, columns in begun.items() if all(columns.values())}
     asked = {system for each in made for system in each.settings.rows}
     if not cells:
         sys.stdout.write("no system has finished at every value: there is no table of them yet\n")
         return
-    # the folders' names hold the digests of all settings, of those in the columns too
-    folders = {"folders": [each.out.name for each in made]}
-    stem = Cell("", made[0].settings.scenario, stem, 0, folders).setting
+    stem = shared_stem(made, stem)
     left_out = [system for system in SYSTEMS if system in asked and system not in cells]
     table = _table(made, cells, left_out, values=values, setting=setting, measure=measure)
     write_table(table, lambda name, text: write_atomic(out / name, text), stem=stem)
@@ -93,7 +91,13 @@ def write_sweep(
     sys.stdout.write(table.text() + f"written to {out / stem}.*\n")
 
 
-def _by_system(made: Sequence[Made]) -> dict[str, dict[int, list[CellRecord]]]:
+def shared_stem(made: Sequence[Made], stem: str) -> str:
+    """Return the name of files on several runs: with a digest of the settings of all of them."""
+    folders = {"folders": [each.out.name for each in made]}  # whose names hold their digests
+    return Cell("", made[0].settings.scenario, stem, 0, folders).setting
+
+
+def by_system(made: Sequence[Made]) -> dict[str, dict[int, list[CellRecord]]]:
     """Return the records of every system that has any, in the order of tables."""
     found = {
         system: {
@@ -131,7 +135,7 @@ def _table(
     below = footnotes(rows, [f"at {value}:" for value in values])
     if not there and len(rows) > 1:
         below = (absent(settings.reference, where="at every value"),)
-    notes = option_notes(records)
+    notes = [*beside_the_best(rows), *option_notes(records)]
     if left_out:
         notes.append(f"No row, for want of a run at every value: {', '.join(left_out)}.")
     words = [settings.scenario, *_order_words(records), _seed_words(cells, values)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from mkgc_cl.results.record import CellRecord
 from mkgc_cl.results.statistics import (
@@ -18,10 +19,11 @@ from mkgc_cl.results.statistics import (
 )
 from mkgc_cl.results.table_text import MARK, Row
 
-_COMPARED = "Compared with {}, paired by seed"
+_COMPARED = "Compared with {}, paired by {}"
 _ABSENT = "Not compared: there is no run of {}"
 _REFERENCE = re.compile(
-    rf"(?:{_COMPARED.format('(.+?)')}:|{_ABSENT.format('(.+?)')}(?: at every value)?\.$)"
+    rf"(?:{_COMPARED.format('(.+?)', '(?:order and )?seed')}:"
+    rf"|{_ABSENT.format('(.+?)')}(?: at every value| in every order)?\.$)"
 )
 
 
@@ -53,18 +55,25 @@ def compare_rows(
     return found
 
 
-def footnotes(rows: Sequence[Row], columns: Sequence[str]) -> tuple[str, ...]:
+def footnotes(
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    *,
+    pairs: Literal["seed", "order and seed"] = "seed",
+) -> tuple[str, ...]:
     """Say what was compared, how, what came out, and what so few pairs could show at all.
 
     Args:
         rows: rows of a table; empty where none is compared.
         columns: what to call each column in front of its result.
+        pairs: what the two runs of a pair share that another pair has not.
     """
     made = [comparison for row in rows for comparison in row.comparisons.values()]
     if not made:
         return ()
     tested = [comparison for comparison in made if comparison.p is not None]
-    head = f"{_COMPARED.format(made[0].reference)}: mean difference [95 % interval, Student's t]"
+    what = _COMPARED.format(made[0].reference, pairs)
+    head = f"{what}: mean difference [95 % interval, Student's t]"
     if tested:
         methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
         number = "one test" if len(tested) == 1 else f"{len(tested)} tests"

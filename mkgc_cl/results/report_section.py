@@ -234,6 +234,8 @@ def _environment(facts: Mapping[str, Any]) -> str:
     parts += [f"{name} {version}" for name, version in known if version]
     parts += [str(facts["platform"])] if facts.get("platform") else []
     parts += [f"{facts['cpus']} CPUs"] if facts.get("cpus") else []
+    # sums of floats depend on how they are split
+    parts += [counted(facts["threads"], "thread")] if facts.get("threads") else []
     return ", ".join(parts) or "not recorded"
 
 

@@ -1,4 +1,4 @@
-"""What the report says of sweeps: numbers against a setting, as ``<name>/<stem>-<digest>.*``."""
+"""What the report says of tables on several settings or orders: ``<name>/<stem>-<digest>.*``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def badges(sweeps: Sweeps) -> Markup | None:
 def summary(sweeps: Sweeps) -> str:
     """Say in a sentence what is there."""
     stems = [path.stem for path in sweeps.tables]
-    return f"{counted(len(stems), 'table')} of a number against a setting: {', '.join(stems)}."
+    return f"{counted(len(stems), 'table')} on several settings or orders: {', '.join(stems)}."
 
 
 def _sweep(path: Path) -> Markup:

@@ -1,19 +1,23 @@
-"""One table and its forms: text, Markdown, LaTeX and CSV."""
+"""One table and its forms: text, Markdown, LaTeX, CSV and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import statistics
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mkgc_cl.results.statistics import Comparison, student_interval
+from mkgc_cl.systems import UPPER_BOUNDS
 
 PAPER = "(paper)"
 MARK = "*"
 """Follows a mean that differs from the reference's."""
+BEST = "†"
+"""Follows the best mean of a column in plain text; the other forms set it in bold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,12 @@ class Row:
         return MARK if made is not None and made.significant else ""
 
 
+def beside_the_best(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Say which rows are never marked as best: a note for below their table, if there are any."""
+    bounds = [row.system for row in rows if row.system in UPPER_BOUNDS]
+    return tuple(f"{system} is an upper bound and not marked as best." for system in bounds)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table that knows how to write itself.
@@ -96,20 +106,25 @@ class Table:
 
     def text(self) -> str:
         """Aligned plain text, caption and notes wrapped at 88 columns."""
-        # A column with a mark is wider by it in all of its lines, so that the numbers stay aligned.
-        space = [
-            " " * max(len(row.mark(column)) for row in self.rows)
-            for column in range(len(self.columns))
+        best = self.best()
+        marks = [
+            [
+                (BEST if (row.system, column) in best else "") + row.mark(column)
+                for column in range(len(self.columns))
+            ]
+            for row in self.rows
         ]
+        # A column with marks is wider by them in all of its lines: the numbers stay aligned.
+        space = [" " * max(map(len, column)) for column in zip(*marks, strict=True)]
 
         def spaced(cells: Iterable[str]) -> list[str]:
             return [cell + blank for cell, blank in zip(cells, space, strict=True)]
 
         lines = [["", *spaced(self.columns)]]
-        for row in self.rows:
+        for row, marked in zip(self.rows, marks, strict=True):
             cells = [
-                stat.text() + (row.mark(column) or space[column])
-                for column, stat in enumerate(row.stats)
+                stat.text() + mark.ljust(len(blank))
+                for stat, mark, blank in zip(row.stats, marked, space, strict=True)
             ]
             lines.append([row.system, *cells])
             if row.paper is not None:
@@ -123,7 +138,9 @@ class Table:
             for line in lines
         ]
         rule = "-" * (sum(widths) + 2 * len(self.columns))
-        caption, notes = _wrapped([self.caption]), _wrapped([*self.notes, *self.footnotes])
+        legend = [f"{BEST} best of its column."] if best else []
+        caption = _wrapped([self.caption])
+        notes = _wrapped([*legend, *self.notes, *self.footnotes])
         return "\n".join([*caption, rule, body[0], rule, *body[1:], rule, *notes]) + "\n"
 
     def markdown(self) -> str:
@@ -182,7 +199,7 @@ class Table:
         return "\n".join([*lines, r"\end{table}"]) + "\n"
 
     def csv(self) -> str:
-        """One line per system and column, rounded to four decimals.
+        """One line per system and column, rounded to four decimals; empty where there is nothing.
 
         Columns: system, column, mean, sd, low and high (the 95 % interval of the mean), n, paper.
         A table with comparisons has further ones, empty where nothing is compared: reference,
@@ -190,41 +207,52 @@ class Table:
         p_corrected (six significant digits), mark.
         """
         file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
         compared = any(row.comparisons for row in self.rows)
-        head = ["system", "column", "mean", "sd", "low", "high", "n", "paper"]
-        writer.writerow([*head, *_COMPARED] if compared else head)
+        head = [*_SHOWN, *_COMPARED] if compared else _SHOWN
+        writer = csv.DictWriter(file, head, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._cells())
+        return file.getvalue()
+
+    def json(self) -> str:
+        """The same cells as an object: caption, columns, cells (null for nothing), notes."""
+        made = {
+            "caption": self.caption,
+            "columns": self.columns,
+            "cells": list(self._cells()),
+            "notes": self.notes,
+            "footnotes": self.footnotes,
+        }
+        return json.dumps(made, ensure_ascii=False, indent=1) + "\n"
+
+    def best(self) -> set[tuple[str, int]]:
+        """Return (system, column) of every best mean as shown; of one row alone none is best.
+
+        PAPER: upper bounds do not compete (caption of Table 1).
+        """
+        rows = [row for row in self.rows if row.system not in UPPER_BOUNDS]
+        if len(rows) < 2:
+            return set()
+        best = set()
+        for column in range(len(self.columns)):
+            shown = {row.system: _decimal(row.stats[column].mean) for row in rows}
+            top = max(map(float, shown.values()))
+            best |= {(system, column) for system, mean in shown.items() if float(mean) == top}
+        return best
+
+    def _cells(self) -> Iterator[dict[str, object]]:
         for row in self.rows:
             paper = row.paper or (None,) * len(self.columns)
             for column, (name, stat, value) in enumerate(
                 zip(self.columns, row.stats, paper, strict=True)
             ):
-                low, high = stat.interval or (None, None)
-                spread = [_rounded(number) for number in (stat.mean, stat.sd, low, high)]
-                line: list[object] = [
-                    row.system,
-                    name,
-                    *spread,
-                    stat.n,
-                    "" if value is None else value,
-                ]
-                if compared:
-                    line += _compared_cells(row.comparisons.get(column), row.mark(column))
-                writer.writerow(line)
-        return file.getvalue()
-
-    def best(self) -> set[tuple[str, int]]:
-        """Return (system, column) of every best mean as shown; of one row alone none is best."""
-        if len(self.rows) < 2:
-            return set()
-        best = set()
-        for column in range(len(self.columns)):
-            shown = {row.system: _decimal(row.stats[column].mean) for row in self.rows}
-            top = max(map(float, shown.values()))
-            best |= {(system, column) for system, mean in shown.items() if float(mean) == top}
-        return best
+                spread = (stat.mean, stat.sd, *(stat.interval or (None, None)))
+                shown = (row.system, name, *map(_rounded, spread), stat.n, value)
+                compared = _compared_cells(row.comparisons.get(column), row.mark(column))
+                yield dict(zip((*_SHOWN, *_COMPARED), (*shown, *compared), strict=True))
 
 
+_SHOWN = ("system", "column", "mean", "sd", "low", "high", "n", "paper")
 _COMPARED = (
     "reference",
     "pairs",
@@ -240,15 +268,15 @@ _COMPARED = (
 
 def _compared_cells(made: Comparison | None, mark: str) -> list[object]:
     if made is None:
-        return [""] * len(_COMPARED)
+        return [None] * len(_COMPARED)
     low, high = made.interval or (None, None)
     numbers = [_rounded(number) for number in (made.difference, low, high)]
-    p_values = ["" if p is None else f"{p:.6g}" for p in (made.p, made.p_corrected)]
+    p_values = [None if p is None else float(f"{p:.6g}") for p in (made.p, made.p_corrected)]
     return [made.reference, made.n, made.left_out, *numbers, *p_values, mark]
 
 
-def _rounded(value: float | None) -> float | str:
-    return "" if value is None else round(value, 4)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _wrapped(paragraphs: Sequence[str]) -> list[str]:

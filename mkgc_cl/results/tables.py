@@ -11,7 +11,7 @@ from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
 from mkgc_cl.results.counted import plural
 from mkgc_cl.results.record import CellRecord
 from mkgc_cl.results.statistics import Comparison
-from mkgc_cl.results.table_text import PAPER, Row, Stat, Table
+from mkgc_cl.results.table_text import PAPER, Row, Stat, Table, beside_the_best
 
 AVERAGE = "AVG"
 
@@ -82,7 +82,7 @@ def build_table(
         caption=_caption(first, groups, measure, remarks, any(row.paper for row in rows)),
         columns=columns,
         rows=rows,
-        notes=tuple(notes),
+        notes=(*beside_the_best(rows), *notes),
         footnotes=below,
     )
 
@@ -94,6 +94,7 @@ def write_table(table: Table, write: Callable[[str, str], object], *, stem: str)
         ("md", table.markdown()),
         ("tex", table.latex()),
         ("csv", table.csv()),
+        ("json", table.json()),
     ):
         write(f"{stem}.{suffix}", text)
 

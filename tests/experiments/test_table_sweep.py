@@ -100,7 +100,7 @@ def test_each_column_is_compared_with_the_reference(write: Write, tmp_path: Path
     assert [row["p_corrected"] for row in rows(tmp_path)] == ["0.0625"] * 2 + [""] * 2
     printed = write(column(2, range(7), ours=30), column(4, range(7), ours=60))
     assert "32.5 ± 2.2*" not in printed  # seeds 0 to 6: mean 33
-    assert "EMR 33.0 ± 2.2* 63.0 ± 2.2*" in printed
+    assert "EMR 33.0 ± 2.2* 63.0 ± 2.2†*" in printed
 
 
 def test_columns_of_fewer_pairs_say_so(write: Write) -> None:

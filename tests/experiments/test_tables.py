@@ -116,7 +116,32 @@ def test_table_2_has_both_orders_and_finished_cells_are_kept(ran: list, tmp_path
     assert len(ran) == 4
     assert run("imner", "--systems", "Vanilla,ExtendNER", out=tmp_path) == 0
     assert len(ran) == 6
-    assert len(list((tmp_path / "imner").iterdir())) == 2
+    assert len([path for path in (tmp_path / "imner").iterdir() if path.is_dir()]) == 2
+
+
+@pytest.mark.slow
+def test_quick_has_both_orders_of_table_2(ran: list, tmp_path: Path) -> None:
+    assert run("imner", "--quick", "--systems", "MSPT", out=tmp_path) == 0
+    assert ran == [("MSPT", "PER-ORG-LOC-MISC", 0), ("MSPT", "PER-LOC-ORG-MISC", 0)]
+
+
+def test_orders_together_are_pairs_enough_for_a_test(ran: list, tmp_path: Path, capsys) -> None:
+    """Three seeds in two orders: n = 6, whose smallest p of 2/64 two tests correct to 0.0625."""
+    argv = ("--systems", "Vanilla,EWC,MSPT", "--orders", "PER-ORG-LOC-MISC,PER-LOC-ORG-MISC")
+    assert run("imner", *argv, "--seeds", "0,1,2", out=tmp_path) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "n = 6, seeds 0 1 2 in each" in printed
+    assert "Compared with MSPT, paired by order and seed:" in printed
+    (path,) = (tmp_path / "imner").glob("orders-*.json")
+    cells = {(c["system"], c["column"]): c for c in json.loads(path.read_text())["cells"]}
+    # of a hundred, 80 + seed + length of the name mod 7; 5 less for every task since
+    vanilla, mspt = cells["Vanilla", "AVG"], cells["MSPT", "AVG"]
+    assert (vanilla["n"], vanilla["pairs"], mspt["pairs"]) == (6, 6, None)
+    assert vanilla["difference"] == pytest.approx(vanilla["mean"] - mspt["mean"], abs=1e-3)
+    assert vanilla["difference"] == pytest.approx(0 - 4, abs=0.5)
+    assert vanilla["p"] == 2 / 2**6
+    run("imner", "--systems", "EMR", "--orders", "PER-ORG-LOC-MISC", out=tmp_path)
+    assert len(list((tmp_path / "imner").glob("orders-*.json"))) == 1  # one order has none
 
 
 @pytest.mark.slow
@@ -229,6 +254,16 @@ def test_controls_are_compared_on_what_was_just_learnt(ran: list, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_controls_of_several_orders_are_a_table_each(ran: list, tmp_path: Path) -> None:
+    argv = ("--quick", "--task", "ner", "--config", "table-imner-quick", "--systems", "UMT")
+    assert run("controls", *argv, out=tmp_path) == 0
+    assert len(ran) == 8
+    captions = [p.read_text() for p in sorted((tmp_path / "imner-quick").glob("controls-*.md"))]
+    assert ["order PER-LOC-ORG-MISC" in text for text in captions] == [True, False]
+    assert ["order PER-ORG-LOC-MISC" in text for text in captions] == [False, True]
+
+
+@pytest.mark.slow
 def test_what_a_script_sets_itself_may_stand_in_a_file(ran: list, tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text(
@@ -243,7 +278,7 @@ def test_what_a_script_sets_itself_may_stand_in_a_file(ran: list, tmp_path: Path
 
 def test_an_order_of_classes_is_the_demonstrations_own(ran: list, tmp_path: Path) -> None:
     order = "PER-MISC-LOC-ORG"
-    argv = ("--quick", "--systems", "MSPT", f"stream.order={order.replace('-', ',')}")
+    argv = ("--quick", "--systems", "MSPT", "--orders", order)
     assert run("imner", *argv, out=tmp_path) == 0
     assert ran == [("MSPT", order, 0)]
 
@@ -424,6 +459,7 @@ def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) 
         ("rehearsal_size", ["exemplars=6"], "'exemplars' is set by rehearsal_size.py itself"),
         ("imre", ["--device", "tpu"], "'device' must be one that works here, got 'tpu'"),
         ("imre", ["--device", "meta"], "leave it at auto or give one of cpu"),
+        ("imre", ["--quick", "encoders.images=crops"], "has whole images only (image)"),
         ("imre", ["--quick", "--scenario", "imre"], "--quick is the demonstration, and the stream"),
         ("imre", ["--quick", "stream.scenario=imner"], "leave out --quick to run on imner"),
         ("imner", ["--quick", "--config", "table-imner"], "leave out --quick to run on imner"),
@@ -460,23 +496,23 @@ def test_mistakes_are_named_before_anything_runs(
     assert list(tmp_path.iterdir()) == []
 
 
-WRONG = "options={EWC: {weight: -3}, MSPT: {alpha: -1}, Vanilla: {}}"
-SOME = ("--quick", "--systems", "Vanilla,EWC,UMGF,MEGA,MSPT")
+WRONG = "options={EWC: {weight: -3}, EMR: {exemplars: -1}, Vanilla: {}}"
+SOME = ("--quick", "--systems", "Vanilla,EWC,EMR,UMGF,MEGA")
 
 
 @pytest.mark.slow
 def test_every_mistake_that_a_build_shows_is_told_before_the_first_cell(
     untrained: list, tmp_path: Path, capsys
 ) -> None:
-    images = "encoders.images=image+crops"
-    assert run("imre", *SOME, WRONG, images, "--device", "tpu", out=tmp_path) == 2
+    vision = ("--vision-encoder", "nosuch")
+    assert run("imre", *SOME, WRONG, *vision, "--device", "tpu", out=tmp_path) == 2
     told = capsys.readouterr().err
     assert untrained == []
     assert list(tmp_path.iterdir()) == []
     assert told.count("got 'tpu'") == 1
     assert "EWC: weight=-3.0; give 0 or more" in told
-    assert "MSPT: alpha=-1.0" in told
-    assert "UMGF, MEGA: images='image+crops'" in told
+    assert "EMR: size=-1" in told
+    assert "UMGF, MEGA: vision encoder 'nosuch' cannot be loaded" in told
     assert told.count("\n") == 5  # the heading and these four
 
 

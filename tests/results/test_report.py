@@ -293,7 +293,7 @@ def test_sweeps_stand_before_the_experiments_of_their_name(swept: Path, capsys) 
     assert links == ["#section-1", "#section-2"]
     assert [a.get("id") for a in page.all("h2")] == [None, "section-1", "section-2"]
     assert page.text.count("abl, sweeps") == 2
-    assert page.text.count("1 table of a number against a setting: sizes-1.5-0a1b.") == 2
+    assert page.text.count("1 table on several settings or orders: sizes-1.5-0a1b.") == 2
     assert page.text.count("DEMONSTRATION DATA") == 3  # twice a mark, and in the caption
     assert page.rows[:3] == [
         ["System", "T1", "T2", "AVG"],

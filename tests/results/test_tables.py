@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 
@@ -37,14 +38,15 @@ def test_text(table: Table) -> None:
 A_k, micro-F1 (%) on all tasks seen so far, after each task; demo-ner, order PER-LOC; n
 differs, seeds w/o MM: 0; full: 0 1 2, images drawn, demonstration data. Mean ± sample
 standard deviation over seeds. (paper): the paper's numbers, one seed.
----------------------------------------------
-                   T1          T2         AVG
----------------------------------------------
-w/o MM           75.0        35.5        55.2
-  (paper)        77.8           -           -
-full       82.0 ± 2.0  68.0 ± 2.6  75.0 ± 2.2
-  (paper)        79.5        62.6        66.8
----------------------------------------------
+------------------------------------------------
+                   T1           T2          AVG
+------------------------------------------------
+w/o MM           75.0         35.5         55.2
+  (paper)        77.8            -            -
+full       82.0 ± 2.0†  68.0 ± 2.6†  75.0 ± 2.2†
+  (paper)        79.5         62.6         66.8
+------------------------------------------------
+† best of its column.
 full: Table 3 says 79.5, Table 2 says 77.8.
 """
     )
@@ -152,9 +154,47 @@ def test_every_form_is_written(table: Table) -> None:
         "ablation.md": "A_k",
         "ablation.tex": "\\be",
         "ablation.csv": "sys",
+        "ablation.json": "{\n ",
     }
 
 
 def test_two_configurations_are_no_seeds(make_record) -> None:
     with pytest.raises(DataError, match=r"two records of 'full' with seed 0; .* one configuration"):
         build_table([make_record("full", 0), make_record("full", 0, ((70,), (50, 60)))])
+
+
+def test_an_upper_bound_is_not_best(make_record) -> None:
+    """PAPER: "the best performance results other than the upper bound model" (Table 1)."""
+    names = {"Joint Training": 90, "one": 50, "two": 60}
+    table = build_table([make_record(name, 0, ((value,),)) for name, value in names.items()])
+    assert table.best() == {("two", 0), ("two", 1)}
+    assert "| Joint Training | 90.0 | 90.0 |" in table.markdown()
+    assert "Joint Training is an upper bound and not marked as best." in table.markdown()
+    assert "upper bound" not in build_table([make_record("one", 0, ((50,),))]).markdown()
+    alone = build_table([make_record(name, 0, ((50,),)) for name in ("Joint Training", "one")])
+    assert alone.best() == set()
+
+
+def test_plain_text_marks_the_best_and_stays_aligned(make_record) -> None:
+    table = build_table([make_record("one", 0, ((50,),)), make_record("two", 0, ((60,),))])
+    lines = table.text().splitlines()
+    one, two = (next(line for line in lines if line.startswith(name)) for name in ("one", "two"))
+    assert two == "two  60.0†  60.0†"
+    assert one == "one  50.0   50.0"
+    assert "† best of its column." in lines
+
+
+def test_json_holds_what_csv_holds(make_record) -> None:
+    ours = [make_record("one", seed, ((50 + seed,),)) for seed in range(3)]
+    theirs = [make_record("full", seed, ((40,),)) for seed in range(3)]
+    table = build_table([*theirs, *ours], reference="full", notes=("a note",))
+    made = json.loads(table.json())
+    assert made["caption"] == table.caption
+    assert made["notes"] == ["a note"]
+    assert made["footnotes"] == list(table.footnotes)
+    read = list(csv.DictReader(io.StringIO(table.csv())))
+    assert [
+        {key: "" if value is None else str(value) for key, value in cell.items()}
+        for cell in made["cells"]
+    ] == read
+    assert {cell["p"] for cell in made["cells"]} == {None, 0.25}

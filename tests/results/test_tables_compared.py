@@ -51,18 +51,19 @@ def test_footnotes(table: Table) -> None:
 def test_text(table: Table) -> None:
     lines = table.text().splitlines()
     rule = next(number for number, line in enumerate(lines) if line.startswith("---"))
-    assert lines[rule : rule + 9] == [
-        "-----------------------------------------------",
-        "                   T1          T2          AVG",
-        "-----------------------------------------------",
-        "w/o MM     83.0 ± 2.2  48.0 ± 4.3*  65.5 ± 3.2*",
-        "twin       83.3 ± 4.9  68.3 ± 4.9   75.8 ± 4.9",
-        "full       83.0 ± 2.2  68.0 ± 2.2   75.5 ± 2.2",
-        "  (paper)        77.8        60.0         68.9",
-        "-----------------------------------------------",
+    assert lines[rule : rule + 10] == [
+        "------------------------------------------------",
+        "                   T1           T2          AVG",
+        "------------------------------------------------",
+        "w/o MM     83.0 ± 2.2   48.0 ± 4.3*  65.5 ± 3.2*",
+        "twin       83.3 ± 4.9†  68.3 ± 4.9†  75.8 ± 4.9†",
+        "full       83.0 ± 2.2   68.0 ± 2.2   75.5 ± 2.2",
+        "  (paper)        77.8         60.0         68.9",
+        "------------------------------------------------",
+        "† best of its column.",
         "A note.",
     ]
-    assert " ".join(lines[rule + 9 :]) == " ".join(FOOTNOTES)
+    assert " ".join(lines[rule + 10 :]) == " ".join(FOOTNOTES)
     assert max(map(len, lines)) <= 88
 
 
