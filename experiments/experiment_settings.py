@@ -202,7 +202,7 @@ class Settings:
                         f"'method.{key}' is for a memory phase, which "
                         f"'method.replay_schedule={method.replay_schedule}' has not; leave it out"
                     )
-        found += stream_problems(self.stream, self.model.images)
+        found += stream_problems(self.stream, images=self.model.images, key="model.images")
         if "/" in self.name or self.name in ("", ".", ".."):
             found.append(f"'name' must be the name of one folder, got {self.name!r}")
         return found
@@ -237,12 +237,13 @@ def order_name(stream: StreamSettings, scenario: str) -> str:
     return name if stream.first is None else f"{name}, first {stream.first}"
 
 
-def stream_problems(stream: StreamSettings, images: str) -> list[str]:
+def stream_problems(stream: StreamSettings, *, images: str, key: str) -> list[str]:
     """Mistakes across the settings of a stream.
 
     Args:
         stream: the settings.
         images: the pictures that the models are to look at.
+        key: of that setting.
     """
     order = arrival(stream, stream.scenario) if stream.scenario != "demo" else ""
     found = []
@@ -252,7 +253,7 @@ def stream_problems(stream: StreamSettings, images: str) -> list[str]:
             "--quick"
         )
     if stream.scenario == "demo" and images != "image":
-        found.append(f"'images' is {images}, and the demonstration has whole images only (image)")
+        found.append(f"{key!r} is {images}, but the demonstration has whole images only (image)")
     if stream.merge > 1 and (stream.scenario, stream.task) != ("demo", "re"):
         found.append("'stream.merge' is for the relation demonstration; leave it out")
     wrong = {

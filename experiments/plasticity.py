@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from table_cli import Script, main, run_orders
+from table_cli import Script, main, run_variants
 from table_run import Made
 from table_settings import TableSettings
 
@@ -21,7 +21,7 @@ def run_and_show(
     settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
 ) -> list[Made]:
     """Run the tables, then print those of U_k."""
-    made = run_orders(settings, arguments, command)
+    made = run_variants([settings], arguments, command)
     for each in made:
         if each.records:
             sys.stdout.write((each.out / "table-U.txt").read_text(encoding="utf-8"))

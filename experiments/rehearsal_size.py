@@ -54,7 +54,8 @@ def problems(
     if not keepers(settings):
         wrong.append(f"none of {list(settings.rows)} keeps exemplars; name one that does")
     if len(settings.orders) > 1:
-        wrong.append(f"one order at a time, got {list(settings.orders)}")
+        found = list(settings.orders)
+        wrong.append(f"one order at a time, got {found}; name one, as in --orders {found[0]}")
     if settings.exemplars is None:  # else the settings have said so
         wrong += settings.own_budgets("--sizes are the budgets of all")
     return wrong

@@ -138,7 +138,9 @@ def settings_of(script: Script, arguments: argparse.Namespace) -> TableSettings:
     wrong += quick_problems(arguments, settings.stream.scenario)
     if settings.orders and "stream.order" in given:
         orders = ",".join(settings.orders)
-        wrong.append(f"'stream.order' gives way to 'orders', {orders}; give it as --orders")
+        wrong.append(
+            f"'stream.order' gives way to 'orders', {orders}; give orders=... in its place"
+        )
     wrong += script.check(settings, arguments, given)
     if wrong:
         raise ConfigError(wrong)

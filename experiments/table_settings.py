@@ -148,7 +148,9 @@ class TableSettings:
             if len(set(values)) < len(values) or (key == "seeds" and not values):
                 found.append(f"{key!r} must name each once, got {list(values)}")
         for settings in self.of_each_order():
-            found += stream_problems(settings.stream, settings.encoders.images)
+            found += stream_problems(
+                settings.stream, images=settings.encoders.images, key="encoders.images"
+            )
         if self.exemplars is not None:
             found += self.own_budgets("'exemplars' is the budget of all")
         if "/" in self.name or self.name in ("", ".", ".."):

@@ -62,11 +62,16 @@ def check_system(
     if isinstance(recipe, str):
         recipe = recipe_of(recipe)
     trial = Trial(recipe, kind, dict(options or {}))
+    try:
+        trial.build(trial.stream.labels)
+    except ConfigError:
+        raise  # an option does not fit: no promise is broken
+    except Exception as error:
+        words = f"it cannot be built: {type(error).__name__}: {error}"
+        raise ContractError(f"{trial.name} on {kind!r}: {words}") from error
     for law in LAWS:
         try:
             complaint = next(law(trial), None)
-        except ConfigError:
-            raise
         except Exception as error:
             promise = str(law.__doc__).partition("\n")[0]
             complaint = f"{promise} It fails with {type(error).__name__}: {error}"
@@ -178,11 +183,11 @@ def keeps_to_its_budget(trial: Trial) -> Iterator[str]:
     for size in (2, 0):
         try:
             strategy = trial.run(trial.stream, exemplars=size)
-            predict(strategy, list(trial.stream.tasks[1].test))
         except ConfigError:
             if size:
                 raise
             continue  # a memory of nothing may be refused, in words
+        predict(strategy, list(trial.stream.tasks[1].test))
         held = Counter(
             group_label(sample, trial.stream.labels)
             for plugin in strategy.plugins
@@ -217,9 +222,9 @@ def bears_poor_tasks(trial: Trial) -> Iterator[str]:
         poor = replace(trial.stream, tasks=(first, replace(second, train=train)))
         try:
             strategy = trial.run(poor)
-            predict(strategy, list(second.test))
         except DataError:
             continue  # it says what the task lacks
+        predict(strategy, list(second.test))
         state = weights(strategy)
         if not all(bool(torch.isfinite(v).all()) for v in state.values() if v.is_floating_point()):
             yield f"{words} leaves weights that are not finite"

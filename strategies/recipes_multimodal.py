@@ -50,10 +50,16 @@ def umt(
         ConfigError: an option does not fit, or the stream shows crops alone: it looks at the whole
             picture.
     """
+    wrong = []
     if encoders.images == "crops":
-        raise ConfigError(
-            ["UMT looks at the whole image; give encoders.images=image or image+crops"]
+        wrong.append("UMT looks at the whole image; give encoders.images=image or image+crops")
+    if labels.kind == "re" and (conversion, span_loss) != (0.5, 0.5):
+        wrong.append(
+            "conversion and span_loss are of UMT's span detector, which this stream of relations "
+            "has not; leave them out"
         )
+    if wrong:
+        raise ConfigError(wrong)
     model = UMTModel.build(
         labels,
         text=encoders.text,
@@ -332,7 +338,9 @@ def _mkgformer(
     encoders: Encoders,
     training: Training,
     fusion_layers: int | None,
-    **options: Any,
+    *,
+    tagger: Tagger = "crf",
+    train_head: bool = True,
 ) -> ExtractionModel:
     return multimodal(
         MKGformerModel.build,
@@ -340,5 +348,6 @@ def _mkgformer(
         encoders,
         training.seed,
         fusion_layers=fusion_layers,
-        **options,
+        tagger=tagger,
+        train_head=train_head,
     )

@@ -339,10 +339,11 @@ class MultimodalStrategy(SupervisedTemplate):
         Raises:
             DataError: the posts of an experience have not what the model looks at.
         """
-        for experience in _as_list(experiences):
+        experiences = _as_list(experiences)
+        for experience in experiences:
             self.network.processor.require_crops(experience.samples)
         streams = [] if eval_streams is None else [list(_as_list(s)) for s in eval_streams]
-        bound = [self._bind(experience) for experience in _as_list(experiences)]
+        bound = [self._bind(experience) for experience in experiences]
         with torch.random.fork_rng(devices=self._cuda_devices()):
             metrics: dict[str, Any] = super().train(bound, streams, **kwargs)
         return metrics
@@ -358,10 +359,17 @@ class MultimodalStrategy(SupervisedTemplate):
         super()._before_training_exp(**kwargs)
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
-        """Evaluate on experiences of one stream; each post is scored once."""
+        """Evaluate on experiences of one stream; each post is scored once.
+
+        Raises:
+            DataError: the posts have not what the model looks at.
+        """
+        experiences = _as_list(experiences)
+        posts = [sample for experience in experiences for sample in experience.samples]
+        self.network.processor.require_crops(posts)
         self._scored = {}
         try:
-            bound = [self._bind(experience) for experience in _as_list(experiences)]
+            bound = [self._bind(experience) for experience in experiences]
             metrics: dict[str, Any] = super().eval(bound, **kwargs)
         finally:
             self._scored = {}

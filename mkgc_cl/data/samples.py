@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mkgc_cl.data.images import BLANK, ImageSource
+from mkgc_cl.data.images import ImageSource
 from mkgc_cl.errors import DataError
 
 TaskKind = Literal["re", "ner"]
@@ -17,12 +17,13 @@ class VisualInput:
     """The pictures of one post.
 
     Args:
-        image: the whole image, or ``None`` where only crops are used.
+        image: the whole image, ``None`` where there is none: an error for a model that looks at it.
+            :data:`~mkgc_cl.data.images.BLANK` shows it a blank one.
         grounding: crops of noun phrases found by visual grounding (the released code uses three).
         detected: crops of detected objects (the released code uses three).
     """
 
-    image: ImageSource | None = BLANK
+    image: ImageSource | None = None
     grounding: tuple[ImageSource, ...] = ()
     detected: tuple[ImageSource, ...] = ()
 

@@ -82,7 +82,8 @@ def build_table(
         caption=_caption(first, groups, measure, remarks, any(row.paper for row in rows)),
         columns=columns,
         rows=rows,
-        notes=(*beside_the_best(rows), *notes),
+        # once, where the notes of a table that was written before come back
+        notes=tuple(dict.fromkeys((*beside_the_best(rows), *notes))),
         footnotes=below,
     )
 

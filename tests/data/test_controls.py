@@ -43,7 +43,7 @@ def test_only_what_the_control_names_changes(kind: Any, control: Any) -> None:
             else:
                 assert other.tokens == sample.tokens
             if control == "blank-images":
-                assert other.visual == VisualInput()
+                assert other.visual == VisualInput(BLANK)
             elif control != "shuffled-images":
                 assert other.visual == sample.visual
         if control == "shuffled-images":

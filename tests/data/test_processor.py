@@ -214,7 +214,7 @@ def test_text_is_encoded_once() -> None:
             return super().encode_words(words)
 
     tokenizer = Counting(buckets=10)
-    own = processor(tokenizer=tokenizer)
+    own = processor(tokenizer=tokenizer, views=ViewPlan(image=0))
     sample = relation("a b c", (0, 1), (1, 2))
     own.prepare([sample])
     own.collate([sample, sample])
@@ -256,7 +256,7 @@ def test_relations_collate_to_padded_batches() -> None:
 def test_tags_collate_with_ignored_padding() -> None:
     long = TaggingSample("a", ("ab", "c", "d"), ("B-PER", "I-PER", "O"))
     short = TaggingSample("b", ("e",), ("B-LOC",))
-    batch, targets = processor(TAGS).collate([short, long])
+    batch, targets = processor(TAGS, views=ViewPlan(image=0)).collate([short, long])
     assert targets.tolist() == [[3, -100, -100], [1, 2, 0]]
     assert batch["word_mask"].tolist() == [[True, False, False], [True] * 3]
     assert batch["word_starts"].tolist() == [[1, 0, 0], [1, 3, 4]]
@@ -291,7 +291,7 @@ def test_pixels_are_channel_row_column() -> None:
 @pytest.mark.parametrize("flags", [None, [False, True, False], [True, True, True]])
 def test_replayed_posts_are_flagged(flags: list[bool] | None) -> None:
     samples = [relation("a b", (0, 1), (1, 2), uid=uid) for uid in "abc"]
-    batch, _ = processor().collate(samples, replayed=flags)
+    batch, _ = processor(views=ViewPlan(image=0)).collate(samples, replayed=flags)
     assert batch["replayed"].tolist() == (flags or [False] * 3)
 
 
@@ -371,7 +371,7 @@ def test_batches_move_select_and_count_as_one() -> None:
 @pytest.mark.parametrize("ahead", [True, False])
 def test_a_whole_image_that_a_post_lacks_is_an_error(ahead: bool) -> None:
     """A model that looks at it must not read a blank picture instead, unless told to."""
-    lacking = relation("a b", (0, 1), (1, 2), visual=VisualInput(None, (Flat(1),)))
+    lacking = relation("a b", (0, 1), (1, 2), visual=VisualInput(grounding=(Flat(1),)))
     read = processor(views=ViewPlan(image=8))
     with pytest.raises(DataError, match=r"mre/train/7: .*whole image.*build the stream with"):
         read.prepare([lacking]) if ahead else read.collate([lacking])
@@ -384,7 +384,7 @@ def test_a_whole_image_that_a_post_lacks_is_an_error(ahead: bool) -> None:
 @pytest.mark.parametrize(
     ("views", "visual", "fine"),
     [
-        (ViewPlan(image=8), VisualInput(), True),
+        (ViewPlan(image=8), VisualInput(BLANK), True),
         (ViewPlan(image=0), VisualInput(), True),
         (ViewPlan(image=8, grounding=8), VisualInput(), False),
         (ViewPlan(image=0, grounding=8), VisualInput(None, (), (Flat(1),)), False),

@@ -18,6 +18,8 @@ from mkgc_cl.data.images import BLANK
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import CellRecord
+from mkgc_cl.results.report import write_html
+from mkgc_cl.results.table_file import read_table
 from mkgc_cl.scenarios import demo
 from mkgc_cl.systems import SYSTEMS, systems_of
 
@@ -130,7 +132,7 @@ def test_orders_together_are_pairs_enough_for_a_test(ran: list, tmp_path: Path, 
     argv = ("--systems", "Vanilla,EWC,MSPT", "--orders", "PER-ORG-LOC-MISC,PER-LOC-ORG-MISC")
     assert run("imner", *argv, "--seeds", "0,1,2", out=tmp_path) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "n = 6, seeds 0 1 2 in each" in printed
+    assert "seeds 0 1 2 in each" in printed
     assert "Compared with MSPT, paired by order and seed:" in printed
     (path,) = (tmp_path / "imner").glob("orders-*.json")
     cells = {(c["system"], c["column"]): c for c in json.loads(path.read_text())["cells"]}
@@ -141,7 +143,28 @@ def test_orders_together_are_pairs_enough_for_a_test(ran: list, tmp_path: Path, 
     assert vanilla["difference"] == pytest.approx(0 - 4, abs=0.5)
     assert vanilla["p"] == 2 / 2**6
     run("imner", "--systems", "EMR", "--orders", "PER-ORG-LOC-MISC", out=tmp_path)
-    assert len(list((tmp_path / "imner").glob("orders-*.json"))) == 1  # one order has none
+    run("imner", *argv[:2], "--orders", "PER-LOC-ORG-MISC,PER-ORG-LOC-MISC", out=tmp_path)
+    # one order alone has none, and both are the same the other way round
+    assert len(list((tmp_path / "imner").glob("orders-*.json"))) == 1
+
+
+def test_over_orders_only_seeds_that_all_of_them_have(ran: list, tmp_path: Path, capsys) -> None:
+    orders = "PER-ORG-LOC-MISC,PER-LOC-ORG-MISC"
+    run("imner", "--systems", "Vanilla", "--orders", orders[:16], "--seeds", "5", out=tmp_path)
+    argv = ("--systems", "Vanilla,EWC,Joint Training", "options={EWC: {weight: -1}}")
+    assert run("imner", *argv, "--orders", orders, "--seeds", "0,1", out=tmp_path) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "No row, for want of a seed in every order: EWC." in printed
+    (path,) = (tmp_path / "imner").glob("orders-*.csv")
+    made = read_table(path)
+    assert [row.system for row in made.rows] == ["Vanilla", "Joint Training"]
+    assert {stat.n for row in made.rows for stat in row.stats} == {4}
+    assert made.footnotes == ("Not compared: there is no run of MSPT in every order.",)
+    assert "Joint Training is an upper bound and not marked as best." in made.notes
+    page = write_html(tmp_path).read_text()
+    assert "seeds 0 1 in each" in page
+    # once below each table: that over the orders, and A and U of both
+    assert page.count("Joint Training is an upper bound") == 1 + 2 * 2
 
 
 @pytest.mark.slow
@@ -295,7 +318,7 @@ def blank_but(pictures: int, posts: int) -> SimpleNamespace:
     """A stream of relations in which so many posts of so many have a picture."""
     drawn = demo("re", train_per_task=posts).stream.tasks[0].train
     shown = [
-        sample if number < pictures else replace(sample, visual=VisualInput())
+        sample if number < pictures else replace(sample, visual=VisualInput(BLANK))
         for number, sample in enumerate(drawn[:posts])
     ]
     task = Task("T1", ("r",), tuple(shown), (), ())
@@ -464,7 +487,11 @@ def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) 
         ("imre", ["--quick", "stream.scenario=imner"], "leave out --quick to run on imner"),
         ("imner", ["--quick", "--config", "table-imner"], "leave out --quick to run on imner"),
         ("imre", ["--quick", "--scenario", "imre", "--epochs", "0"], "2 mistake(s)"),
-        ("imre", ["stream.order=sep7"], "'stream.order' gives way to 'orders', sep10; give it as"),
+        (
+            "imre",
+            ["stream.order=sep7"],
+            "'stream.order' gives way to 'orders', sep10; give orders=",
+        ),
         (
             "controls",
             ["stream.control=blank-text"],

@@ -209,13 +209,15 @@ def test_whoever_breaks_a_promise_is_told_which() -> None:
 class Counting(SupervisedPlugin):
     """Has something to say where a task has no post of a class."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, *, always: bool = False) -> None:
         super().__init__()
-        self.error = error
+        self.error, self.always = error, always
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         labels = strategy.network.labels
-        if all(sample.relation == labels.na for sample in strategy.experience.samples):
+        if self.always or all(
+            sample.relation == labels.na for sample in strategy.experience.samples
+        ):
             raise self.error
 
 
@@ -232,10 +234,16 @@ def test_a_crash_names_the_promise_and_keeps_its_cause() -> None:
     def crashing(labels: Any, encoders: Any, training: Any) -> Any:
         raise ZeroDivisionError("division by zero")
 
-    said = r"crashing on 're': Training changes weights.* It fails with ZeroDivisionError: div"
-    with pytest.raises(ContractError, match=said) as caught:
+    with pytest.raises(ContractError, match="cannot be built: ZeroDivisionError: div") as caught:
         check_system(crashing, "re")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+    def refusing(*given: Any) -> Any:
+        return vanilla(*given, Counting(DataError("no relation"), always=True))
+
+    said = r"refusing on 're': Training changes weights.* It fails with DataError: no relation"
+    with pytest.raises(ContractError, match=said):
+        check_system(refusing, "re")
 
 
 class Diary(SupervisedPlugin):
@@ -365,6 +373,7 @@ def test_a_budget_for_all_and_options_for_one() -> None:
         ("UMT", "re", {"options": {"weight": 3}}, "UMT has no option 'weight'"),
         ("Vanilla", "re", {"options": {"weight": 3}}, "no option 'weight'"),
         ("UMT", "ner", {"options": {"conversion": 2}}, "conversion=2.0"),
+        ("UMT", "re", {"options": {"conversion": 0}}, "stream of relations has not; leave them"),
         ("EWC", "re", {"options": {"weight": -3}}, "weight=-3.0; give 0 or more"),
         ("MSPT", "ner", {"options": {"token_weight": 1}}, "with tagger='softmax'"),
         ("MSPT", "re", {"options": {"token_weight": 1}}, "this stream has relations"),

@@ -313,3 +313,23 @@ def test_mega_learns_from_alignments_that_a_processor_of_ones_own_brings() -> No
     strategy.train(benchmark.train_stream[0])
     after = model.fusion.state_dict()
     assert not any(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_experiences_may_come_one_by_one() -> None:
+    """A generator is read once; what is looked at first is trained on all the same."""
+    benchmark = demo("re", train_per_task=12, test_size=30)
+    model = DualStreamModel.build(benchmark.labels, seed=0)
+    strategy = MultimodalStrategy(model=model, optimizer=build_optimizer(model, lr=1e-3))
+    strategy.train(experience for experience in benchmark.train_stream[:2])
+    assert strategy.clock.train_exp_counter == 2
+    assert strategy.clock.train_iterations > 0
+    found = strategy.eval(experience for experience in benchmark.test_stream[:1])
+    assert found is not None
+
+
+def test_a_model_of_crops_is_not_scored_without_any() -> None:
+    benchmark = demo("re", train_per_task=12, test_size=30)
+    model = UMGFModel.build(benchmark.labels, images="crops", layers=1, width=16)
+    strategy = MultimodalStrategy(model=model, optimizer=build_optimizer(model, lr=1e-3))
+    with pytest.raises(DataError, match="looks at crops"):
+        strategy.eval(benchmark.test_stream)
