@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mkgc_cl.data.samples import LabelSpace, RelationSample
+from mkgc_cl.data.images import BLANK
+from mkgc_cl.data.samples import LabelSpace, RelationSample, VisualInput
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import DualStreamModel
 from mkgc_cl.objectives.distillation import Axis, lost_attention, reduce_map
@@ -179,7 +180,8 @@ def test_released_normalisation_is_a_constant_without_a_gradient() -> None:
 
 def distance_of(model: DualStreamModel, teacher: DualStreamModel, *, normalise: bool) -> Tensor:
     samples = [
-        RelationSample(f"s{n}", tuple("abcdefg"[:n]), (0, 1), (n - 1, n), "r") for n in (3, 5, 7)
+        RelationSample(f"s{n}", tuple("abcdefg"[:n]), (0, 1), (n - 1, n), "r", VisualInput(BLANK))
+        for n in (3, 5, 7)
     ]
     batch, _ = model.processor.collate(samples)
     new = model(batch)
