@@ -14,6 +14,7 @@ from table_sweep import by_system, shared_stem
 from mkgc_cl.results import CellRecord
 from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
 from mkgc_cl.results.config_words import option_notes, setting_words
+from mkgc_cl.results.counted import plural
 from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.table_text import Row, Stat, Table, beside_the_best
 from mkgc_cl.results.tables import AVERAGE, write_table
@@ -103,5 +104,6 @@ def _seed_words(runs: Mapping[str, Sequence[CellRecord]]) -> str:
         for system, each in runs.items()
     }
     if len(set(seeds.values())) == 1:
-        return f"seeds {next(iter(seeds.values()))} in each"
+        same = next(iter(seeds.values()))
+        return f"{plural(len(same.split()), 'seed')} {same} in each"
     return "seeds in each " + "; ".join(f"{system}: {which}" for system, which in seeds.items())
