@@ -127,6 +127,7 @@ def test_quick_has_both_orders_of_table_2(ran: list, tmp_path: Path) -> None:
     assert ran == [("MSPT", "PER-ORG-LOC-MISC", 0), ("MSPT", "PER-LOC-ORG-MISC", 0)]
 
 
+@pytest.mark.slow
 def test_orders_together_are_pairs_enough_for_a_test(ran: list, tmp_path: Path, capsys) -> None:
     """Three seeds in two orders: n = 6, whose smallest p of 2/64 two tests correct to 0.0625."""
     argv = ("--systems", "Vanilla,EWC,MSPT", "--orders", "PER-ORG-LOC-MISC,PER-LOC-ORG-MISC")
@@ -148,6 +149,7 @@ def test_orders_together_are_pairs_enough_for_a_test(ran: list, tmp_path: Path, 
     assert len(list((tmp_path / "imner").glob("orders-*.json"))) == 1
 
 
+@pytest.mark.slow
 def test_over_orders_only_seeds_that_all_of_them_have(ran: list, tmp_path: Path, capsys) -> None:
     orders = "PER-ORG-LOC-MISC,PER-LOC-ORG-MISC"
     run("imner", "--systems", "Vanilla", "--orders", orders[:16], "--seeds", "5", out=tmp_path)
@@ -299,6 +301,7 @@ def test_what_a_script_sets_itself_may_stand_in_a_file(ran: list, tmp_path: Path
     assert orders == ["default, 2 in one"] * 4 + ["default, 3 in one", "default"]
 
 
+@pytest.mark.slow
 def test_an_order_of_classes_is_the_demonstrations_own(ran: list, tmp_path: Path) -> None:
     order = "PER-MISC-LOC-ORG"
     argv = ("--quick", "--systems", "MSPT", "--orders", order)
