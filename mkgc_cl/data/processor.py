@@ -85,7 +85,7 @@ class Processor:
             self._decoded.setdefault(side, set()).update(sources)
 
     def require_crops(self, samples: Sequence[Sample]) -> None:
-        """Check that a model which looks at crops has some to learn from.
+        """Check that a model which looks at crops has some to look at.
 
         One post may have none; a whole task without any comes from a stream built without them.
 
