@@ -67,10 +67,11 @@ def structural_alignment(
             adjacent[first + one, first + other] = adjacent[first + other, first + one] = True
     described = degree_descriptors(adjacent, hops=hops, discount=discount)
     gaps = described[:words, None] - described[None, words:]
-    similar = np.exp(-np.linalg.norm(gaps, axis=-1))
-    distance = np.sqrt(2 - 2 * similar)
+    apart = np.linalg.norm(gaps, axis=-1)
+    distance = np.sqrt(2 - 2 * np.exp(-apart))
     alignment = np.zeros((words, objects))
-    near = np.argsort(distance, axis=1, kind="stable")[:, :nearest]
+    # rounded: the same differences, summed in another order, are as near
+    near = np.argsort(apart.round(9), axis=1, kind="stable")[:, :nearest]
     np.put_along_axis(alignment, near, np.exp(-np.take_along_axis(distance, near, 1)), axis=1)
     return alignment
 

@@ -65,6 +65,14 @@ def test_alignment_worked_by_hand() -> None:
     assert (found > 0).sum(axis=1).tolist() == [3] * 5
 
 
+def test_of_objects_that_differ_as_much_in_other_buckets_the_first_counts() -> None:
+    """Objects 2, 3 and 5 are sqrt(0.0002 + 1e-8) from word 1; a sum in doubles tells them apart."""
+    words = [(2, 0), (3, 1), (4, 0), (4, 1), (4, 2)]
+    objects = [(2, 0), (2, 1), (3, 0), (4, 0), (4, 1), (4, 3), (5, 1), (5, 4)]
+    found = structural_alignment(words, objects, words=5, objects=6, nearest=1)
+    assert found[1].nonzero()[0].tolist() == [2]
+
+
 def test_alignment_is_that_of_the_papers_factorisation() -> None:
     """Every node a landmark: embeddings ``C U sqrt(S)`` of the pseudo-inverse, of length one."""
     gaps = np.array(DESCRIPTORS)[:, None] - np.array(DESCRIPTORS)[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -21,16 +22,17 @@ from mkgc_cl.strategies import PrototypeReplayPlugin
 
 
 def nearest(features: Tensor, centres: Tensor) -> list[int]:
-    """Brute force: for each centre in turn the nearest row that is still free."""
+    """Brute force: for each centre in turn the nearest free row, of equally near ones the first."""
     taken: list[int] = []
     for centre in centres.tolist():
-        distances = [
-            (sum((a - b) ** 2 for a, b in zip(row, centre, strict=True)), index)
+        distances = {
+            index: math.dist(row, centre)
             for index, row in enumerate(features.tolist())
             if index not in taken
-        ]
-        taken.append(min(distances)[1])
-    return taken
+        }
+        bound = min(distances.values()) + 1e-4
+        taken.append(next(index for index in distances if distances[index] < bound))
+    return sorted(taken)
 
 
 def assert_kmeans(features: Tensor, centres: Tensor) -> None:
@@ -39,7 +41,7 @@ def assert_kmeans(features: Tensor, centres: Tensor) -> None:
     for index, centre in enumerate(centres):
         own = features[owner == index]
         assert len(own)
-        torch.testing.assert_close(own.mean(dim=0), centre, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(own.double().mean(dim=0), centre, rtol=1e-3, atol=1e-4)
 
 
 def test_six_exemplars_a_class_are_nearest_to_the_kmeans_centres(
