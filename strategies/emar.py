@@ -39,7 +39,7 @@ class EMARPlugin(SupervisedPlugin):
     times over: prototypes are taken from the memory; *activation* trains one epoch on the memory
     and the task's posts together (a post in both counts once); *reconsolidation* trains one epoch
     on the memory alone, on the cross-entropy of :math:`h P^\top` over the classes that have a
-    prototype, P as it was taken.
+    prototype, P as it was taken: means of features (eq. 5) as the encoder gives them.
 
     Relations are predicted from prototypes, so the model needs a
     :class:`~mkgc_cl.models.PrototypeReadout`; until the first ones are there, its head predicts,
@@ -48,8 +48,9 @@ class EMARPlugin(SupervisedPlugin):
     prototype an entity type, and the tagging head predicts.
 
     RELEASED CODE: a relation's name, encoded, is a member of its prototype, those of relations to
-    come included; here nothing of the future is known. RELEASED CODE: a new Adam for every stage;
-    here the optimizer goes on.
+    come included; here nothing of the future is known. RELEASED CODE: a task's own exemplars count
+    twice in activation. That each stage begins with a new optimizer there, and bounds the norm of
+    gradients, is up to the strategy: :class:`~mkgc_cl.strategies.stages.StepPolicy`.
 
     Args:
         size: exemplars a slot, at least 0; 0 does nothing at all.
@@ -57,8 +58,9 @@ class EMARPlugin(SupervisedPlugin):
         cycles: rounds of activation and reconsolidation, at least 0.
         na_policy: what becomes of N/A; see :class:`PrototypeReplayPlugin`. A class without
             exemplars is predicted from its row of the head.
-        normalise: bring exemplars to length 1 before a prototype averages them in
-            reconsolidation; predictions always do. RELEASED CODE of Han et al.: off.
+        normalise: OURS: bring exemplars to length 1 before a prototype averages them in
+            reconsolidation, which makes its scores smaller. Off in the paper and both public codes;
+            predictions always do so, as in the public BERT version.
         mix_head_rows: count a relation's row of the head, at length 1, as one more exemplar of
             its prototype in predictions (EMAR-BERT). PAPER: off.
         batch_size: posts a step of both stages; the training batch size by default.
@@ -77,7 +79,7 @@ class EMARPlugin(SupervisedPlugin):
         scope: Scope = "class",
         cycles: int = 2,
         na_policy: NaPolicy = "merge",
-        normalise: bool = True,
+        normalise: bool = False,
         mix_head_rows: bool = True,
         batch_size: int | None = None,
         lr_scale: float = 1.0,

@@ -10,6 +10,7 @@ from avalanche.training.plugins import EvaluationPlugin
 
 from mkgc_cl.models import ExtractionModel, build_optimizer
 from mkgc_cl.strategies.evaluation import continual_evaluator
+from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.strategies.template import MultimodalStrategy, Precision
 
 Images = Literal["image", "crops", "image+crops"]
@@ -70,6 +71,7 @@ def assemble(
     training: Training,
     *plugins: SupervisedPlugin,
     readout_lr: float | None = None,
+    steps: StepPolicy = StepPolicy(),  # noqa: B008  # frozen
 ) -> MultimodalStrategy:
     """Put a model, its optimizer and plugins together.
 
@@ -78,6 +80,7 @@ def assemble(
         training: how to train.
         plugins: the plugins, in the order in which they act.
         readout_lr: learning rate of a readout that learns.
+        steps: what becomes of moments between stages, and of gradients before a step.
     """
     return MultimodalStrategy(
         model=model,
@@ -95,5 +98,6 @@ def assemble(
         device=training.device,
         precision=training.precision,
         evaluator=training.evaluator or continual_evaluator(),
+        steps=steps,
         seed=training.seed,
     )

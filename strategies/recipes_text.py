@@ -14,6 +14,7 @@ from mkgc_cl.strategies.ewc import EWCMode, EWCPlugin
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
 from mkgc_cl.strategies.replay import PrototypeReplayPlugin
 from mkgc_cl.strategies.rp_cre import RPCREPlugin
+from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.strategies.template import MultimodalStrategy
 from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin
 
@@ -103,41 +104,62 @@ def emar_bert(
     cycles: int = 2,
     memory_lr_scale: float = 1.0,
     na_policy: NaPolicy = "merge",
+    normalize: bool = False,
     mix_head_rows: bool = True,
-    dropout: float = 0.1,
-    head_bias: bool = True,
+    fresh_optimizer: bool = True,
+    max_grad_norm: float | None = 10.0,
+    dropout: float | None = None,
+    head_bias: bool | None = None,
 ) -> MultimodalStrategy:
     """Episodic memory activation and reconsolidation (Han et al., ACL 2020) on BERT.
+
+    As the public BERT version (Wang et al., EMNLP 2022) trains it, with the paper's head: one
+    linear layer over entity markers. The port to tagging has the head that every text system has
+    (paper, section 3: "for fair benchmarking").
 
     Args:
         labels: the stream's classes.
         encoders: the encoders.
-        training: how to train; ``epochs`` is the initial stage, ``fusion_lr`` the rate of the
-            projection between markers and head. RELEASED CODE: the encoder's.
+        training: how to train; ``epochs`` is the initial stage (RELEASED CODE: 2), ``fusion_lr``
+            the rate of the projection between markers and head. RELEASED CODE: the encoder's.
         exemplars: of every class (10: public BERT version, Wang et al. 2022).
         cycles: rounds of activation and reconsolidation (2: the authors' code).
         memory_lr_scale: factor on the learning rates in both (1: the authors' code).
         na_policy: what becomes of N/A in the memory (one class like any other: ours).
+        normalize: average exemplars of length 1 in reconsolidation, too (ours; off in the paper and
+            both public codes).
         mix_head_rows: mix the head's rows into the prototypes it predicts by (public BERT version).
-        dropout: on what the projection reads, or the tagging head (the text model's). RELEASED
-            CODE: 0.5.
-        head_bias: give the head a bias (as the other systems have). RELEASED CODE: off.
+        fresh_optimizer: begin every stage without moments, as with a new Adam (Han et al. and
+            public BERT version).
+        max_grad_norm: bound on the norm of all gradients, ``None`` for none (10: public BERT
+            version).
+        dropout: on what the projection reads (0.5: public BERT version), or the tagging head (0.1:
+            the text model's).
+        head_bias: give the head a bias (off: public BERT version; for tags on: the text model's).
     """
     plugin = EMARPlugin(
         size=exemplars,
         cycles=cycles,
         lr_scale=memory_lr_scale,
         na_policy=na_policy,
+        normalise=normalize,
         mix_head_rows=mix_head_rows,
         seed=training.seed,
     )
+    tags = labels.kind == "ner"
     model = text_model(
-        labels, encoders, training.seed, projection=True, dropout=dropout, head_bias=head_bias
+        labels,
+        encoders,
+        training.seed,
+        projection=True,
+        dropout=(0.1 if tags else 0.5) if dropout is None else dropout,
+        head_bias=tags if head_bias is None else head_bias,
     )
-    if labels.kind == "re":
+    if not tags:
         outputs, width = model.head.rows.shape
         model.readout = PrototypeReadout(outputs=outputs, width=width)
-    return assemble(model, training, plugin)
+    steps = StepPolicy(fresh_optimizer=fresh_optimizer, max_grad_norm=max_grad_norm)
+    return assemble(model, training, plugin, steps=steps)
 
 
 def rp_cre(
@@ -150,10 +172,14 @@ def rp_cre(
     memory_lr_scale: float = 1.0,
     network_lr: float = 1e-4,
     na_policy: NaPolicy = "merge",
-    dropout: float = 0.1,
-    head_bias: bool = True,
+    fresh_optimizer: bool = True,
+    max_grad_norm: float | None = 10.0,
+    dropout: float = 0.5,
+    head_bias: bool = False,
 ) -> MultimodalStrategy:
     """Refining sample embeddings with relation prototypes (Cui et al., ACL 2021). Relations only.
+
+    As the authors' code trains it, with the paper's head: one linear layer over entity markers.
 
     Args:
         labels: the stream's classes.
@@ -165,9 +191,12 @@ def rp_cre(
         memory_lr_scale: factor there on all rates but the network's (1: the authors' code).
         network_lr: learning rate of the memory network (1e-4: the authors' code).
         na_policy: what becomes of N/A in the memory (one class like any other: ours).
-        dropout: on what the projection reads, or the tagging head (the text model's). RELEASED
-            CODE: 0.5.
-        head_bias: give the head a bias (as the other systems have). RELEASED CODE: off.
+        fresh_optimizer: begin every stage without moments, as the authors' code does with a new
+            Adam.
+        max_grad_norm: bound on the norms of the gradients of encoder, head and network, one by one
+            (10: the authors' code); ``None`` for none.
+        dropout: on what the projection reads (0.5: the authors' code).
+        head_bias: give the head a bias (off: the authors' code).
     """
     plugin = RPCREPlugin(
         size=exemplars,
@@ -180,7 +209,10 @@ def rp_cre(
         labels, encoders, training.seed, projection=True, dropout=dropout, head_bias=head_bias
     )
     model.readout = MemoryAttentionReadout(model.head, seed=training.seed)
-    return assemble(model, training, plugin, readout_lr=network_lr)
+    steps = StepPolicy(
+        fresh_optimizer=fresh_optimizer, max_grad_norm=max_grad_norm, norm_by_part=True
+    )
+    return assemble(model, training, plugin, readout_lr=network_lr, steps=steps)
 
 
 def extend_ner(

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 from avalanche.core import SupervisedPlugin
-from torch import Tensor
 from torch.nn import functional as F
 
 from mkgc_cl.data.samples import Sample
@@ -67,10 +66,6 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         lr_scale: factor on the learning rates in the phase ``"after"``, above 0. RELEASED CODE: 1.
         seed: seed of selection and replay order.
 
-    Attributes:
-        prototypes: mean feature (F,) of each slot's candidates when it was last filled; training
-            does not read them, classifiers built on prototypes may.
-
     Raises:
         ConfigError: an option is not one of the above, or ``features="spans"`` meets relations.
     """
@@ -120,7 +115,6 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr_scale = lr_scale
-        self.prototypes: dict[str, Tensor] = {}
         self._store = ExemplarStore()
         self._selection = generator(seed, "exemplar-selection")
         self._replay = generator(seed, "replay-order")
@@ -173,7 +167,6 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         """What later tasks depend on."""
         return {
             "exemplars": self._store.state_dict(),
-            "prototypes": dict(self.prototypes),
             "selection": self._selection.get_state(),
             "replay": self._replay.get_state(),
         }
@@ -189,7 +182,6 @@ class PrototypeReplayPlugin(SupervisedPlugin):
             DataError: a stored identity is not among them.
         """
         self._store.load_state_dict(state["exemplars"], samples=samples)
-        self.prototypes = dict(state["prototypes"])
         self._selection.set_state(state["selection"])
         self._replay.set_state(state["replay"])
 
@@ -203,7 +195,6 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         features = strategy.features(candidates, pool=pool)
         if self.normalise:
             features = F.normalize(features, dim=-1)
-        self.prototypes[slot] = features.mean(dim=0)
         return select_exemplars(
             features, self.size, selection=self.selection, source=self._selection
         )

@@ -28,9 +28,8 @@ from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, SampleDataset
 from mkgc_cl.seeds import derive, generator
 from mkgc_cl.strategies.loaders import Item, Loaders
-from mkgc_cl.strategies.loading import (
-    Interleave,
-)
+from mkgc_cl.strategies.loading import Interleave
+from mkgc_cl.strategies.stages import StepPolicy, scaled_rates
 
 Precision = Literal["fp32", "bf16"]
 Loss = Callable[[ModelOutput, Tensor], Tensor]
@@ -61,6 +60,7 @@ class MultimodalStrategy(SupervisedTemplate):
         eval_every: as in Avalanche; -1 evaluates only when asked.
         length_buckets: batch posts of like length together; off for a plain shuffle.
         precision: ``"bf16"`` runs the forward pass in bfloat16 where the device has it.
+        steps: what becomes of moments between stages, and of gradients before a step.
         seed: seed of loaders and dropout.
 
     Raises:
@@ -83,6 +83,7 @@ class MultimodalStrategy(SupervisedTemplate):
         eval_every: int = -1,
         length_buckets: bool = True,
         precision: Precision = "fp32",
+        steps: StepPolicy = StepPolicy(),  # noqa: B008  # frozen
         seed: int = 0,
     ) -> None:
         _check_settings(train_mb_size, train_epochs, eval_mb_size, precision, torch.device(device))
@@ -102,6 +103,7 @@ class MultimodalStrategy(SupervisedTemplate):
         self.phase = "task"
         self._phase_loss: Loss | None = None
         self._precision = precision
+        self._steps = steps
         self._seed = seed
         self._order = generator(seed, "order")
         self._loaders = Loaders(
@@ -176,22 +178,14 @@ class MultimodalStrategy(SupervisedTemplate):
         self._stop_training = False
         self.phase, self._phase_loss = name, loss
         self.dataloader = self._loaders.shuffled(items, batch_size, source)
-        groups = [
-            group
-            for group in self.optimizer.param_groups
-            if lr_scale != 1 and group.get("role") != "readout"
-        ]
-        rates = [group["lr"] for group in groups]
+        self._steps.begin_stage(self.optimizer)
         try:
-            for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = rate * lr_scale
-            for _ in range(epochs):
-                self._before_training_epoch()
-                self.training_epoch()
-                self._after_training_epoch()
+            with scaled_rates(self.optimizer, lr_scale):
+                for _ in range(epochs):
+                    self._before_training_epoch()
+                    self.training_epoch()
+                    self._after_training_epoch()
         finally:
-            for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = rate
             self.phase, self._phase_loss, self.dataloader = "task", None, previous
             self._stop_training = False
 
@@ -350,6 +344,7 @@ class MultimodalStrategy(SupervisedTemplate):
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         """Give the task its own order and dropout, whatever ran before it."""
+        self._steps.begin_stage(self.optimizer)
         task = self.clock.train_exp_counter
         self._order = generator(self._seed, f"order/{task}")
         torch.set_rng_state(generator(self._seed, f"dropout/{task}").get_state())
@@ -431,6 +426,11 @@ class MultimodalStrategy(SupervisedTemplate):
         """
         self.require_finite(self.loss.detach(), "loss is", self.batch)
         super().backward()
+
+    def optimizer_step(self) -> None:
+        """Take the step, with the gradients that plugins have left."""
+        self._steps.clip(self.optimizer)
+        super().optimizer_step()
 
     # ---- inside --------------------------------------------------------------------------------
 

@@ -125,11 +125,11 @@ def units(model: Any, samples: Any) -> tuple[Tensor, Tensor]:
     return torch.stack(rows), torch.tensor(classes)
 
 
-@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("options", [{}, {"normalise": True}], ids=["as published", "of length 1"])
 def test_both_losses_by_hand_and_prototypes_frozen_within_the_epoch(
-    kit: Any, kind: str, normalise: bool
+    kit: Any, kind: str, options: Any
 ) -> None:
-    plugin = EMARPlugin(size=2, normalise=normalise, batch_size=3)
+    plugin = EMARPlugin(size=2, batch_size=3, **options)
     benchmark, strategy, watch = start(kit, kind, plugin, lr=0.02)
     for experience in benchmark.train_stream:
         watch.steps.clear()
@@ -144,7 +144,8 @@ def test_both_losses_by_hand_and_prototypes_frozen_within_the_epoch(
             model = in_state(kit, benchmark, stage[0]["state"])
             members, owner = units(model, plugin.store.exemplars())
             classes = sorted(set(owner.tolist()))
-            members = members / members.norm(dim=1, keepdim=True) if normalise else members
+            if options:
+                members = members / members.norm(dim=1, keepdim=True)
             prototypes = torch.stack([members[owner == c].mean(dim=0) for c in classes]).detach()
             for step in stage:
                 model = in_state(kit, benchmark, step["state"])

@@ -67,7 +67,7 @@ def test_six_exemplars_a_class_are_nearest_to_the_kmeans_centres(
         else:
             name = next((tag[2:] for tag in sample.tags if tag != "O"), "O")
         by_class.setdefault(name, []).append(sample)
-    assert set(plugin.memory.slots) == set(by_class) == set(plugin.prototypes)
+    assert set(plugin.memory.slots) == set(by_class)
     strategy.network.eval()
     for (features, centres), slot in zip(found, plugin.memory.slots, strict=True):
         candidates = by_class[slot]
@@ -79,7 +79,6 @@ def test_six_exemplars_a_class_are_nearest_to_the_kmeans_centres(
                 ]
             )
         torch.testing.assert_close(features, alone, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(plugin.prototypes[slot], alone.mean(dim=0), rtol=1e-4, atol=1e-5)
         assert len(centres) == 6
         assert_kmeans(features, centres)
         chosen = [candidates[row].identity for row in nearest(features, centres)]

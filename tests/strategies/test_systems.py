@@ -19,6 +19,7 @@ from mkgc_cl.models import TextModel
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies import (
     CumulativePlugin,
+    EMARPlugin,
     EWCPlugin,
     PrototypeReplayPlugin,
     TokenDistillationPlugin,
@@ -35,6 +36,7 @@ from mkgc_cl.strategies.contract import (
     tiny_stream,
 )
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
+from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.systems import SYSTEMS, systems_of
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -44,9 +46,16 @@ FASTER: dict[str, dict[str, Any]] = {
     "RP-CRE": {"memory_epochs": 2},
 }
 PAIRS = [(name, kind) for name, info in SYSTEMS.items() for kind in info.tasks]
+AS_OTHERS: dict[str, Any] = {
+    "dropout": 0.1,
+    "head_bias": True,
+    "fresh_optimizer": False,
+    "max_grad_norm": None,
+}
+"""EMAR-BERT and RP-CRE with head and optimizer of the other text systems."""
 OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
-    ("EMAR-BERT", "re", {"dropout": 0.5, "head_bias": False}),
-    ("RP-CRE", "re", {**FASTER["RP-CRE"], "dropout": 0.5, "head_bias": False}),
+    ("EMAR-BERT", "re", {**AS_OTHERS, "normalize": True}),
+    ("RP-CRE", "re", {**FASTER["RP-CRE"], **AS_OTHERS}),
     ("MSPT", "ner", {"tagger": "softmax", "token_weight": 1.0}),
     ("UMT", "ner", {"projections": "two", "conversion": 0.0, "span_loss": 0.0}),
     ("M-[R-Replay & EWC]", "re", {"train_head": False}),
@@ -335,11 +344,20 @@ def test_a_budget_for_all_and_options_for_one() -> None:
     both = build("M-[R-Replay & EWC]", options={"weight": 7.0})
     assert plugins(both, EWCPlugin)[0].weight == 7.0
     assert plugins(both, PrototypeReplayPlugin)
-    released = {"dropout": 0.5, "head_bias": False}  # of the text model that both are built on
     for name in ("EMAR-BERT", "RP-CRE"):
-        usual, theirs = build(name).network, build(name, options=released).network
-        assert (usual.dropout.p, theirs.dropout.p) == (0.1, 0.5)
-        assert (usual.head.bias is None, theirs.head.bias is None) == (False, True)
+        released, usual = build(name), build(name, options=AS_OTHERS)
+        assert (released.network.dropout.p, usual.network.dropout.p) == (0.5, 0.1)
+        assert released.network.head.bias is None
+        assert usual.network.head.bias is not None
+        assert released._steps == StepPolicy(True, 10.0, norm_by_part=name == "RP-CRE")
+        assert not usual._steps.fresh_optimizer
+        assert usual._steps.max_grad_norm is None
+    assert not plugins(build("EMAR-BERT"), EMARPlugin)[0].normalise
+    assert plugins(build("EMAR-BERT", options={"normalize": True}), EMARPlugin)[0].normalise
+    port = build("EMAR-BERT", "ner").network  # the head of every text system
+    assert port.dropout.p == 0.1
+    assert port.head.bias is not None
+    assert build("Vanilla")._steps == StepPolicy()
     theirs = {"projections": "two", "conversion": 0.25, "span_loss": 0.125}
     model = build("UMT", "ner", options=theirs).network
     assert (model.conversion, model.span_loss) == (0.25, 0.125)
