@@ -20,8 +20,9 @@ class AttentionDistillationPlugin(SupervisedPlugin):
     r"""Add :math:`\lambda(\mathcal{L}^v_{AD} + \mathcal{L}^t_{AD})` to the loss (eq. 14-15).
 
     The teacher is the model as the task finds it (after the previous task and its memory phase),
-    frozen and in evaluation mode. Its reduced maps of a post never change during a task, so they
-    are computed once a post and kept: one teacher pass a post a task, whatever the epochs.
+    frozen and in evaluation mode; a task that an exception cut off keeps its teacher when it is
+    begun again. Its reduced maps of a post never change during a task, so they are computed once a
+    post and kept: one teacher pass a post a task, whatever the epochs.
 
     Only posts of the current task are distilled, as in the released code. The distance is averaged
     over posts and layers and summed over both streams.
@@ -73,7 +74,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
 
     def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Freeze the model the previous task left."""
-        if self._tasks > 0 and self.weight > 0:
+        if self._tasks > 0 and self.weight > 0 and self._teacher is None:
             # taken here and not after the task, so that no order of plugins puts it before replay
             self._teacher = strategy.snapshot()
             self._encode = strategy.encode  # in the student's precision, or rounding is "lost"
@@ -117,6 +118,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
+        self._teacher, self._encode, self._known = None, None, {}  # of whatever it was used for
         self._tasks = int(state["tasks"])
         self.teacher_posts = int(state["teacher_posts"])
         self.losses = list(state["losses"])

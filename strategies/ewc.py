@@ -79,7 +79,7 @@ class EWCPlugin(SupervisedPlugin):
         self.penalties: list[float] = []
         self._source = generator(seed, "fisher-samples")
         self._terms: list[tuple[list[Tensor], list[Tensor]]] = []  # (anchors, importances)
-        self._previous: tuple[Sample, ...] = ()
+        self._previous: tuple[Sample, ...] = ()  # of a task that came to its end
         self._whole = True  # False from the first number that is overwritten to the last
 
     def before_train_dataset_adaptation(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
@@ -92,6 +92,10 @@ class EWCPlugin(SupervisedPlugin):
         """
         if self._previous and self.weight > 0:
             self._consolidate(strategy)
+        self._previous = ()  # once: a task that is cut off and begun again finds nothing to do
+
+    def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Keep the task's posts for the next one's beginning."""
         self._previous = tuple(strategy.experience.samples)
 
     def after_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:

@@ -91,8 +91,8 @@ class GradientModulationPlugin(SupervisedPlugin):
         self._noise = generator(seed, "modulation-noise")
         self._means: list[Coefficients] = []  # G of every task before this one (eq. 8)
         self._task: list[Coefficients] = []  # g_n of this task
+        self._ended = False  # that task
         self._step: Coefficients | None = None  # what the running step applies
-        self._rates: list[float] = []
 
     def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Check the optimizer and mark where the task begins."""
@@ -106,7 +106,7 @@ class GradientModulationPlugin(SupervisedPlugin):
             )
         self.boundaries.append(len(self.ratios))
         # here and not after the task, so that no order of plugins puts it before a memory phase
-        self._means, self._task = self._finished(), []
+        self._means, self._task, self._ended = self._finished(), [], False
 
     def after_forward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Read the ratio off the batch, choose coefficients, shield what is not modulated."""
@@ -133,19 +133,15 @@ class GradientModulationPlugin(SupervisedPlugin):
         """Scale the learning rates of both modalities for one step."""
         if self._step is None or self.alpha == 0:
             return
-        groups = strategy.optimizer.param_groups
-        self._rates = [group["lr"] for group in groups]
-        for group in groups:
-            factor = self._factor(group)
-            if self.noise and group.get("modality") in ("text", "vision"):
-                self._add_noise(group["params"], factor)
-            group["lr"] = group["lr"] * factor
+        strategy.scale_step(self._factor)
+        if self.noise:
+            for group in strategy.optimizer.param_groups:
+                if group.get("modality") in ("text", "vision"):
+                    self._add_noise(group["params"], self._factor(group))
 
-    def after_update(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        """Give the learning rates back."""
-        for group, rate in zip(strategy.optimizer.param_groups, self._rates, strict=False):
-            group["lr"] = rate
-        self._rates = []
+    def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Mark the task as trained to its end: one that an exception cut off is no task before."""
+        self._ended = True
 
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on."""
@@ -160,7 +156,7 @@ class GradientModulationPlugin(SupervisedPlugin):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self._means = [Coefficients(*mean) for mean in state["means"]]
-        self._task, self._step, self._rates = [], None, []  # of whatever it was used for before
+        self._task, self._step = [], None  # of whatever it was used for before
         self.ratios = list(state["ratios"])
         self.applied = [Coefficients(*step) for step in state["applied"]]
         self.boundaries = list(state["boundaries"])
@@ -168,7 +164,8 @@ class GradientModulationPlugin(SupervisedPlugin):
 
     def _finished(self) -> list[Coefficients]:
         """Mean coefficients of every task up to the last one (eq. 8)."""
-        return [*self._means, _mean(self._task)] if self._task else list(self._means)
+        own = [_mean(self._task)] if self._task and self._ended else []
+        return [*self._means, *own]
 
     def _factor(self, group: Mapping[str, Any]) -> float:
         step = self._step or Coefficients(1.0, 1.0)

@@ -5,8 +5,6 @@ A stage is the epochs of a task, or one memory phase after them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -73,21 +71,3 @@ def clip_norm(gradients: list[Tensor], bound: float) -> None:
     if total > bound:
         for gradient in gradients:
             gradient.mul_(bound / total)
-
-
-@contextmanager
-def scaled_rates(optimizer: Optimizer, factor: float) -> Iterator[None]:
-    """Scale every learning rate but a readout's, and give back what they were.
-
-    A readout learns in memory phases only and has a rate of its own. With a factor of 1 whatever a
-    scheduler makes of the rates meanwhile stays.
-    """
-    groups = [g for g in optimizer.param_groups if factor != 1 and g.get("role") != "readout"]
-    rates = [group["lr"] for group in groups]
-    try:
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate * factor
-        yield
-    finally:
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate

@@ -7,6 +7,7 @@ batches of posts, groups of parameters, phases, and training that evaluation can
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,10 +30,13 @@ from mkgc_cl.scenarios.benchmark import KnowledgeExperience, SampleDataset
 from mkgc_cl.seeds import derive, generator
 from mkgc_cl.strategies.loaders import Item, Loaders
 from mkgc_cl.strategies.loading import Interleave
-from mkgc_cl.strategies.stages import StepPolicy, scaled_rates
+from mkgc_cl.strategies.stages import StepPolicy
 
 Precision = Literal["fp32", "bf16"]
 Loss = Callable[[ModelOutput, Tensor], Tensor]
+RateFactor = Callable[[Mapping[str, Any]], float]
+"""Factor on the learning rate of a parameter group, given the group."""
+
 Result = TypeVar("Result")
 
 
@@ -102,6 +106,8 @@ class MultimodalStrategy(SupervisedTemplate):
         self.network = model
         self.phase = "task"
         self._phase_loss: Loss | None = None
+        self._phase_lr_scale = 1.0
+        self._step_factors: list[RateFactor] = []
         self._precision = precision
         self._steps = steps
         self._seed = seed
@@ -162,9 +168,9 @@ class MultimodalStrategy(SupervisedTemplate):
             epochs: passes over them.
             batch_size: exemplars a step.
             source: generator of their order.
-            lr_scale: factor on every learning rate during the phase but a readout's, which learns
-                in such phases only and has a rate of its own; other than 1, the rates from before
-                the phase come back after it, whatever a scheduler did in between.
+            lr_scale: factor on every learning rate in the phase's steps but a readout's, which
+                learns in such phases only and has a rate of its own. A scheduler goes on
+                meanwhile as it would without the factor.
             current: posts of the running task that a phase of a staged method learns from, too.
             name: what plugins read of ``phase``; anything but ``"task"``.
             loss: what the phase minimizes in place of the model's loss, from a batch's output and
@@ -176,18 +182,31 @@ class MultimodalStrategy(SupervisedTemplate):
         previous = self.dataloader
         # a task that was stopped early must not stop its memory phase, nor the phase the next task
         self._stop_training = False
-        self.phase, self._phase_loss = name, loss
-        self.dataloader = self._loaders.shuffled(items, batch_size, source)
-        self._steps.begin_stage(self.optimizer)
         try:
-            with scaled_rates(self.optimizer, lr_scale):
-                for _ in range(epochs):
-                    self._before_training_epoch()
-                    self.training_epoch()
-                    self._after_training_epoch()
+            self.phase, self._phase_loss, self._phase_lr_scale = name, loss, lr_scale
+            self.dataloader = self._loaders.shuffled(items, batch_size, source)
+            self._steps.begin_stage(self.optimizer)
+            for _ in range(epochs):
+                self._before_training_epoch()
+                self.training_epoch()
+                self._after_training_epoch()
         finally:
-            self.phase, self._phase_loss, self.dataloader = "task", None, previous
+            self.phase, self._phase_loss, self._phase_lr_scale = "task", None, 1.0
+            self.dataloader = previous
             self._stop_training = False
+
+    def scale_step(self, factor: RateFactor) -> None:
+        """Scale the learning rates of the step that this iteration takes, and of no other.
+
+        Call in any hook before the step, ``before_update`` at the latest. The factors of several
+        calls multiply. The rates are scaled around the optimizer's step alone: every hook and every
+        scheduler sees them as they are, and whatever an iteration raises, before its step, in it or
+        after it, they are afterwards what they were.
+
+        Args:
+            factor: gives the factor on the rate of each parameter group.
+        """
+        self._step_factors.append(factor)
 
     def replay_beside(
         self,
@@ -427,12 +446,31 @@ class MultimodalStrategy(SupervisedTemplate):
         self.require_finite(self.loss.detach(), "loss is", self.batch)
         super().backward()
 
+    def _before_training_iteration(self, **kwargs: Any) -> None:
+        """Forget the factors of an iteration that ended before its step."""
+        self._step_factors = []
+        super()._before_training_iteration(**kwargs)
+
     def optimizer_step(self) -> None:
-        """Take the step, with the gradients that plugins have left."""
+        """Take the step, at the learning rates that :meth:`scale_step` and the phase ask for.
+
+        Gradients are clipped as plugins have left them.
+        """
         self._steps.clip(self.optimizer)
-        super().optimizer_step()
+        kept = [(group, group["lr"]) for group in self.optimizer.param_groups]
+        try:
+            for group, rate in kept:
+                factors = [factor(group) for factor in (self._phase_factor, *self._step_factors)]
+                group["lr"] = math.prod([rate, *factors])
+            super().optimizer_step()
+        finally:
+            for group, rate in kept:
+                group["lr"] = rate
 
     # ---- inside --------------------------------------------------------------------------------
+
+    def _phase_factor(self, group: Mapping[str, Any]) -> float:
+        return 1.0 if group.get("role") == "readout" else self._phase_lr_scale
 
     @property
     def _experience(self) -> KnowledgeExperience:

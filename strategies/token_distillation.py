@@ -30,10 +30,11 @@ class TokenDistillationPlugin(SupervisedPlugin):
     own loss is, over all words of a post and then over posts: with weight 1 every word counts as
     much as it does in plain fine-tuning, whichever of the two it has.
 
-    The teacher is the model as the task finds it, frozen and in evaluation mode. What it says of a
-    post never changes during a task, so it is computed once a post and kept. Replayed posts, and
-    memory phases, have the plain loss. The exchange is added to the loss, which keeps what other
-    plugins add to it, in any order.
+    The teacher is the model as the task finds it, frozen and in evaluation mode; a task that an
+    exception cut off keeps its teacher when it is begun again. What it says of a post never changes
+    during a task, so it is computed once a post and kept. Replayed posts, and memory phases, have
+    the plain loss. The exchange is added to the loss, which keeps what other plugins add to it, in
+    any order.
 
     Args:
         weight: factor on the divergence, at least 0. 0 switches the plugin off: words ``O`` keep
@@ -83,7 +84,7 @@ class TokenDistillationPlugin(SupervisedPlugin):
         if self.weight == 0:
             return
         check_tagger(strategy.network)
-        if self._tasks > 0:
+        if self._tasks > 0 and self._teacher is None:
             self._teacher = strategy.snapshot()
             self._encode = strategy.encode  # in the student's precision
 
@@ -124,6 +125,7 @@ class TokenDistillationPlugin(SupervisedPlugin):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
+        self._teacher, self._encode, self._known = None, None, {}  # of whatever it was used for
         self._tasks = int(state["tasks"])
         self.teacher_posts = int(state["teacher_posts"])
         self.losses = list(state["losses"])

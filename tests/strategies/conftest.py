@@ -153,6 +153,18 @@ class Step:
         return tuple(u for u, old in zip(self.uids, self.replayed, strict=True) if old)
 
 
+def step_rates(optimizer: torch.optim.Optimizer) -> list[dict[tuple[str, str], float]]:
+    """Learning rates by modality and role of every step from now on, as the step is taken."""
+    found: list[dict[tuple[str, str], float]] = []
+
+    def note(stepping: torch.optim.Optimizer, *_: Any) -> None:
+        groups = stepping.param_groups
+        found.append({(group["modality"], group["role"]): group["lr"] for group in groups})
+
+    optimizer.register_step_pre_hook(note)
+    return found
+
+
 class Recorder(SupervisedPlugin):
     """Write down every training step; the first of the plugins, so that it sees them as they come.
 
@@ -164,6 +176,7 @@ class Recorder(SupervisedPlugin):
         super().__init__()
         self.steps: list[Step] = []
         self._tensors = tensors
+        self._rates: list[dict[tuple[str, str], float]] | None = None
 
     def _copy(self, strategy: Any, *, gradients: bool = False) -> dict[str, Tensor]:
         if not self._tensors:
@@ -173,6 +186,10 @@ class Recorder(SupervisedPlugin):
             return {name: p.grad.clone() for name, p in named if p.grad is not None}
         return {name: p.detach().clone() for name, p in named}
 
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        if self._rates is None:
+            self._rates = step_rates(strategy.optimizer)
+
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
         self.steps.append(
             Step(
@@ -181,7 +198,7 @@ class Recorder(SupervisedPlugin):
                 uids=strategy.batch.uids,
                 replayed=strategy.batch["replayed"].tolist(),
                 targets=strategy.mb_y,
-                rates=[group["lr"] for group in strategy.optimizer.param_groups],
+                rates=[],
                 before=self._copy(strategy),
                 gradients=self._copy(strategy, gradients=True),
                 after={},
@@ -191,6 +208,22 @@ class Recorder(SupervisedPlugin):
 
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
         self.steps[-1].after = self._copy(strategy)
+        self.steps[-1].rates = list(self._rates[-1].values()) if self._rates else []
+
+
+class CutOff(SupervisedPlugin):
+    """Interrupt a run once, after the update of one step of one task (both counted from 0)."""
+
+    def __init__(self, *, task: int, step: int) -> None:
+        super().__init__()
+        self._armed = True
+        self._at = (task, step)
+
+    def after_update(self, strategy: Any, **kwargs: Any) -> None:
+        clock = strategy.clock
+        if self._armed and (clock.train_exp_counter, clock.train_exp_iterations) == self._at:
+            self._armed = False
+            raise KeyboardInterrupt
 
 
 def bert(dropout: float) -> BertModel:
@@ -213,6 +246,8 @@ class Kit:
     """What the tests of this folder build their runs from."""
 
     Recorder = Recorder
+    CutOff = CutOff
+    step_rates = staticmethod(step_rates)
     relation_sample = staticmethod(relation_sample)
     tagging_sample = staticmethod(tagging_sample)
 

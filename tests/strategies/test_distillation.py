@@ -245,6 +245,31 @@ def test_a_post_that_comes_back_in_a_later_task_meets_the_later_teacher(
     assert sorted(watch.uids) == sorted(later)
 
 
+class FirstSnapshots(Snapshots):
+    """Keep the model that a task was begun with at first."""
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.clock.train_exp_counter != self.task:
+            super().before_training(strategy)
+
+
+def test_a_task_that_is_begun_again_keeps_its_teacher(kit: Any) -> None:
+    """The model has moved since; the teacher is still what the task before left."""
+    benchmark = kit.benchmark("re")
+    snapshots, plugin = FirstSnapshots(), AttentionDistillationPlugin(weight=0.5)
+    cut = kit.CutOff(task=1, step=1)
+    strategy = kit.strategy(benchmark.labels, snapshots, plugin, cut, dropout=0.0, lr=0.03)
+    strategy.train(benchmark.train_stream[0])
+    with pytest.raises(KeyboardInterrupt):
+        strategy.train(benchmark.train_stream[1])
+    plugin.losses.clear()
+    snapshots.steps.clear()
+    strategy.train(benchmark.train_stream[1])
+    expected = [by_hand(step, "width", centre=True) for step in snapshots.steps]
+    assert plugin.losses == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert expected[0] > 0.1  # two steps away from it
+
+
 def test_weight_zero_has_no_teacher(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = TeacherWatch(monkeypatch)
     benchmark = kit.benchmark("re")

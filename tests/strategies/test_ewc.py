@@ -201,6 +201,22 @@ def test_a_consolidation_that_is_stopped_is_done_again_or_refused(
     assert len(plugin.state_dict()["terms"]) == 1
 
 
+def test_a_task_that_was_cut_off_is_not_consolidated(kit: Any) -> None:
+    """Begun again, it is held by the task before alone, once."""
+    benchmark = kit.benchmark("re", 3)
+    plugin = EWCPlugin(mode="separate", samples=None)
+    strategy = kit.strategy(benchmark.labels, kit.CutOff(task=1, step=1), plugin)
+    strategy.train(benchmark.train_stream[0])
+    left = [p.detach().clone() for p in strategy.network.parameters()]
+    with pytest.raises(KeyboardInterrupt):
+        strategy.train(benchmark.train_stream[1])
+    strategy.train(benchmark.train_stream[1])
+    ((anchors, _),) = plugin._terms
+    assert all(torch.equal(*pair) for pair in zip(anchors, left, strict=True))
+    strategy.train(benchmark.train_stream[2])
+    assert len(plugin._terms) == 2
+
+
 def stop(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 from torch.optim import SGD
+from torch.optim.lr_scheduler import ExponentialLR
 
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.groups import classify
@@ -196,40 +197,103 @@ class Warmup(SupervisedPlugin):
             group["lr"] = 0.001 * (1 + number) * (1 + strategy.clock.train_iterations)
 
 
-class Rates(SupervisedPlugin):
-    """Note the learning rates during and after each step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.during: list[list[float]] = []
-        self.restored: list[list[float]] = []
-
-    def before_update(self, strategy: Any, **kwargs: Any) -> None:
-        self.during.append([group["lr"] for group in strategy.optimizer.param_groups])
-
-    def after_update(self, strategy: Any, **kwargs: Any) -> None:
-        self.restored.append([group["lr"] for group in strategy.optimizer.param_groups])
-
-
-def test_learning_rates_come_back_after_every_step(kit: Any, ratios: Any) -> None:
+def test_the_rate_is_scaled_in_the_step_alone(kit: Any, ratios: Any) -> None:
     ratios([2.0] * 9)
     benchmark = kit.benchmark("re")
-    recorder, rates = kit.Recorder(), Rates()
     plugin = GradientModulationPlugin(alpha=0.3)
-    strategy = kit.strategy(benchmark.labels, recorder, Warmup(), plugin, rates)
+    strategy = kit.strategy(benchmark.labels, Warmup(), plugin)
+    during = kit.step_rates(strategy.optimizer)
     kit.train(strategy, benchmark)
-    kinds = [group["modality"] for group in strategy.optimizer.param_groups]
-    assert {"text", "vision", "shared"} <= set(kinds)
-    factor = 1 - math.tanh(0.6)
-    for number, step in enumerate(recorder.steps):
+    kinds = [(group["modality"], group["role"]) for group in strategy.optimizer.param_groups]
+    assert {"text", "vision", "shared"} == {modality for modality, _ in kinds}
+    for number, rates in enumerate(during):
         set_by_warmup = [0.001 * (1 + place) * (1 + number) for place in range(len(kinds))]
-        assert step.rates == pytest.approx(set_by_warmup)
-        assert rates.restored[number] == step.rates
-        scaled = [
-            rate * factor if kind == "text" else rate
-            for rate, kind in zip(step.rates, kinds, strict=True)
-        ]
-        assert rates.during[number] == pytest.approx(scaled)
+        factors = [1 - math.tanh(0.6) if modality == "text" else 1.0 for modality, _ in kinds]
+        scaled = [rate * factor for rate, factor in zip(set_by_warmup, factors, strict=True)]
+        assert [rates[kind] for kind in kinds] == pytest.approx(scaled)
+    assert [group["lr"] for group in strategy.optimizer.param_groups] == set_by_warmup
+
+
+class Break(SupervisedPlugin):
+    """Raise once, in one hook of the second step."""
+
+    def __init__(self, hook: str, error: BaseException) -> None:
+        super().__init__()
+        self.armed = True
+
+        def fail(strategy: Any, **kwargs: Any) -> None:
+            if self.armed and strategy.clock.train_iterations == 1:
+                self.armed = False
+                raise error
+
+        setattr(self, hook, fail)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
+@pytest.mark.parametrize("place", ["before_update", "step", "after_update"])
+def test_whatever_raises_the_rates_are_what_they_were(
+    kit: Any, ratios: Any, place: str, error: BaseException
+) -> None:
+    """And the steps that follow are scaled once, not twice and not by what never came."""
+    ratios([2.0] * 99)
+    benchmark, plugin = kit.benchmark("re"), GradientModulationPlugin(alpha=0.3)
+    plugins = {
+        "before_update": [plugin, Break(place, error)],
+        "step": [plugin],
+        "after_update": [Break(place, error), plugin],
+    }[place]
+    strategy = kit.strategy(benchmark.labels, *plugins, lr=LR)
+    if place == "step":
+        script = iter([None, error])
+
+        def fail(*_: Any) -> None:
+            if (raised := next(script, None)) is not None:
+                raise raised
+
+        strategy.optimizer.register_step_pre_hook(fail)
+    with pytest.raises(type(error)):
+        strategy.train(benchmark.train_stream[0])
+    assert {group["lr"] for group in strategy.optimizer.param_groups} == {LR}
+    during = kit.step_rates(strategy.optimizer)
+    strategy.train(benchmark.train_stream[0])
+    assert len(during) == 3
+    factors = {"text": 1 - math.tanh(0.6), "vision": 1.0, "shared": 1.0}
+    for rates in during:
+        for (modality, _), rate in rates.items():
+            assert rate == pytest.approx(LR * factors[modality])
+    assert {group["lr"] for group in strategy.optimizer.param_groups} == {LR}
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_a_scheduler_that_steps_after_the_update_is_not_undone(
+    kit: Any, ratios: Any, first: bool
+) -> None:
+    class Growing(SupervisedPlugin):
+        def after_update(self, strategy: Any, **kwargs: Any) -> None:
+            self.scheduler.step()
+
+    ratios([2.0] * 9)
+    benchmark, growing = kit.benchmark("re"), Growing()
+    plugins = [growing, GradientModulationPlugin(alpha=0.3)]
+    strategy = kit.strategy(benchmark.labels, *(plugins if first else plugins[::-1]), lr=LR)
+    growing.scheduler = ExponentialLR(strategy.optimizer, 1.1)
+    strategy.train(benchmark.train_stream[0])
+    (grown,) = {group["lr"] for group in strategy.optimizer.param_groups}
+    assert grown == pytest.approx(LR * 1.1**3)
+
+
+def test_a_task_that_was_cut_off_is_no_task_before(kit: Any, ratios: Any) -> None:
+    """Its coefficients belong to no average: the task is begun anew, step by step (eq. 9)."""
+    ratios([2.0, 2.0, 0.5, 0.8, 0.9, *[1.1] * 3])
+    benchmark = kit.benchmark("re")
+    plugin = GradientModulationPlugin(alpha=0.3)
+    strategy = kit.strategy(benchmark.labels, plugin, kit.CutOff(task=0, step=1))
+    with pytest.raises(KeyboardInterrupt):
+        strategy.train(benchmark.train_stream[0])
+    assert plugin.state_dict()["means"] == []
+    kit.train(strategy, benchmark)
+    own = [g(ratio) for ratio in (0.5, 0.8, 0.9)]
+    assert plugin.applied[2:] == [pytest.approx(pair) for pair in [*own, *[mean(own)] * 3]]
 
 
 def test_an_optimizer_without_modalities_is_refused(kit: Any) -> None:

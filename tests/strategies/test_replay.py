@@ -245,6 +245,28 @@ def test_the_memory_phase_has_its_own_learning_rate_and_gives_it_back(kit: Any) 
     assert {group["lr"] for group in strategy.optimizer.param_groups} == {0.02}
 
 
+class Halving(SupervisedPlugin):
+    """A scheduler: half the rate after every step."""
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        for group in strategy.optimizer.param_groups:
+            group["lr"] /= 2
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_a_scheduler_goes_on_through_a_memory_phase(kit: Any, scale: float) -> None:
+    """Step n runs at 2^-n of the rate, scaled or not, and so does the first of the next task."""
+    benchmark = kit.benchmark("re", 3)
+    recorder = kit.Recorder()
+    replay = PrototypeReplayPlugin(size=2, lr_scale=scale, epochs=1)
+    strategy = kit.strategy(benchmark.labels, recorder, replay, Halving(), lr=1.0)
+    kit.train(strategy, benchmark)
+    assert [step.phase for step in recorder.steps].count("memory") > 3
+    for number, step in enumerate(recorder.steps):
+        factor = scale if step.phase == "memory" else 1.0
+        assert set(step.rates) == {2.0**-number * factor}
+
+
 class StopAtTheEnd(SupervisedPlugin):
     """Ask to stop in the last epoch of a task, when only a later loop can hear it."""
 

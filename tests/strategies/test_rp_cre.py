@@ -35,7 +35,6 @@ class Watch(SupervisedPlugin):
                 "loss": float(strategy.loss.detach()),
                 "state": weights,
                 "momenta": readout.key.weight in strategy.optimizer.state,
-                "rates": {g["role"]: g["lr"] for g in strategy.optimizer.param_groups},
             }
         )
 
@@ -155,10 +154,15 @@ def test_a_new_network_for_every_phase_or_one_that_learns_on(kit: Any, reset: bo
 @pytest.mark.parametrize("scale", [1.0, 0.1])
 def test_the_network_keeps_its_rate_where_the_others_are_scaled(kit: Any, scale: float) -> None:
     benchmark, strategy, watch = start(kit, RPCREPlugin(size=2, memory_epochs=1, lr_scale=scale))
+    rates = kit.step_rates(strategy.optimizer)
     kit.train(strategy, benchmark)
-    for step in watch.steps:
+    for step, found in zip(watch.steps, rates, strict=True):
         own = 0.01 * (scale if step["phase"] == "memory" else 1)
-        assert step["rates"] == {"encoder": own, "head": own, "readout": 0.02}
+        assert {role: rate for (_, role), rate in found.items()} == {
+            "encoder": own,
+            "head": own,
+            "readout": 0.02,
+        }
     kinds = [(g["modality"], g["role"]) for g in strategy.optimizer.param_groups]
     assert kinds.count(("shared", "readout")) == 1
 

@@ -222,6 +222,27 @@ def test_the_teacher_has_no_opinion_on_tags_of_the_new_task(kit: Any) -> None:
     assert all(pair == ([True] * 3 + [False] * 2, [True] * 5) for pair in seen)
 
 
+def test_a_task_that_is_begun_again_keeps_its_teacher(kit: Any) -> None:
+    """By now the model has the new tags unmasked; its teacher still knows none of them."""
+    benchmark = kit.benchmark("ner", 2)
+    plugin = TokenDistillationPlugin()
+    teachers = []
+
+    class Look(SupervisedPlugin):
+        def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+            teachers.append(plugin._teacher)
+
+    cut = kit.CutOff(task=1, step=1)
+    strategy = text_strategy(kit, benchmark, Look(), plugin, cut)
+    strategy.train(benchmark.train_stream[0])
+    with pytest.raises(KeyboardInterrupt):
+        strategy.train(benchmark.train_stream[1])
+    strategy.train(benchmark.train_stream[1])
+    assert teachers[:3] == [None] * 3
+    assert len({id(teacher) for teacher in teachers[3:]}) == 1
+    assert teachers[-1].seen.tolist() == [True] * 3 + [False] * 2
+
+
 def test_the_trace_is_recorded(kit: Any) -> None:
     benchmark = kit.benchmark("ner", 2)
     plugin = TokenDistillationPlugin()
