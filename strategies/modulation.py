@@ -16,7 +16,8 @@ from mkgc_cl.strategies.template import MultimodalStrategy
 Schedule = Literal["average", "per-step"]
 
 LARGEST_COMPENSATION = 100.0
-"""Bound on 1 / coefficient: a stream that is nearly stopped must not make other terms explode."""
+"""Bound on 1 / coefficient: where a stream is nearly stopped, the terms that are raised for it must
+not explode in the shared key, whose step takes nothing back."""
 
 
 class GradientModulationPlugin(SupervisedPlugin):
@@ -33,9 +34,13 @@ class GradientModulationPlugin(SupervisedPlugin):
     modality; their step is never scaled.
 
     Loss terms that are not to be modulated (distillation on the maps, replayed posts) enter the
-    slowed stream 1/coefficient times as strong (at most 100 times), so its smaller step returns
-    them to their weight. The shared key sees those terms at the raised strength. One table escapes:
-    the tagging head adds BERT's positions to the picture too (eq. 3), where replay stays slowed.
+    slowed stream 1/c times as strong (at most 100 times), c its coefficient. Under SGD its smaller
+    step takes that back: they move the stream as if nothing were modulated. AdamW forgets how large
+    a gradient is and takes c times the step of the gradient that eq. (9) makes, c * task + others:
+    the other terms outweigh the task 1 to c as they should, but their reach is that of the step.
+    Alone (where a task's gradient is gone) they move the stream c times as far, raised or not. The
+    shared key sees those terms at the raised strength. One table escapes: the tagging head adds
+    BERT's positions to the picture too (eq. 3), where replay stays slowed.
 
     Args:
         alpha: the paper's alpha (eq. 7), at least 0; 0 observes without acting (paper: 0.3 IMNER;
