@@ -5,6 +5,7 @@
     python experiments/ablation.py --config ablation-imner-paper --data DATA
     python experiments/ablation.py --seeds 0 --epochs 2 method.alpha=0.1
     python experiments/ablation.py --scenario imre --data DATA --orders sep5,sep10
+    python experiments/ablation.py --systems full "w/o GM" "w/o GM (same rates)" "w/o GM (one rate)"
 
 Runs that are finished are kept and not made again: the same command goes on where it was stopped.
 One setting has one folder, <out>/<name>/<order>-<digest>: other seeds and systems join its tables.

@@ -91,7 +91,14 @@ def build_stream(settings: Settings) -> Any:
     return stream_of(settings.stream, settings.model.images)
 
 
-def built(settings: Settings, cell: Cell, labels: Any, *, device: str) -> Any:
+def built(
+    settings: Settings,
+    cell: Cell,
+    labels: Any,
+    *,
+    device: str,
+    constant_coefficients: Sequence[Sequence[float]] | None = None,
+) -> Any:
     """Build the system of a cell, ready to train.
 
     With :func:`build_stream` the place where the ablation meets models, scenarios and strategies.
@@ -101,6 +108,8 @@ def built(settings: Settings, cell: Cell, labels: Any, *, device: str) -> Any:
         cell: names the system and its seed.
         labels: classes of the stream.
         device: where it trains.
+        constant_coefficients: what the modulation of a control applies in each task; without, a
+            control is the method that it is measured from.
 
     Raises:
         ConfigError: a setting does not fit.
@@ -120,6 +129,7 @@ def built(settings: Settings, cell: Cell, labels: Any, *, device: str) -> Any:
         distillation=parts.distillation,
         modulation=parts.modulation,
         memory=parts.memory,
+        constant_coefficients=constant_coefficients,
         device=device,
         seed=cell.seed,
         **asdict(settings.training),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablation_plan import Plan, build_stream, built
 from experiment_run import StreamRunner, run_cells
+from experiment_settings import SYSTEMS
 
 from mkgc_cl.results import Cell
 from mkgc_cl.results.grid import GridResult
@@ -20,8 +22,16 @@ class CellRunner(StreamRunner):
         return build_stream(self.settings)
 
     def build(self, cell: Cell, labels: Any, *, device: str) -> Any:
-        """The cell's system, ready to train."""
-        return built(self.settings, cell, labels, device=device)
+        """The cell's system, ready to train; a control trains what it is measured from first."""
+        control, held = SYSTEMS[cell.system].control, None  # type: ignore[index]
+        if control is not None:
+            from mkgc_cl.strategies import control_coefficients
+
+            measured = built(self.settings, cell, labels, device=device)
+            held = control_coefficients(measured, self.benchmark(), control)
+            del measured
+            gc.collect()  # parts of a strategy refer to each other: its weights go before the next
+        return built(self.settings, cell, labels, device=device, constant_coefficients=held)
 
 
 def run_plan(

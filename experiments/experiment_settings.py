@@ -26,28 +26,53 @@ ENTITY_TYPES = ("LOC", "MISC", "ORG", "PER")
 Control = Literal["none", "shuffled-images", "blank-images", "blank-text"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 
-SystemName = Literal["w/o MI", "w/o AD", "w/o GM", "w/o MM", "full", "fine-tuning"]
+SystemName = Literal[
+    "w/o MI",
+    "w/o AD",
+    "w/o GM",
+    "w/o GM (same rates)",
+    "w/o GM (one rate)",
+    "w/o MM",
+    "full",
+    "fine-tuning",
+]
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Which parts of MSPT a system has: the ticks of Table 3."""
+    """Which parts of MSPT a system has: the ticks of Table 3.
+
+    Args:
+        interaction: shared-key interaction (MI).
+        distillation: attention distillation (AD).
+        modulation: gradient modulation (GM).
+        memory: prototype replay (MM).
+        control: what stands in for the choices of modulation, see
+            :mod:`mkgc_cl.strategies.rate_control`.
+    """
 
     interaction: bool = True
     distillation: bool = True
     modulation: bool = True
     memory: bool = True
+    control: Literal["same rates", "one rate"] | None = None
 
 
 SYSTEMS: dict[SystemName, Parts] = {
     "w/o MI": Parts(interaction=False),
     "w/o AD": Parts(distillation=False),
     "w/o GM": Parts(modulation=False),
+    "w/o GM (same rates)": Parts(control="same rates"),
+    "w/o GM (one rate)": Parts(control="one rate"),
     "w/o MM": Parts(memory=False),
     "full": Parts(),
     "fine-tuning": Parts(False, False, False, False),
 }
-"""Rows of Table 3 in its order, then plain fine-tuning of the same encoders, no part of MSPT."""
+"""Rows of Table 3 in its order, then plain fine-tuning of the same encoders, no part of MSPT.
+
+Beside "w/o GM", which trains at full rates, stand its two controls at the rates of "full"; they are
+no rows of the paper and train twice, the first time to measure the rates.
+"""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from mkgc_cl.strategies.evaluation import ContinualMetrics, JsonLinesLogger, con
 from mkgc_cl.strategies.ewc import EWCPlugin
 from mkgc_cl.strategies.modulation import GradientModulationPlugin
 from mkgc_cl.strategies.mspt import mspt
+from mkgc_cl.strategies.rate_control import control_coefficients
 from mkgc_cl.strategies.replay import PrototypeReplayPlugin
 from mkgc_cl.strategies.rp_cre import RPCREPlugin
 from mkgc_cl.strategies.run import StreamResult, run_stream
@@ -27,6 +28,7 @@ __all__ = [
     "StreamResult",
     "TokenDistillationPlugin",
     "continual_evaluator",
+    "control_coefficients",
     "mspt",
     "run_stream",
 ]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
 
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.objectives.modulation import Coefficients, Target, coefficients, contribution_ratio
+from mkgc_cl.objectives.modulation import (
+    Coefficients,
+    Target,
+    average,
+    coefficients,
+    contribution_ratio,
+)
 from mkgc_cl.seeds import generator
 from mkgc_cl.strategies.template import MultimodalStrategy
 
@@ -25,7 +31,11 @@ class GradientModulationPlugin(SupervisedPlugin):
 
     The contribution ratio :math:`\gamma^t_n` (eq. 5-6) is read off each batch of the current task;
     eq. (7) turns it into coefficients. The first task uses them step by step, later tasks the mean
-    over the tasks before (eq. 8-9, Remark 1).
+    over the tasks before (eq. 8-9, Remark 1). A step slows the modality that leads and no other; a
+    mean may slow both, and does so after every task in which the lead changed (see
+    :func:`~mkgc_cl.objectives.modulation.average`). From the second task on, then, the plugin is in
+    part a lower learning rate, which a run without it does not have:
+    :mod:`mkgc_cl.strategies.rate_control` makes the runs that tell the two apart.
 
     Eq. (9) is written for SGD, where a factor on the gradient is a factor on the step. An adaptive
     optimizer forgets a constant factor on the gradient, so the plugin scales the learning rate of
@@ -46,12 +56,17 @@ class GradientModulationPlugin(SupervisedPlugin):
         alpha: the paper's alpha (eq. 7), at least 0; 0 observes without acting (paper: 0.3 IMNER;
             released code: 0.1 IMRE).
         target: ``"dominant"`` or ``"paper"``, see
-            :func:`~mkgc_cl.objectives.modulation.coefficients`.
-        schedule: ``"average"`` as above. RELEASED CODE: ``"per-step"``, step by step in every task.
+            :func:`~mkgc_cl.objectives.modulation.coefficients`. Means of ``"dominant"`` may slow
+            both modalities; ``"paper"`` never slows the text.
+        schedule: ``"average"`` as above. RELEASED CODE: ``"per-step"``, step by step in every task,
+            so that one modality at most is slowed.
         noise: RELEASED CODE: add normal noise with each gradient's own deviation (OGM-GE; the paper
             does not mention it).
         modulate_distillation: slow the distillation term too.
         modulate_replay: slow replayed posts too (RELEASED CODE does).
+        constant_coefficients: CONTROL: a pair (text, vision) from 0 to 1 for every task, applied in
+            each of its steps whatever the batches say; ``alpha``, ``target`` and ``schedule`` then
+            decide nothing. The ratio is still observed.
         seed: seed of the noise.
 
     Attributes:
@@ -60,7 +75,8 @@ class GradientModulationPlugin(SupervisedPlugin):
         boundaries: number of observed steps when each task began.
 
     Raises:
-        ConfigError: ``alpha`` is negative; later, if the optimizer's groups name no modality.
+        ConfigError: ``alpha`` is negative, or an option is not one of the above; later, if the
+            optimizer's groups name no modality, or a task comes that no pair is given for.
     """
 
     def __init__(
@@ -72,18 +88,31 @@ class GradientModulationPlugin(SupervisedPlugin):
         noise: bool = False,
         modulate_distillation: bool = False,
         modulate_replay: bool = False,
+        constant_coefficients: Sequence[Sequence[float]] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        wrong = []
         if not 0 <= alpha < float("inf"):
-            raise ConfigError([f"alpha={alpha}; give 0 or more"])
+            wrong.append(f"alpha={alpha}; give 0 or more")
         if target not in ("dominant", "paper") or schedule not in ("average", "per-step"):
-            raise ConfigError(
-                [
-                    f"target={target!r}, schedule={schedule!r}; choose 'dominant' or 'paper', "
-                    "'average' or 'per-step'"
-                ]
+            wrong.append(
+                f"target={target!r}, schedule={schedule!r}; choose 'dominant' or 'paper', "
+                "'average' or 'per-step'"
             )
+        wrong += [
+            f"constant_coefficients of task {task} are {list(pair)}; give two numbers from 0 to 1, "
+            "for text and vision"
+            for task, pair in enumerate(constant_coefficients or (), start=1)
+            if len(pair) != 2 or not all(0 <= number <= 1 for number in pair)
+        ]
+        if wrong:
+            raise ConfigError(wrong)
+        self.constant_coefficients = (
+            None
+            if constant_coefficients is None
+            else [Coefficients(*pair) for pair in constant_coefficients]
+        )
         self.alpha = alpha
         self.target = target
         self.schedule = schedule
@@ -109,6 +138,14 @@ class GradientModulationPlugin(SupervisedPlugin):
                     "mkgc_cl.models.build_optimizer"
                 ]
             )
+        given, task = self.constant_coefficients, strategy.clock.train_exp_counter
+        if given is not None and task >= len(given):
+            raise ConfigError(
+                [
+                    f"constant_coefficients has pairs for {len(given)} tasks and this is task "
+                    f"{task + 1}; give one for every task"
+                ]
+            )
         self.boundaries.append(len(self.ratios))
         # here and not after the task, so that no order of plugins puts it before a memory phase
         self._means, self._task, self._ended = self._finished(), [], False
@@ -128,15 +165,19 @@ class GradientModulationPlugin(SupervisedPlugin):
         current = coefficients(ratio, alpha=self.alpha, target=self.target)
         if strategy.phase == "task":
             self._task.append(current)
-        average = self.schedule == "average" and self._means
-        self._step = _mean(self._means) if average else current
+        if self.constant_coefficients is not None:
+            self._step = self.constant_coefficients[strategy.clock.train_exp_counter]
+        elif self.schedule == "average" and self._means:
+            self._step = average(self._means)
+        else:
+            self._step = current
         self.ratios.append(ratio)
         self.applied.append(self._step)
         self._shield(strategy, ~counted)
 
     def before_update(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Scale the learning rates of both modalities for one step."""
-        if self._step is None or self.alpha == 0:
+        if self._step is None or (self.alpha == 0 and self.constant_coefficients is None):
             return
         strategy.scale_step(self._factor)
         if self.noise:
@@ -147,6 +188,16 @@ class GradientModulationPlugin(SupervisedPlugin):
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Mark the task as trained to its end: one that an exception cut off is no task before."""
         self._ended = True
+
+    def mean_coefficients(self) -> list[Coefficients]:
+        """Mean of the coefficients that were applied in each task; (1, 1) where none was.
+
+        The observed steps of a task weigh the same, those of its memory phase included if they are
+        modulated.
+        """
+        ends = [*self.boundaries[1:], len(self.applied)]
+        tasks = [self.applied[a:b] for a, b in zip(self.boundaries, ends, strict=True)]
+        return [average(steps or [Coefficients(1.0, 1.0)]) for steps in tasks]
 
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on."""
@@ -169,7 +220,7 @@ class GradientModulationPlugin(SupervisedPlugin):
 
     def _finished(self) -> list[Coefficients]:
         """Mean coefficients of every task up to the last one (eq. 8)."""
-        own = [_mean(self._task)] if self._task and self._ended else []
+        own = [average(self._task)] if self._task and self._ended else []
         return [*self._means, *own]
 
     def _factor(self, group: Mapping[str, Any]) -> float:
@@ -202,10 +253,3 @@ class GradientModulationPlugin(SupervisedPlugin):
                 deviation = float(parameter.grad.std()) + 1e-8
                 drawn = torch.randn(parameter.grad.shape, generator=self._noise)
                 parameter.grad += drawn.to(parameter.grad) * (deviation * gain)
-
-
-def _mean(steps: list[Coefficients]) -> Coefficients:
-    return Coefficients(
-        text=sum(step.text for step in steps) / len(steps),
-        vision=sum(step.vision for step in steps) / len(steps),
-    )

@@ -8,6 +8,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EvaluationPlugin
 
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.memory.selection import Selection
 from mkgc_cl.models import DualStreamModel, build_optimizer
@@ -38,6 +39,7 @@ def mspt(
     target: Target = "dominant",
     schedule: Schedule = "average",
     noise: bool = False,
+    constant_coefficients: Sequence[Sequence[float]] | None = None,
     ad_weight: float = 0.1,
     ad_axis: Axis = "width",
     ad_centre: bool = True,
@@ -82,6 +84,8 @@ def mspt(
         target: which modality is slowed.
         schedule: when the coefficients of earlier tasks are used.
         noise: add OGM-GE's noise.
+        constant_coefficients: CONTROL: what modulation applies in each task, whatever the batches
+            say; see :mod:`mkgc_cl.strategies.rate_control`.
         ad_weight: weight of the distillation loss.
         ad_axis: side of the maps that is kept.
         ad_centre: compare what the softmax reads of the maps. PAPER: off.
@@ -102,12 +106,17 @@ def mspt(
     Raises:
         ConfigError: an option does not fit.
     """
+    if constant_coefficients is not None and not modulation:
+        raise ConfigError(
+            ["constant_coefficients are applied by modulation, which is off; leave one of them out"]
+        )
     own: list[SupervisedPlugin] = [
         GradientModulationPlugin(
             alpha=alpha if modulation else 0.0,
             target=target,
             schedule=schedule,
             noise=noise,
+            constant_coefficients=constant_coefficients,
             seed=seed,
         )
     ]

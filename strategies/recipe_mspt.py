@@ -33,6 +33,7 @@ def mspt_recipe(
     alpha: float = 0.3,
     target: Target = "dominant",
     schedule: Schedule = "average",
+    constant_coefficients: tuple[tuple[float, ...], ...] | None = None,
     ad_weight: float = 0.1,
     ad_centre: bool = True,
     exemplars: int = 6,
@@ -62,6 +63,8 @@ def mspt_recipe(
         alpha: strength of the modulation (0.3: the paper, for IMNER; its code has 0.1 for IMRE).
         target: which modality is slowed (the one that leads: ours). PAPER: the other way round.
         schedule: when the coefficients of earlier tasks are used (their average: the paper).
+        constant_coefficients: CONTROL: pairs (text, vision) of every task, which modulation applies
+            whatever the batches say, see :mod:`mkgc_cl.strategies.rate_control` (off: the paper).
         ad_weight: weight of the distillation (0.1: the paper).
         ad_centre: compare what the softmax reads of the maps (ours). PAPER: off.
         exemplars: of every class (6: the paper).
@@ -111,6 +114,7 @@ def mspt_recipe(
         alpha=alpha,
         target=target,
         schedule=schedule,
+        constant_coefficients=constant_coefficients,
         ad_weight=ad_weight,
         ad_centre=ad_centre,
         memory_size=exemplars,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -73,3 +74,28 @@ def coefficients(ratio: float, *, alpha: float, target: Target = "dominant") -> 
     if target == "paper":
         return Coefficients(text=1.0, vision=slow_down(alpha, ratio))
     return Coefficients(text=slow_down(alpha, ratio), vision=slow_down(alpha, 1.0 / ratio))
+
+
+def average(steps: Sequence[Coefficients]) -> Coefficients:
+    r"""Mean of coefficients, each modality's by itself (eq. 8): :math:`G = \mathrm{Avg}(g_n)`.
+
+    A step slows one modality at most; a mean may slow both. Where the ratio crosses 1 from step to
+    step, each modality leads in some of them, and both means are below 1. By hand, at alpha 0.3:
+    gamma 2 gives text :math:`1 - \tanh 0.6 = 0.463` and vision 1, gamma 1/2 the reverse, and their
+    mean is (0.463 + 1) / 2 for either, which balances nothing and lowers both learning rates.
+
+    >>> [round(g, 3) for g in coefficients(2.0, alpha=0.3)]
+    [0.463, 1.0]
+    >>> [round(g, 3) for g in coefficients(0.5, alpha=0.3)]
+    [1.0, 0.463]
+    >>> both = [coefficients(2.0, alpha=0.3), coefficients(0.5, alpha=0.3)]
+    >>> [round(g, 3) for g in average(both)]
+    [0.731, 0.731]
+
+    Args:
+        steps: the coefficients, at least one.
+    """
+    return Coefficients(
+        text=sum(step.text for step in steps) / len(steps),
+        vision=sum(step.vision for step in steps) / len(steps),
+    )

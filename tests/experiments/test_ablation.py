@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -356,7 +357,8 @@ def test_help_and_mistakes_import_nothing_heavy(experiments: Path, argv: list[st
 
 @pytest.mark.slow
 def test_a_small_demonstration_runs_for_real(ablation: ModuleType, tmp_path: Path, capsys) -> None:
-    argv = ["--seeds", "0", "--systems", "w/o GM,full", "--epochs", "1", "--out", str(tmp_path)]
+    systems = "w/o GM,w/o GM (same rates),full"
+    argv = ["--seeds", "0", "--systems", systems, "--epochs", "1", "--out", str(tmp_path)]
     argv += ["--split", "valid"]
     small = [
         "stream.train_per_task=24",
@@ -371,10 +373,23 @@ def test_a_small_demonstration_runs_for_real(ablation: ModuleType, tmp_path: Pat
     assert "DEMONSTRATION DATA" in printed
     (out,) = (tmp_path / "small").iterdir()
     cells = json.loads((out / "results.json").read_text())["cells"]
-    assert {cell["system"] for cell in cells} == {"w/o GM", "full"}
+    assert {cell["system"] for cell in cells} == set(systems.split(","))
     for cell in cells:
         assert len(cell["A"]) == len(cell["U"]) == len(cell["tasks"]) == 5
         assert cell["provenance"]["stream"]["demonstration"] is True
         assert cell["peak_memory_mb"] > 0
         assert set(cell["counts"]["streams"]) == {"valid"}
     assert (out / "figures" / "gamma.png").exists()
+    records = [path for path in (out / "cells").iterdir() if ".traces" not in path.name]
+    traced = {
+        json.loads(path.read_text())["record"]["system"]: json.loads(
+            path.with_suffix(".traces.json").read_text()
+        )
+        for path in records
+    }
+    full, control = traced["full"], traced["w/o GM (same rates)"]
+    for modality in ("coefficient_text", "coefficient_vision"):
+        for first, last in zip(full["boundaries"], [*full["boundaries"][1:], None], strict=True):
+            task = slice(int(first), None if last is None else int(last))
+            (held,) = set(control[modality][task])
+            assert held == pytest.approx(fmean(full[modality][task]))

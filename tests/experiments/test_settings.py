@@ -93,7 +93,7 @@ def test_the_schema_names_what_mspt_and_the_model_take(schema: ModuleType) -> No
     for section in (schema.TrainingSettings, schema.MethodSettings):
         assert {field.name for field in fields(section)} <= taken.keys()
     parts = {"distillation", "modulation", "memory", "seed", "device", "evaluator", "model"}
-    parts |= {"plugins"}  # no part of the method
+    parts |= {"plugins", "constant_coefficients"}  # no part of the method; a control's own
     ours = [f.name for s in (schema.TrainingSettings, schema.MethodSettings) for f in fields(s)]
     assert {*ours, *parts} == taken.keys()
     builds = inspect.signature(DualStreamModel.build).parameters
@@ -136,7 +136,20 @@ def test_the_default_orders_are_the_streams(schema: ModuleType) -> None:
 def test_rows_of_table_3_in_order(schema: ModuleType) -> None:
     assert schema.Settings().systems == ("w/o MI", "w/o AD", "w/o GM", "w/o MM", "full")
     assert set(get_args(schema.SystemName)) == schema.SYSTEMS.keys()
-    assert [sum(vars(parts).values()) for parts in schema.SYSTEMS.values()] == [3, 3, 3, 3, 4, 0]
+    rows = {name: parts for name, parts in schema.SYSTEMS.items() if parts.control is None}
+    ticks = ("interaction", "distillation", "modulation", "memory")
+    assert [sum(getattr(p, tick) for tick in ticks) for p in rows.values()] == [3, 3, 3, 3, 4, 0]
+    assert [name for name in schema.SYSTEMS if name not in rows] == [
+        "w/o GM (same rates)",
+        "w/o GM (one rate)",
+    ]
+
+
+def test_controls_are_those_of_the_method(schema: ModuleType) -> None:
+    from mkgc_cl.strategies.rate_control import RateControl
+
+    controls = [parts.control for parts in schema.SYSTEMS.values() if parts.control is not None]
+    assert tuple(controls) == get_args(RateControl)
 
 
 def test_a_cell_knows_only_what_changes_its_numbers(ablation: ModuleType) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mkgc_cl.objectives.modulation import (
+    average,
     coefficients,
     contribution,
     contribution_ratio,
@@ -121,3 +122,22 @@ def test_dominant_target_treats_both_sides_alike(ratio: float, alpha: float) -> 
     assert math.isclose(one.text, other.vision, rel_tol=1e-6, abs_tol=1e-9)
     assert 1.0 in one
     assert all(0 <= value <= 1 for value in one)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "text", "vision"),
+    [
+        # text leads once and vision twice: 1 - tanh(0.6) = 0.4630, 1 - tanh(0.3 / 0.8) = 0.6417
+        ((2.0, 0.5, 0.8), (0.4630 + 1 + 1) / 3, (1 + 0.4630 + 0.6417) / 3),
+        ((2.0, 3.0), (0.4630 + 0.2837) / 2, 1.0),  # the text leads throughout
+        ((1.0,), 1.0, 1.0),
+    ],
+)
+def test_a_mean_slows_both_where_the_lead_changes(
+    ratios: tuple[float, ...], text: float, vision: float
+) -> None:
+    """Eq. (8) by hand, 1 - tanh(0.9) = 0.2837."""
+    found = average([coefficients(ratio, alpha=0.3) for ratio in ratios])
+    assert found == pytest.approx((text, vision), abs=1e-4)
+    literal = average([coefficients(ratio, alpha=0.3, target="paper") for ratio in ratios])
+    assert literal == pytest.approx((1.0, text), abs=1e-4)

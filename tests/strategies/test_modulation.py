@@ -178,6 +178,54 @@ def test_later_tasks_use_the_mean_over_the_means_of_the_tasks_before(kit: Any, r
     assert first[1] < 1  # an average may slow both
 
 
+def test_the_task_after_a_change_of_lead_is_slower_in_both_modalities(
+    kit: Any, ratios: Any
+) -> None:
+    """gamma 2, 1/2, 1: means (0.463 + 1 + 1) / 3 = 0.821 for either, in every step of task 2."""
+    ratios([2.0, 0.5, 1.0, 9.0, 0.1, 1.0])
+    benchmark = kit.benchmark("re")
+    strategy = kit.strategy(benchmark.labels, GradientModulationPlugin(alpha=0.3), lr=LR)
+    during = kit.step_rates(strategy.optimizer)
+    kit.train(strategy, benchmark)
+    for rates in during[3:]:
+        for (modality, _), rate in rates.items():
+            expected = 1.0 if modality == "shared" else (3 - math.tanh(0.6)) / 3
+            assert rate == pytest.approx(LR * expected)
+
+
+def test_constant_coefficients_follow_no_batch(kit: Any, ratios: Any) -> None:
+    script = [1.5, 0.01, 99.0, 3.0, 0.5, 0.4]
+    ratios(script)
+    benchmark = kit.benchmark("re")
+    given = [(0.9, 0.6), (0.3, 1.0)]
+    plugin = GradientModulationPlugin(alpha=0.0, constant_coefficients=given)
+    strategy = kit.strategy(benchmark.labels, plugin, lr=LR)
+    during = kit.step_rates(strategy.optimizer)
+    kit.train(strategy, benchmark)
+    assert plugin.ratios == script  # observed all the same
+    assert plugin.applied == [given[0]] * 3 + [given[1]] * 3
+    for number, rates in enumerate(during):
+        text, vision = given[number // 3]
+        factors = {"text": text, "vision": vision, "shared": 1.0}
+        assert rates == {kind: pytest.approx(LR * factors[kind[0]]) for kind in rates}
+
+
+def test_constant_coefficients_that_are_wrong(kit: Any) -> None:
+    wrong = [(0.5,), (0.5, 1.1), (1.0, 1.0), (float("nan"), 0.5)]
+    with pytest.raises(ConfigError) as caught:
+        GradientModulationPlugin(alpha=-1, constant_coefficients=wrong)
+    assert [problem.split(";")[0] for problem in caught.value.problems] == [
+        "alpha=-1",
+        "constant_coefficients of task 1 are [0.5]",
+        "constant_coefficients of task 2 are [0.5, 1.1]",
+        "constant_coefficients of task 4 are [nan, 0.5]",
+    ]
+    benchmark = kit.benchmark("re")
+    plugin = GradientModulationPlugin(constant_coefficients=[(0.5, 0.5)])
+    with pytest.raises(ConfigError, match="pairs for 1 tasks and this is task 2"):
+        kit.train(kit.strategy(benchmark.labels, plugin), benchmark)
+
+
 def test_per_step_schedule(kit: Any, ratios: Any) -> None:
     ratios([value for task in SCRIPT for value in task])
     benchmark = kit.benchmark("re", 3)
