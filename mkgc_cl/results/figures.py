@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
+from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import DataError
 from mkgc_cl.results.record import CellRecord
 
@@ -250,13 +252,18 @@ def _figure(*, width: float, height: float = 3.6) -> Iterator[tuple[Any, Any]]:
 
 
 def _save(figure: Any, stem: Path) -> tuple[Path, Path]:
-    stem.parent.mkdir(parents=True, exist_ok=True)
     # Not with_suffix: a stem such as "A-0.1" has no suffix to lose.
     png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
-    # Tight: the constrained layout cuts labels off beside axes of a fixed aspect.
-    figure.savefig(png, dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     nameless = {"CreationDate": None, "Producer": None, "Creator": None}
-    figure.savefig(pdf, bbox_inches="tight", metadata=nameless)
+    options: dict[Path, dict[str, Any]] = {
+        png: {"format": "png", "dpi": DPI, "metadata": {"Software": None}},
+        pdf: {"format": "pdf", "metadata": nameless},
+    }
+    for path, chosen in options.items():
+        drawn = io.BytesIO()
+        # Tight: the constrained layout cuts labels off beside axes of a fixed aspect.
+        figure.savefig(drawn, bbox_inches="tight", **chosen)
+        write_atomic(path, drawn.getvalue())
     return png, pdf
 
 

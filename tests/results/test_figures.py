@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +129,24 @@ def test_figures_are_the_same_bytes_twice(make_record, tmp_path: Path) -> None:
     one = figures.draw_curves([make_record()], tmp_path / "a")
     two = figures.draw_curves([make_record()], tmp_path / "b")
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gamma.png", "gamma.pdf"):
+        (tmp_path / name).write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=r"No space left.*gamma\.png"):
+        figures.draw_gamma({"full": [1.0, 2.0]}, tmp_path / "gamma")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {
+        "gamma.png": b"old",
+        "gamma.pdf": b"old",
+    }
 
 
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Atomic files and provenance."""
+"""JSON and provenance."""
 
 from __future__ import annotations
 
@@ -11,37 +11,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from mkgc_cl.results import files, provenance
-from mkgc_cl.results.files import to_json, write_atomic
-
-
-def test_write_replaces_whole_files_and_leaves_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "a.json"
-    for text in ("old", "new é\n"):
-        write_atomic(path, text)
-        assert path.read_bytes() == text.encode()
-    assert [p.name for p in path.parent.iterdir()] == ["a.json"]
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.json"
-    write_atomic(path, "old")
-
-    def refuse(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(files.os, "replace", refuse)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomic(path, "new")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-    assert path.read_text() == "old"
-
-
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / ".a.json.123.tmp").write_text("half")
-    (tmp_path / ".b.json.123.tmp").write_text("half of another")
-    write_atomic(tmp_path / "a.json", "new")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".b.json.123.tmp", "a.json"]
+from mkgc_cl.results import provenance
+from mkgc_cl.results.files import to_json
 
 
 def test_json_is_the_same_bytes_for_the_same_data() -> None:

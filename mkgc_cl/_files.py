@@ -1,0 +1,83 @@
+"""The one way this package writes a file: a reader sees the old one or the new one, never half."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+
+#: A temporary file that nobody wrote to for so many seconds was left by a process that is dead: a
+#: write takes seconds. Process numbers would not tell, as several machines may share a folder.
+ABANDONED = 24 * 3600.0
+
+_PREFIX, _SUFFIX = ".mkgc-", ".tmp"
+
+# Windows refuses to replace a file that somebody has open; our readers are done in milliseconds.
+_PAUSES = (0.01, 0.1, 1.0) if os.name == "nt" else ()
+
+
+def write_atomic(path: Path, data: str | bytes | memoryview) -> None:
+    """Write ``data`` to ``path`` in one step, whatever happens in between.
+
+    The data goes to a temporary file in the same folder, is forced to disk and then takes the place
+    of ``path``. Any number of processes and threads may write the same path: each has a temporary
+    file of its own, and the last one wins. A process that is killed leaves the old file, and
+    perhaps its temporary one, which a write to the same folder removes after a day.
+
+    Args:
+        path: the file; its folder is made.
+        data: text is written as UTF-8, line ends as they are.
+
+    Raises:
+        OSError: it cannot be written; the error names ``path`` or the folder that is missing.
+    """
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    # Not made of the file's name: that may already be as long as names can be.
+    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            _replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        # The reader of the message knows the file, not its temporary name.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    with suppress(OSError):  # the file is written: what follows is no reason to say it is not
+        _remove_abandoned(path.parent, now=path.stat().st_mtime)
+        _sync_folder(path.parent)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    for pause in _PAUSES:
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(pause)
+    return os.replace(temporary, path)
+
+
+def _remove_abandoned(folder: Path, *, now: float) -> None:
+    """Remove what dead processes left; ``now`` by the clock that stamps files in that folder."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX):
+            with suppress(FileNotFoundError):
+                if now - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
+                    os.unlink(entry)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself survive a power cut; a no-op where folders cannot be opened."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
