@@ -1,29 +1,31 @@
-"""Every picture decoded and resized once, kept as 8-bit pixels in memory-mapped files.
+"""Every picture decoded and resized once, kept as 8-bit pixels in files.
 
 Layout of one cache (one per size, fit and Pillow version; all of it may be deleted at any time)::
 
-    <directory>/images/224-crop-v1-pillow13.0.0/
+    <directory>/images/224-crop-v2-pillow13.0.0/
         lock                 held by the process that is adding pictures
-        index.json           picture key -> fingerprint, stamp, shard, row
-        shard-<id>.npy       uint8 (n, size, size, 3), written once, never changed
+        index.json           picture key -> fingerprint, stamp, shard, row; and a digest of it all
+        shard-<digest>.rgb   uint8 (n, size, size, 3) without a header, written once, never changed
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mkgc_cl.data.image_store import Entry, ImageStore
+from mkgc_cl._cores import usable_cores
+from mkgc_cl.data.cache_folder import cache_folder
+from mkgc_cl.data.image_store import SHARD_BYTES, Entry, ImageStore
 from mkgc_cl.data.images import ImageSource, StampedSource
-from mkgc_cl.errors import ImageError
+from mkgc_cl.errors import DataError, ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,9 +34,6 @@ logger = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
 Fit = Literal["crop", "squash"]
-
-#: Bytes of pixels decoded before they are written out: what an interruption can lose.
-SHARD_BYTES = 64 * 2**20
 
 #: Broken pictures an error names; it counts the rest.
 NAMED_ERRORS = 5
@@ -91,10 +90,10 @@ def pixels_of(source: ImageSource, size: int, fit: Fit = "crop") -> Pixels:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Where the pixels of a picture are that this process has looked at."""
+    """A picture in a file, as this process has looked at it, and where its pixels are."""
 
-    shard: str | None  # None: in memory
-    row: int
+    source: StampedSource
+    entry: Entry
 
 
 @dataclass
@@ -109,13 +108,17 @@ class ImageCache:
     the file and hash again only where one of them differs; a changed hash decodes again. Within one
     process a picture is looked at once, at :meth:`prepare`.
 
+    Pixels on disk are served only where their digest says that they are those that were written;
+    what is damaged, before or during use, is decoded again, with a warning that names the file.
+
     Several processes may use one cache. One adds pictures at a time, the others wait and then find
     the work done. A process killed while adding loses at most the last ``SHARD_BYTES`` of pixels.
+    A cache that has every picture asked for may be read-only.
 
     Args:
         size: side of the pictures in pixels.
         fit: see :func:`resize`.
-        directory: folder of the caches; by default ``MKGC_CACHE``, else ``~/.cache/mkgc_cl``.
+        directory: folder of the caches; by default :func:`~mkgc_cl.data.cache_folder.cache_folder`.
 
     Raises:
         ValueError: ``size`` below 1 or an unknown ``fit``.
@@ -130,12 +133,13 @@ class ImageCache:
             raise ValueError(f"size is {self.size}, expected at least 1 pixel")
         if self.fit not in ("crop", "squash"):
             raise ValueError(f"fit is {self.fit!r}, expected 'crop' or 'squash'")
-        root = self.directory or Path(
-            os.environ.get("MKGC_CACHE") or Path.home() / ".cache" / "mkgc_cl"
-        )
-        self._store = ImageStore(root, size=self.size, fit=self.fit)
         self._held: dict[str, _Held] = {}
-        self._drawn: list[Pixels] = []
+        self._drawn: dict[str, Pixels] = {}
+
+    @cached_property
+    def _store(self) -> ImageStore:
+        # When there is something to keep: drawn pictures need no folder.
+        return ImageStore(self.directory or cache_folder(), size=self.size, fit=self.fit)
 
     def prepare(self, sources: Iterable[ImageSource]) -> None:
         """Decode what is not in the cache yet.
@@ -146,7 +150,7 @@ class ImageCache:
         Raises:
             ImageError: some pictures are missing or broken; one error counts them all and names the
                 first few. The good ones are in the cache nevertheless.
-            DataError: the cache folder cannot be written.
+            DataError: pictures must be added to the cache, and its folder cannot be written.
         """
         unique = {source.key: source for source in sources}
         files = {key: s for key, s in unique.items() if isinstance(s, StampedSource)}
@@ -169,14 +173,10 @@ class ImageCache:
 
         Raises:
             ImageError: the picture is missing or broken.
+            DataError: its pixels are damaged, and the cache folder cannot be written.
         """
-        held = self._held.get(source.key)
-        if held is None:
-            self.prepare([source])
-            held = self._held[source.key]
-        if held.shard is None:
-            return self._drawn[held.row]
-        pixels: Pixels = self._store.shard(held.shard)[held.row]
+        pixels: Pixels = self.batch([source])[0]
+        pixels.flags.writeable = False
         return pixels
 
     def batch(self, sources: Sequence[ImageSource]) -> Pixels:
@@ -184,48 +184,71 @@ class ImageCache:
 
         Raises:
             ImageError: some pictures are missing or broken.
+            DataError: pixels are damaged, and the cache folder cannot be written.
         """
-        absent = [source for source in sources if source.key not in self._held]
-        if absent:
+        known = (self._held, self._drawn)
+        if absent := [s for s in sources if not any(s.key in pictures for pictures in known)]:
             self.prepare(absent)
         out = np.empty((len(sources), self.size, self.size, 3), dtype=np.uint8)
         for row, source in enumerate(sources):
-            out[row] = self.get(source)
+            if (drawn := self._drawn.get(source.key)) is not None:
+                out[row] = drawn
+                continue
+            try:
+                self._store.read(self._held[source.key].entry, out[row])
+            except DataError as error:
+                self._replace_shard(self._held[source.key].entry.shard, error)
+                self._store.read(self._held[source.key].entry, out[row])
         return out
 
+    def _replace_shard(self, shard: str, error: DataError) -> None:
+        """Find or decode the pictures again whose shard was lost or damaged after they were found.
+
+        Raises:
+            ImageError: a picture is missing or broken, or another one than it was: half of a run
+                must not see other pixels than its other half.
+        """
+        lost = {key: held for key, held in self._held.items() if held.entry.shard == shard}
+        self.prepare(held.source for held in lost.values())
+        for key, held in lost.items():
+            if self._held[key].entry.fingerprint != held.entry.fingerprint:
+                raise ImageError(
+                    "the file was changed after this process had first read it, and its pixels of "
+                    f"then are lost ({error}); start again",
+                    path=key,
+                ) from error
+
     def _prepare_drawn(self, source: ImageSource) -> None:
-        if source.key in self._held:
-            return
-        pixels = pixels_of(source, self.size, self.fit)
-        pixels.flags.writeable = False
-        self._held[source.key] = _Held(None, len(self._drawn))
-        self._drawn.append(pixels)
+        if source.key not in self._drawn:
+            self._drawn[source.key] = pixels_of(source, self.size, self.fit)
 
     def _prepare_files(self, files: Mapping[str, StampedSource]) -> dict[str, ImageError]:
         """Bring pictures in files into the store; return what is broken, by key."""
-        errors: dict[str, ImageError] = {}
-        with self._store.locked():
-            known = self._store.load()
-            stale: dict[str, Entry] = {}
-            touched: dict[str, Entry] = {}
-            for key, source in files.items():
-                try:
-                    entry = _examine(source, known.get(key))
-                except ImageError as error:
-                    errors[key] = error
-                    continue
-                if not entry.shard:
-                    stale[key] = entry
-                elif entry != known[key]:
-                    touched[key] = entry
-            if touched:
-                self._store.commit(touched)
-            errors |= self._decode(files, stale)
-            for key in files.keys() - errors.keys():
-                entry = self._store.entries[key]
-                # Mapped while locked: a file that another process deletes later stays readable.
-                self._store.shard(entry.shard)
-                self._held[key] = _Held(entry.shard, entry.row)
+        store = self._store
+        store.load()
+        wanted, errors = _examine(files, store.entries)
+        found = store.find(wanted)
+        if any(store.entries.get(key) != found.get(key, entry) for key, entry in wanted.items()):
+            try:
+                with store.locked():
+                    # Again: another process may have added pictures, or taken away a shard that
+                    # this one had just read about.
+                    store.load()
+                    found = store.find(wanted)
+                    for problem in store.damage:
+                        logger.warning("%s; its images are decoded again", problem)
+                    store.sweep()  # first, for there may be no room otherwise
+                    if touched := {k: e for k, e in found.items() if e != store.entries[k]}:
+                        store.commit(touched)
+                    missing = {key: e for key, e in wanted.items() if key not in found}
+                    errors |= self._decode(files, missing)
+                    found.update({k: store.entries[k] for k in missing if k not in errors})
+                    store.sweep()
+            except DataError as error:
+                if wanted.keys() - found.keys():
+                    raise
+                logger.info("new times of image files are not remembered: %s", error)
+        self._held.update({key: _Held(files[key], entry) for key, entry in found.items()})
         return errors
 
     def _decode(
@@ -236,7 +259,7 @@ class ImageCache:
         keys = list(stale)
         step = max(1, SHARD_BYTES // (self.size * self.size * 3))
         # Pillow releases the interpreter lock while it decodes and resamples.
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as pool:
             for start in range(0, len(keys), step):
                 part = keys[start : start + step]
                 pixels: list[Pixels] = []
@@ -260,17 +283,24 @@ class ImageCache:
             return error
 
 
-def _examine(source: StampedSource, known: Entry | None) -> Entry:
-    """Return the entry of ``source`` as it is now; without a shard where it must be decoded."""
-    # Stamp before hash before pixels: a file that changes in between is caught the next time,
-    # because what is recorded is then older than what was read.
-    stamp = source.stamp()
-    if known is not None and known.stamp == stamp:
-        return known
-    fingerprint = source.fingerprint()
-    if known is not None and known.fingerprint == fingerprint:
-        return replace(known, stamp=stamp)
-    return Entry(fingerprint, stamp)
+def _examine(
+    files: Mapping[str, StampedSource], known: Mapping[str, Entry]
+) -> tuple[dict[str, Entry], dict[str, ImageError]]:
+    """Return fingerprint and stamp of every file as it is now, and what cannot be read, by key."""
+    found: dict[str, Entry] = {}
+    errors: dict[str, ImageError] = {}
+    for key, source in files.items():
+        try:
+            # Stamp before hash before pixels: a file that changes in between is caught the next
+            # time, because what is recorded is then older than what was read.
+            stamp = source.stamp()
+            entry = known.get(key)
+            if entry is None or entry.stamp != stamp:
+                entry = Entry(source.fingerprint(), stamp)
+            found[key] = Entry(entry.fingerprint, stamp)
+        except ImageError as error:
+            errors[key] = error
+    return found, errors
 
 
 def _all_errors(errors: Mapping[str, ImageError], total: int) -> ImageError:

@@ -1,30 +1,50 @@
-"""Files behind the image cache: an index replaced atomically and shards that are written once."""
+"""Files behind the image cache, believed only where their digest says that they are whole.
+
+A shard is raw pixels, and its name is their digest; the index carries a digest of itself. Shards
+are read, never mapped: a mapped file that is cut short under its reader kills the process (SIGBUS),
+and one that is changed under it changes pixels without a word. Reading costs 50 us a picture more
+than a map does, which is 1 ms of a step of 16 samples, and keeps the memory out of the process: it
+is the page cache's, which all processes share. A shard is digested when a process first needs it,
+and again when its stamp has changed: 1 s a GB.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock, Timeout
 
-from mkgc_cl.errors import DataError
+from mkgc_cl._files import write_atomic
+from mkgc_cl.errors import DataError, MissingDataError
+from mkgc_cl.regular_file import read_regular
 
 logger = logging.getLogger(__name__)
 
 #: Raised by one when the pixels a source leads to, or the files, change meaning.
-FORMAT = 1
+FORMAT = 2
 
-_SHARD_NAME = re.compile(r"shard-[0-9a-f]{16}\.npy")
+#: Bytes of pixels in a shard: what an interruption can lose.
+SHARD_BYTES = 64 * 2**20
+
+#: An index of more bytes is none of ours: this one would tell of a million pictures.
+INDEX_BYTES = 2**28
+
+_SHARD_NAME = re.compile(r"shard-[0-9a-f]{32}\.rgb")
+
+#: Shards that this process has found to be what their names say, by what their stamps were then.
+_whole: dict[Path, tuple[int, ...]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +64,20 @@ class Entry:
     row: int = 0
 
 
-def replace_file(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file so that at any moment the old or the new one is there, whole.
-
-    Temporary file in the same folder, flushed to disk, renamed over the target; the folder is
-    flushed last. Nothing is left behind when ``write`` fails.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 class ImageStore:
     """Pixels on disk for one size, fit and Pillow version.
 
-    Everything that writes happens inside :meth:`locked`.
+    Everything that writes happens inside :meth:`locked`; reading needs no lock, so that a cache
+    with all that is asked for may be read-only.
 
     Args:
         root: folder of all caches.
         size: side of the pictures in pixels.
         fit: how pictures are brought to that size.
+
+    Attributes:
+        entries: the index as it was read or written last, without what was found damaged.
+        damage: what was found damaged since the index was read, in words.
     """
 
     def __init__(self, root: Path, *, size: int, fit: str) -> None:
@@ -84,13 +86,9 @@ class ImageStore:
         # Decoding and resampling may differ by a grey level between versions of Pillow.
         settings = f"{size}-{fit}-v{FORMAT}-pillow{PIL.__version__}"
         self.directory = root / "images" / settings
-        self.size = size
         self.entries: dict[str, Entry] = {}
-        self._maps: dict[str, npt.NDArray[np.uint8]] = {}
-
-    def __getstate__(self) -> dict[str, object]:
-        """Leave the maps out: a worker process maps the files again instead of copying them."""
-        return {**self.__dict__, "_maps": {}}
+        self.damage: list[str] = []
+        self._picture_bytes = size * size * 3
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -99,36 +97,50 @@ class ImageStore:
         Raises:
             DataError: the folder cannot be made or written.
         """
+        lock = FileLock(self.directory / "lock")
         with self._explained():
             self.directory.mkdir(parents=True, exist_ok=True)
-            file = (self.directory / "lock").open("ab")
-        with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                lock.acquire(timeout=0)
+            except Timeout:
                 logger.info("waiting for another process that fills %s", self.directory)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    def load(self) -> dict[str, Entry]:
-        """Read the index again, drop entries without pixels, delete files without entries."""
-        path = self.directory / "index.json"
+                lock.acquire()
         try:
-            found = _parse(path.read_bytes())
-        except FileNotFoundError:
-            found = {}
-        except (ValueError, TypeError, KeyError) as error:
-            logger.warning("%s is damaged (%s); its images are decoded again", path, error)
-            found = {}
-        rows: dict[str, int] = {}
-        for name in {entry.shard for entry in found.values()}:
-            try:
-                rows[name] = len(self.shard(name))
-            except DataError as error:
-                logger.warning("%s; its images are decoded again", error)
-        self.entries = {k: e for k, e in found.items() if 0 <= e.row < rows.get(e.shard, 0)}
-        self._sweep()
-        return self.entries
+            yield
+        finally:
+            lock.release()
+
+    def load(self) -> None:
+        """Read the index again; a damaged one counts as empty."""
+        path = self.directory / "index.json"
+        self.entries, self.damage = {}, []
+        try:
+            self.entries = self._parse(read_regular(path, limit=INDEX_BYTES))
+        except MissingDataError:
+            pass
+        except DataError as error:
+            self.damage.append(str(error))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            self.damage.append(f"{path}: not a whole index of the image cache ({error})")
+
+    def find(self, wanted: Mapping[str, Entry]) -> dict[str, Entry]:
+        """Return where pixels are, of those pictures that the store has, whole.
+
+        Args:
+            wanted: fingerprint and stamp of pictures as they are now, by key.
+        """
+        pictures: dict[str, int] = {}  # of every shard that is needed; 0 where it is damaged
+        found: dict[str, Entry] = {}
+        for key, entry in wanted.items():
+            known = self.entries.get(key)
+            if known is None or known.fingerprint != entry.fingerprint:
+                continue
+            if known.shard not in pictures:
+                pictures[known.shard] = self._pictures(known.shard)
+            if known.row < pictures[known.shard]:
+                found[key] = replace(known, stamp=entry.stamp)
+        self.entries = {k: e for k, e in self.entries.items() if pictures.get(e.shard, 1)}
+        return found
 
     def commit(self, entries: Mapping[str, Entry]) -> None:
         """Add ``entries`` to the index, on disk before here.
@@ -137,94 +149,147 @@ class ImageStore:
             DataError: the folder cannot be written.
         """
         merged = {**self.entries, **entries}
-        body = {
-            "format": FORMAT,
-            "entries": {k: [e.fingerprint, e.stamp, e.shard, e.row] for k, e in merged.items()},
-        }
-        data = json.dumps(body).encode()
+        table = {k: [e.fingerprint, e.stamp, e.shard, e.row] for k, e in merged.items()}
+        body = {"format": FORMAT, "digest": self._digest(table), "entries": table}
         with self._explained():
-            replace_file(self.directory / "index.json", lambda file: _write(file, data))
+            write_atomic(self.directory / "index.json", json.dumps(body))
         self.entries = merged
 
     def append(self, pixels: npt.NDArray[np.uint8], entries: Mapping[str, Entry]) -> None:
         """Write one shard, then the index that refers to it.
 
         Args:
-            pixels: ``(n, size, size, 3)`` uint8.
+            pixels: ``(n, size, size, 3)`` uint8, contiguous.
             entries: entry of each picture; its ``row`` is the row in ``pixels``.
 
         Raises:
             DataError: the folder cannot be written.
         """
-        name = f"shard-{hashlib.sha256(pixels.tobytes()).hexdigest()[:16]}.npy"
+        name = _shard_name(hashlib.sha256(pixels.data))
         with self._explained():
-            replace_file(
-                self.directory / name, lambda file: np.save(file, pixels, allow_pickle=False)
-            )
+            write_atomic(self.directory / name, pixels.data)
         self.commit({key: replace(entry, shard=name) for key, entry in entries.items()})
 
-    def shard(self, name: str) -> npt.NDArray[np.uint8]:
-        """Return the pixels of one shard as a read-only map, ``(n, size, size, 3)`` uint8.
+    def read(self, entry: Entry, out: npt.NDArray[np.uint8]) -> None:
+        """Read the pixels of one picture into ``out``, ``(size, size, 3)`` uint8, contiguous.
 
         Raises:
-            DataError: the shard is missing, cut short or of another shape.
+            DataError: the shard is missing or is not what its name says.
         """
-        if name not in self._maps:
-            path = self.directory / name
-            try:
-                pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+        with self._opened(entry.shard) as file:
+            file.seek(entry.row * self._picture_bytes)
+            if file.readinto(out.data) != self._picture_bytes:
                 raise DataError(
-                    f"not a whole shard of the image cache ({error})", path=path
-                ) from error
-            expected = (self.size, self.size, 3)
-            if pixels.dtype != np.uint8 or pixels.shape[1:] != expected:
-                raise DataError(
-                    f"expected uint8 pixels (n, {self.size}, {self.size}, 3), found "
-                    f"{pixels.dtype} {pixels.shape}",
-                    path=path,
+                    f"the shard of the image cache has no row {entry.row}",
+                    path=self.directory / entry.shard,
                 )
-            self._maps[name] = pixels
-        return self._maps[name]
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Delete shards that nothing refers to and leftovers of killed processes."""
         used = {entry.shard for entry in self.entries.values()}
-        for path in (*self.directory.glob("shard-*.npy"), *self.directory.glob("*.tmp")):
-            if path.name not in used:
-                self._maps.pop(path.name, None)
-                with self._explained():
+        for path in self.directory.iterdir():
+            if path.name not in used and (path.name.startswith("shard-") or path.suffix == ".tmp"):
+                try:
                     path.unlink(missing_ok=True)
+                except OSError as error:  # on Windows, one that another process is reading
+                    logger.debug("%s stays for now: %s", path, error)
+
+    def _pictures(self, name: str) -> int:
+        """Return the number of pictures in a shard, 0 where it is damaged."""
+        try:
+            with self._opened(name) as file:
+                return os.fstat(file.fileno()).st_size // self._picture_bytes
+        except DataError as error:
+            self.damage.append(str(error))
+            return 0
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[BufferedReader]:
+        """Open a shard that is what its name says, and see that it stays so while it is read.
+
+        Raises:
+            DataError: it is missing, or is not what its name says.
+        """
+        path = (self.directory / name).absolute()
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+                raise DataError("expected a regular file, found a pipe or a device", path=path)
+            with path.open("rb") as file:
+                stamp = _stamp(file)
+                if _whole.get(path) != stamp:
+                    self._verify(file, path)
+                    _whole[path] = stamp
+                yield file
+                if _stamp(file) != stamp:
+                    raise DataError("the shard was changed while it was read", path=path)
+        except OSError as error:
+            raise DataError(
+                f"the shard of the image cache cannot be read ({error.strerror})", path=path
+            ) from error
+
+    def _verify(self, file: BufferedReader, path: Path) -> None:
+        size = os.fstat(file.fileno()).st_size
+        # Of bounded size: digesting what somebody else's program put there could take hours.
+        if size % self._picture_bytes or size > max(SHARD_BYTES, self._picture_bytes):
+            raise DataError(
+                f"not a whole shard of the image cache: {size:,} bytes, expected a multiple of "
+                f"{self._picture_bytes:,}",
+                path=path,
+            )
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+        if path.name != _shard_name(digest):
+            raise DataError(
+                "the shard of the image cache is damaged: its pixels are not those it is named by",
+                path=path,
+            )
+
+    def _digest(self, table: Mapping[str, object]) -> str:
+        # With the folder's name: an index of another size or fit must not be taken for this one's.
+        text = json.dumps([self.directory.name, table], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _parse(self, data: bytes) -> dict[str, Entry]:
+        """Read an index; anything unexpected is a ValueError, TypeError or KeyError."""
+        body = json.loads(data)
+        if body["format"] != FORMAT:
+            raise ValueError(f"format {body['format']!r}, expected {FORMAT}")
+        if not isinstance(body["entries"], dict):
+            raise TypeError("its entries are not a table")
+        if body["digest"] != self._digest(body["entries"]):
+            raise ValueError("its entries are not those that were written")
+        entries: dict[str, Entry] = {}
+        for key, (fingerprint, stamp, shard, row) in body["entries"].items():
+            if not (isinstance(fingerprint, str) and isinstance(stamp, str)):
+                raise TypeError(f"entry of {key!r} has values of wrong types")
+            if not isinstance(row, int) or row < 0:
+                raise ValueError(f"entry of {key!r} names the row {row!r}")
+            if not _SHARD_NAME.fullmatch(shard):
+                # A name with a slash in it would lead out of the cache folder.
+                raise ValueError(f"entry of {key!r} names the shard {shard!r}")
+            entries[key] = Entry(fingerprint, stamp, shard, row)
+        return entries
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+            reason = getattr(error, "strerror", None) or error
+            found = "".join(f"; {problem}" for problem in self.damage)
             raise DataError(
-                f"the image cache cannot be written ({error.strerror}); free space there, or set "
+                f"the image cache cannot be written ({reason}){found}; free space there, or set "
                 "MKGC_CACHE to a folder of yours",
                 path=self.directory,
             ) from error
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
-    file.write(data)
+def _shard_name(digest: hashlib._Hash) -> str:
+    return f"shard-{digest.hexdigest()[:32]}.rgb"
 
 
-def _parse(data: bytes) -> dict[str, Entry]:
-    """Read an index; anything unexpected is a ValueError, TypeError or KeyError."""
-    body = json.loads(data)
-    if body["format"] != FORMAT:
-        raise ValueError(f"format {body['format']!r}, expected {FORMAT}")
-    if not isinstance(body["entries"], dict):
-        raise TypeError("its entries are not a table")
-    entries: dict[str, Entry] = {}
-    for key, (fingerprint, stamp, shard, row) in body["entries"].items():
-        if not (isinstance(fingerprint, str) and isinstance(stamp, str) and isinstance(row, int)):
-            raise TypeError(f"entry of {key!r} has values of wrong types")
-        if not _SHARD_NAME.fullmatch(shard):
-            # A name with a slash in it would lead out of the cache folder.
-            raise ValueError(f"entry of {key!r} names the shard {shard!r}")
-        entries[key] = Entry(fingerprint, stamp, shard, row)
-    return entries
+def _stamp(file: BufferedReader) -> tuple[int, ...]:
+    """Return what differs where a file may have been replaced or changed."""
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
