@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import nn
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.strategies import MultimodalStrategy
+
+# isort: split
+from avalanche.core import SupervisedPlugin  # after ours, which makes it importable without a home
 
 DISTILLATION = "AttentionDistillationPlugin"
 TEACHER = "teacher pass"

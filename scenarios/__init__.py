@@ -1,5 +1,6 @@
 """Class-incremental streams as Avalanche benchmarks: IMRE, IMNER and a demonstration."""
 
+from mkgc_cl.scenarios import avalanche_home as avalanche_home  # before Avalanche is imported
 from mkgc_cl.scenarios.benchmark import KnowledgeBenchmark, KnowledgeExperience, make_benchmark
 from mkgc_cl.scenarios.catalogue import as_benchmark, demo, imner, imre
 

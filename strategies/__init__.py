@@ -1,5 +1,6 @@
 """Training template, plugins and named recipes."""
 
+from mkgc_cl.scenarios import avalanche_home as avalanche_home  # before Avalanche is imported
 from mkgc_cl.strategies.cumulative import CumulativePlugin
 from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
 from mkgc_cl.strategies.emar import EMARPlugin
