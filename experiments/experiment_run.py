@@ -18,6 +18,7 @@ from mkgc_cl.results import Cell, CellRecord, run_grid
 from mkgc_cl.results.grid import GridResult
 from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
+from mkgc_cl.results.undefined import per_cent
 
 
 # All are looked at before the first is trained on, so all of a sweep must have their place: four
@@ -108,7 +109,7 @@ def record_of(
     stream = benchmark.stream
 
     def step(done: int, tasks: int, latest: float) -> None:
-        progress(done / tasks, f"task {done} of {tasks}, A {100 * latest:.1f} %")
+        progress(done / tasks, f"task {done} of {tasks}, A {per_cent(100 * latest)}")
 
     result = run_stream(build(), benchmark, split=split, progress=step)
     return CellRecord.from_matrix(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,12 +17,13 @@ from mkgc_cl.results.counted import plural
 from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.table_text import Row, Stat, Table, beside_the_best
 from mkgc_cl.results.tables import AVERAGE, write_table
+from mkgc_cl.results.undefined import mean_defined, undefined_words
 from mkgc_cl.systems import SYSTEMS
 
 FINAL = "final A"
-NUMBERS: Mapping[str, Callable[[CellRecord], float]] = {
+NUMBERS: Mapping[str, Callable[[CellRecord], float | None]] = {
     FINAL: lambda record: record.A[-1],
-    AVERAGE: lambda record: statistics.fmean(record.A),
+    AVERAGE: lambda record: mean_defined(record.A),
 }
 """The columns."""
 
@@ -89,8 +89,11 @@ def _table(
     words = [settings.scenario, f"orders {orders}", _seed_words(runs)]
     words += [*setting_words(records), *origin_words(settings.stream, records)]
     return Table(
-        caption="A after the last task and mean of A over the tasks (%), micro-F1, over several "
-        f"orders; {', '.join(words)}. Mean ± sample standard deviation over orders and seeds.",
+        caption=(
+            "A after the last task and mean of A over the tasks (%), micro-F1, over several "
+            f"orders; {', '.join(words)}. Mean ± sample standard deviation over orders and seeds. "
+            f"{undefined_words(records)}"
+        ).rstrip(),
         columns=names,
         rows=rows,
         notes=tuple(notes),

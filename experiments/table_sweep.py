@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from mkgc_cl.results.figures import draw_sweep
 from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.table_text import Row, Stat, Table, beside_the_best
 from mkgc_cl.results.tables import write_table
+from mkgc_cl.results.undefined import mean_defined, undefined_words
 from mkgc_cl.systems import SYSTEMS
 
 Cells = Mapping[str, Mapping[int, Sequence[CellRecord]]]
@@ -32,15 +32,15 @@ class Measure:
 
     Args:
         words: what it is, with its unit.
-        of: reads it off a record.
+        of: reads it off a record; ``None`` where it cannot be measured.
     """
 
     words: str
-    of: Callable[[CellRecord], float]
+    of: Callable[[CellRecord], float | None]
 
 
 FINAL = Measure("A after the last task (%)", lambda record: record.A[-1])
-PLASTICITY = Measure("mean U over the tasks (%)", lambda record: statistics.fmean(record.U))
+PLASTICITY = Measure("mean U over the tasks (%)", lambda record: mean_defined(record.U))
 
 
 def write_sweep(
@@ -140,10 +140,13 @@ def _table(
         notes.append(f"No row, for want of a run at every value: {', '.join(left_out)}.")
     words = [settings.scenario, *_order_words(records), _seed_words(cells, values)]
     words += [*_shared_words(cells), *origin_words(settings.stream, records)]
-    several = any(stat.n > 1 for row in rows for stat in row.stats)
+    caption = [f"{measure.words}, micro-F1, against {setting}; {', '.join(words)}."]
+    if any(stat.n > 1 for row in rows for stat in row.stats):
+        caption.append("Mean ± sample standard deviation over seeds.")
+    if undefined := undefined_words(records):
+        caption.append(undefined)
     return Table(
-        caption=f"{measure.words}, micro-F1, against {setting}; {', '.join(words)}."
-        + (" Mean ± sample standard deviation over seeds." if several else ""),
+        caption=" ".join(caption),
         columns=tuple(values),
         rows=rows,
         notes=tuple(notes),

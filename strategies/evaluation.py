@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin
 
 from mkgc_cl.metrics.counts import Counts, relation_counts, span_counts
-from mkgc_cl.metrics.matrix import BEFORE, ResultMatrix
+from mkgc_cl.metrics.matrix import BEFORE, IncompleteMatrixError, ResultMatrix
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience
 from mkgc_cl.strategies.template import MultimodalStrategy, evaluation_plugin
 
@@ -21,8 +22,10 @@ from mkgc_cl.strategies.template import MultimodalStrategy, evaluation_plugin
 class ContinualMetrics(PluginMetric[dict[str, float]]):
     """Fill one result matrix and emit what is read off it; all values are fractions in [0, 1].
 
-    After each evaluated experience: ``F1_Exp``. After an evaluation: ``A_Stream`` (A_k) and, where
-    the seen tasks were all evaluated, ``U_Stream``, ``Forgetting_Stream`` and ``BWT_Stream``.
+    After each evaluated experience: ``F1_Exp``. After an evaluation, where the seen tasks were all
+    evaluated: ``A_Stream`` (A_k), ``U_Stream``, ``Forgetting_Stream`` and ``BWT_Stream``. What
+    cannot be measured (:mod:`mkgc_cl.metrics.matrix`) is not emitted, so no logger has a number of
+    it: F1 where an experience has no positive, forgetting before the second task.
     Streams are kept apart, which Avalanche's own forgetting does not do.
 
     An evaluation in the middle of a task counts as one after this task; the last one stands.
@@ -70,25 +73,32 @@ class ContinualMetrics(PluginMetric[dict[str, float]]):
             self.matrix = ResultMatrix(len(experience.origin_stream))
         self.matrix.record(self._stream, after=self._after, on=on, counts=self._counts)
         place = f"eval_phase/{self._stream}_stream/Exp{on:03d}"
-        return [self._value(strategy, f"F1_Exp/{place}", self._counts.f1)]
+        return self._emitted(strategy, {f"F1_Exp/{place}": self._counts.f1})
 
     def after_eval(self, strategy: MultimodalStrategy) -> list[MetricValue]:
         """Emit what the matrix says about the stream so far."""
         matrix, stream = self.matrix, self._stream
-        if matrix is None or not _complete(matrix, stream):
+        if matrix is None:
             return []
-        values = {
-            "A_Stream": matrix.average_f1(stream)[-1],
-            "U_Stream": matrix.plasticity(stream)[-1],
-            "Forgetting_Stream": matrix.forgetting(stream).mean,
-            "BWT_Stream": matrix.backward_transfer(stream),
-        }
         place = f"eval_phase/{stream}_stream"
-        return [self._value(strategy, f"{name}/{place}", v) for name, v in values.items()]
+        try:
+            values = {
+                f"A_Stream/{place}": matrix.average_f1(stream)[-1],
+                f"U_Stream/{place}": matrix.plasticity(stream)[-1],
+                f"Forgetting_Stream/{place}": matrix.forgetting(stream).mean,
+                f"BWT_Stream/{place}": matrix.backward_transfer(stream),
+            }
+        except IncompleteMatrixError:  # some tasks were not evaluated after some others
+            return []
+        return self._emitted(strategy, values)
 
-    def _value(self, strategy: MultimodalStrategy, name: str, value: float) -> MetricValue:
-        self._last[name] = value
-        return MetricValue(self, name, value, strategy.clock.train_iterations)
+    def _emitted(
+        self, strategy: MultimodalStrategy, values: Mapping[str, float]
+    ) -> list[MetricValue]:
+        known = {name: value for name, value in values.items() if not math.isnan(value)}
+        self._last |= known
+        step = strategy.clock.train_iterations
+        return [MetricValue(self, name, value, step) for name, value in known.items()]
 
     def __str__(self) -> str:
         return "ContinualMetrics"
@@ -115,7 +125,11 @@ def batch_counts(
 
 
 def continual_evaluator(*loggers: BaseLogger) -> EvaluationPlugin:
-    """Return an evaluator with :class:`ContinualMetrics` and the given loggers."""
+    """Return an evaluator with :class:`ContinualMetrics` and the given loggers.
+
+    Raises:
+        ConfigError: a logger is Avalanche's ``CSVLogger``, which writes zeros that nobody measured.
+    """
     return evaluation_plugin(ContinualMetrics(), loggers=loggers)
 
 
@@ -143,9 +157,3 @@ class JsonLinesLogger(BaseLogger):
         plain = value if isinstance(value, int | float | str) else str(value)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"name": name, "value": plain, "step": x_plot}) + "\n")
-
-
-def _complete(matrix: ResultMatrix, stream: str) -> bool:
-    rows = matrix.f1(stream)[: matrix.finished(stream)]
-    seen = [row[: after + 1] for after, row in enumerate(rows)]
-    return bool(seen) and not any(None in row for row in seen)

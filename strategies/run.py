@@ -51,7 +51,8 @@ def run_stream(
             :class:`~mkgc_cl.strategies.ContinualMetrics`.
         benchmark: the stream.
         split: the posts to evaluate on; settings are chosen on ``"valid"``.
-        progress: called after each task with tasks done, tasks in all and the last A_k.
+        progress: called after each task with tasks done, tasks in all and the last A_k, NaN where
+            it cannot be measured yet.
 
     Raises:
         ConfigError: the evaluator has no :class:`~mkgc_cl.strategies.ContinualMetrics`.

@@ -30,6 +30,7 @@ from mkgc_cl.scenarios.benchmark import KnowledgeExperience, SampleDataset
 from mkgc_cl.seeds import derive, generator
 from mkgc_cl.strategies.loaders import Item, Loaders
 from mkgc_cl.strategies.loading import Interleave
+from mkgc_cl.strategies.logger_check import check_loggers
 from mkgc_cl.strategies.stages import StepPolicy
 
 Precision = Literal["fp32", "bf16"]
@@ -68,7 +69,8 @@ class MultimodalStrategy(SupervisedTemplate):
         seed: seed of loaders and dropout.
 
     Raises:
-        ConfigError: bf16 on a device without it, or sizes below 1.
+        ConfigError: bf16 on a device without it, sizes below 1, or a logger of the evaluator that
+            writes what nobody measured.
     """
 
     dataloader: Any  # of batches; Avalanche leaves its type open
@@ -103,6 +105,7 @@ class MultimodalStrategy(SupervisedTemplate):
             evaluator=evaluator if evaluator is not None else evaluation_plugin(),
             eval_every=eval_every,
         )
+        check_loggers(self.evaluator.loggers)
         self.network = model
         self.phase = "task"
         self._phase_loss: Loss | None = None
@@ -493,7 +496,12 @@ class MultimodalStrategy(SupervisedTemplate):
 
 
 def evaluation_plugin(*metrics: Any, loggers: Sequence[BaseLogger] = ()) -> EvaluationPlugin:
-    """Return Avalanche's evaluation plugin; without loggers its values are read by asking."""
+    """Return Avalanche's evaluation plugin; without loggers its values are read by asking.
+
+    Raises:
+        ConfigError: a logger writes what nobody measured.
+    """
+    check_loggers(loggers)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No loggers specified")
         return EvaluationPlugin(*metrics, loggers=list(loggers))

@@ -6,10 +6,14 @@ not: with true positives :math:`t`, predicted positives :math:`p` and gold posit
 .. math::
 
     P = \frac{t}{p}, \qquad R = \frac{t}{g}, \qquad F_1 = \frac{2PR}{P + R} = \frac{2t}{p + g}.
+
+Without a gold positive there is nothing to find and no model could score above 0: recall and
+:math:`F_1` are undefined. Undefined is NaN and never 0.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -23,14 +27,15 @@ Span = tuple[str, int, int]
 class Counts:
     """True positives, predicted positives and gold positives of a set of samples.
 
-    Adding two gives the counts of both sets together. A rate whose denominator is zero is 0.0, as
-    in seqeval and scikit-learn (``zero_division=0``): a test set without positives, on which
-    nothing was predicted, scores 0 and not 1.
+    Adding two gives the counts of both sets together. Recall and F1 are NaN where there is no gold
+    positive, whatever was predicted; precision is NaN where nothing was predicted. F1 is 0.0 where
+    there is something to find and nothing was predicted. (seqeval and scikit-learn say 0.0 in all
+    of these cases, with ``zero_division=0``.)
 
     >>> Counts(tp=2, predicted=4, gold=3) + Counts(tp=0, predicted=1, gold=2)
     Counts(tp=2, predicted=5, gold=5)
-    >>> Counts(2, 5, 5).f1
-    0.4
+    >>> Counts(2, 5, 5).f1, Counts(0, 0, 5).f1, Counts(0, 5, 0).f1
+    (0.4, 0.0, nan)
 
     Args:
         tp: predicted positives that are right; at most ``min(predicted, gold)``.
@@ -60,20 +65,19 @@ class Counts:
 
     @property
     def precision(self) -> float:
-        """Share of the predicted positives that are right, in [0, 1]."""
-        return self.tp / self.predicted if self.predicted else 0.0
+        """Share of the predicted positives that are right, in [0, 1]; NaN without any."""
+        return self.tp / self.predicted if self.predicted else math.nan
 
     @property
     def recall(self) -> float:
-        """Share of the gold positives that were found, in [0, 1]."""
-        return self.tp / self.gold if self.gold else 0.0
+        """Share of the gold positives that were found, in [0, 1]; NaN without any."""
+        return self.tp / self.gold if self.gold else math.nan
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall, in [0, 1]."""
+        """Harmonic mean of precision and recall, in [0, 1]; NaN without a gold positive."""
         # 2t / (p + g) equals the harmonic mean and needs one division, so it rounds once.
-        total = self.predicted + self.gold
-        return 2 * self.tp / total if total else 0.0
+        return 2 * self.tp / (self.predicted + self.gold) if self.gold else math.nan
 
 
 def relation_counts(

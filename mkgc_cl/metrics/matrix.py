@@ -14,11 +14,18 @@ training on task :math:`k`, both from 0, and :math:`R_{k,j} = F_1(C_{k,j})`. Wit
 :math:`A_k` (Definition 3 of the paper) is the micro-F1 on the union of the test sets, so it pools
 counts and does not average rates. :math:`U_k` is Definition 4. All values here are fractions in
 [0, 1]; records and tables show per cent.
+
+A task whose test samples hold no positive cannot be measured. What is read off its own scores (its
+:math:`U_k`, its forgetting, its part of BWT) is undefined: NaN, and left out of every mean.
+:math:`A_k` pools, so it is undefined only as long as none of the tasks up to k has a positive. A
+mean over nothing is undefined, too: forgetting and BWT of a stream of one task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,8 +60,10 @@ class Forgetting:
     """How much each earlier task lost.
 
     Args:
-        per_task: loss of tasks 0 .. K-2, fractions in [-1, 1]; negative where a task gained.
-        mean: their mean; 0.0 where the stream has one task only, which nothing can make forget.
+        per_task: loss of tasks 0 .. K-2, fractions in [-1, 1]; negative where a task gained, NaN
+            where it cannot be measured.
+        mean: mean of those that are defined; NaN where none is, as in a stream of one task, which
+            nothing can make forget.
     """
 
     per_task: tuple[float, ...]
@@ -125,7 +134,10 @@ class ResultMatrix:
         return self._entries[stream][after, on]
 
     def f1(self, stream: str) -> list[list[float | None]]:
-        """Return R, K rows (after) of K values (on); ``None`` where nothing was recorded."""
+        """Return R, K rows (after) of K values (on).
+
+        ``None`` where nothing was recorded, NaN where the task cannot be measured.
+        """
         entries = self._entries.get(stream, {})
         return [
             [_f1_or_none(entries.get((after, on))) for on in range(self._tasks)]
@@ -133,7 +145,7 @@ class ResultMatrix:
         ]
 
     def before(self, stream: str) -> list[float | None]:
-        """Return the K values recorded before any training; ``None`` where nothing was recorded."""
+        """Return the K values before any training; ``None`` and NaN as in :meth:`f1`."""
         entries = self._entries.get(stream, {})
         return [_f1_or_none(entries.get((BEFORE, on))) for on in range(self._tasks)]
 
@@ -152,6 +164,8 @@ class ResultMatrix:
     def average_f1(self, stream: str) -> list[float]:
         """Return A_0, A_1, ... of the tasks finished so far: pooled micro-F1 over tasks 0..k.
 
+        NaN as long as none of these tasks has a positive to find.
+
         Raises:
             IncompleteMatrixError: if a seen task was not evaluated, or nothing was recorded.
         """
@@ -166,6 +180,8 @@ class ResultMatrix:
     def plasticity(self, stream: str) -> list[float]:
         """Return U_0, U_1, ... of the tasks finished so far: F1 on the task just learnt.
 
+        NaN where that task has no positive to find.
+
         Raises:
             IncompleteMatrixError: if a task was not evaluated after its training.
         """
@@ -178,9 +194,8 @@ class ResultMatrix:
         return self.average_f1(stream)[-1]
 
     def mean_f1(self, stream: str) -> float:
-        """Return the mean of A over the finished tasks (column AVG of Table 3)."""
-        values = self.average_f1(stream)
-        return sum(values) / len(values)
+        """Return the mean of A over the finished tasks, where defined (column AVG of Table 3)."""
+        return _mean(self.average_f1(stream))
 
     def forgetting(
         self, stream: str, *, reference: Literal["best", "first"] = "best"
@@ -204,14 +219,15 @@ class ResultMatrix:
         lost = []
         for task in range(last):
             stop = last if reference == "best" else task + 1
-            top = max(entries[after, task].f1 for after in range(task, stop))
-            lost.append(top - entries[last, task].f1)
-        return Forgetting(tuple(lost), sum(lost) / len(lost) if lost else 0.0)
+            before = _defined(entries[after, task].f1 for after in range(task, stop))
+            lost.append(max(before, default=math.nan) - entries[last, task].f1)
+        return Forgetting(tuple(lost), _mean(lost))
 
     def backward_transfer(self, stream: str) -> float:
         """Return BWT: mean change of the earlier tasks since they were learnt.
 
-        Negative where they were forgotten; 0.0 where one task only was trained.
+        Negative where they were forgotten; NaN where no earlier task can be measured, as where one
+        task only was trained.
 
         Raises:
             IncompleteMatrixError: if a seen task was not evaluated.
@@ -283,6 +299,15 @@ class ResultMatrix:
 
 def _triangle(tasks: int) -> list[tuple[int, int]]:
     return [(after, on) for after in range(tasks) for on in range(after + 1)]
+
+
+def _defined(values: Iterable[float]) -> list[float]:
+    return [value for value in values if not math.isnan(value)]
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = _defined(values)
+    return statistics.fmean(known) if known else math.nan
 
 
 def _f1_or_none(counts: Counts | None) -> float | None:

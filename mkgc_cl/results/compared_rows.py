@@ -30,19 +30,25 @@ _REFERENCE = re.compile(
 def compare_rows(
     cells: Mapping[str, Mapping[int, Sequence[CellRecord]]],
     reference: str,
-    numbers: Mapping[int, Callable[[CellRecord], float]],
+    numbers: Mapping[int, Callable[[CellRecord], float | None]],
 ) -> dict[str, dict[int, Comparison]]:
     """Compare columns of each row with those of the reference, with Holm's correction over all.
 
     Args:
         cells: by system, then by 0-based column, the records behind a cell of the table.
         reference: the system that the others are compared with; one of ``cells``.
-        numbers: the columns to compare, each with the number it shows of a record.
+        numbers: the columns to compare, each with the number it shows of a record. A column that
+            shows none of any record is not compared.
 
     Returns:
         By system, then by column; nothing for the reference itself.
     """
-    places = [(system, column) for system in cells if system != reference for column in numbers]
+    shown = [
+        column
+        for column, number in numbers.items()
+        if any(number(record) is not None for row in cells.values() for record in row[column])
+    ]
+    places = [(system, column) for system in cells if system != reference for column in shown]
     made = corrected(
         [
             compare(cells[system][column], cells[reference][column], numbers[column])

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import DataError
 from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.undefined import decimal, mean_defined
 
 DPI = 150
 """Pixels an inch of every PNG."""
@@ -35,6 +36,8 @@ def draw_curves(
     records: Sequence[CellRecord], stem: str | Path, *, measure: Literal["A", "U"] = "A"
 ) -> tuple[Path, Path]:
     """Draw A_k or U_k over tasks: a line per system, a band of one sample deviation over seeds.
+
+    A line has a gap at a task that cannot be measured.
 
     Args:
         records: records of one scenario and order.
@@ -64,7 +67,7 @@ def draw_curves(
 
 
 def draw_sweep(
-    series: Mapping[str, Sequence[Sequence[float]]],
+    series: Mapping[str, Sequence[Sequence[float | None]]],
     stem: str | Path,
     *,
     values: Sequence[str],
@@ -76,7 +79,7 @@ def draw_sweep(
 
     Args:
         series: per system, for every value of the setting, the numbers of its seeds; none where it
-            did not run.
+            did not run, ``None`` where a number is undefined.
         stem: path of the two files, without suffix.
         values: the setting's values, in words.
         xlabel: what the setting is.
@@ -94,7 +97,7 @@ def draw_sweep(
 
 
 def _draw_lines(
-    series: Mapping[str, Sequence[Sequence[float]]],
+    series: Mapping[str, Sequence[Sequence[float | None]]],
     stem: str | Path,
     *,
     ticks: Sequence[str],
@@ -102,13 +105,16 @@ def _draw_lines(
     ylabel: str,
     title: str,
 ) -> tuple[Path, Path]:
-    """Draw a line per system over equally spaced places, each the mean of some numbers."""
+    """Draw a line per system over equally spaced places, each the mean of some numbers.
+
+    Where there is no number the line has a gap.
+    """
     with _figure(width=2.4 + 0.7 * max(len(ticks), 5)) as (figure, axes):
         for number, (system, columns) in enumerate(series.items()):
             color, dash, marker = _style(number)
-            there = [(place, column) for place, column in enumerate(columns, 1) if column]
-            places = [place for place, _ in there]
-            means = [statistics.fmean(column) for _, column in there]
+            known = [[value for value in column if value is not None] for column in columns]
+            places = range(1, len(known) + 1)
+            means = [statistics.fmean(column) if column else math.nan for column in known]
             # Not clipped: the axis begins at 0, and half a marker at 0 would lie outside.
             axes.plot(
                 places,
@@ -121,7 +127,7 @@ def _draw_lines(
                 clip_on=False,
                 zorder=3,
             )
-            spread = [statistics.stdev(c) if len(c) > 1 else 0.0 for _, c in there]
+            spread = [statistics.stdev(column) if len(column) > 1 else 0.0 for column in known]
             if any(spread):
                 low = [mean - sd for mean, sd in zip(means, spread, strict=True)]
                 high = [mean + sd for mean, sd in zip(means, spread, strict=True)]
@@ -137,6 +143,8 @@ def _draw_lines(
 
 def draw_matrix(records: Sequence[CellRecord], stem: str | Path) -> tuple[Path, Path]:
     """Draw the score matrix of one system, mean over seeds: rows after task k, columns on task j.
+
+    A dash stands where a task seen so far cannot be measured.
 
     Raises:
         DataError: if there is no record or there are several systems.
@@ -157,10 +165,10 @@ def draw_matrix(records: Sequence[CellRecord], stem: str | Path) -> tuple[Path, 
         axes.invert_yaxis()
         for row, values in enumerate(mean):
             for column, value in enumerate(values):
-                if not math.isnan(value):
+                if column <= row or not math.isnan(value):
                     shade = "white" if value > 55 else "black"
                     axes.text(
-                        column + 0.5, row + 0.5, f"{value:.1f}", ha="center", va="center",
+                        column + 0.5, row + 0.5, decimal(value), ha="center", va="center",
                         color=shade, size=8,
                     )  # fmt: skip
         middles = [place + 0.5 for place in range(size)]
@@ -310,8 +318,8 @@ def _title(groups: Mapping[str, Sequence[CellRecord]], spread: str) -> str:
 
 
 def _mean_cell(records: Sequence[CellRecord], row: int, column: int) -> float:
-    values = [v for record in records if (v := record.matrix[row][column]) is not None]
-    return statistics.fmean(values) if values else math.nan
+    mean = mean_defined(record.matrix[row][column] for record in records)
+    return math.nan if mean is None else mean
 
 
 def _running_mean(values: Sequence[float], width: int) -> list[float]:

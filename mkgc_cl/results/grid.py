@@ -27,6 +27,7 @@ from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.parallel import as_finished
 from mkgc_cl.results.progress import GridProgress, Progress, duration
 from mkgc_cl.results.record import CellRecord, RecordError, RecordFormatError
+from mkgc_cl.results.undefined import mean_defined, per_cent
 
 logger = logging.getLogger(__name__)
 
@@ -287,9 +288,8 @@ def _keep(
         progress.finish(f"FAILED, {made.error}")
         return made
     failed.unlink(missing_ok=True)
-    final, average = made.A[-1], sum(made.A) / len(made.A)
-    took = duration(made.seconds)
-    progress.finish(f"done in {took}, final A {final:.1f} %, mean A {average:.1f} %")
+    final, average = per_cent(made.A[-1]), per_cent(mean_defined(made.A))
+    progress.finish(f"done in {duration(made.seconds)}, final A {final}, mean A {average}")
     return None
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mkgc_cl.errors import DataError, MkgcError
-from mkgc_cl.metrics import ResultMatrix
+from mkgc_cl.metrics import IncompleteMatrixError, ResultMatrix
 
 FORMAT = 1
 """Version of the record; a reader refuses a newer one instead of guessing."""
@@ -25,6 +26,8 @@ class RecordFormatError(RecordError):
 class CellRecord:
     """What one run measured and what made it. Rates are per cent, gains and losses points.
 
+    What cannot be measured (:mod:`mkgc_cl.metrics.matrix`) is ``None``, in JSON null.
+
     Args:
         system: name of the system, as in the tables.
         scenario: name of the stream.
@@ -33,7 +36,7 @@ class CellRecord:
         tasks: names of the tasks, K of them: the columns of the tables.
         A: micro-F1 on all tasks seen, after each task.
         U: F1 on the task just learnt, after each task.
-        matrix: F1 after task k (row) on task j (column); ``None`` where not evaluated.
+        matrix: F1 after task k (row) on task j (column); ``None`` where not evaluated, too.
         forgetting: mean loss of the earlier tasks against their best.
         forgetting_per_task: the same for each of tasks 1 .. K-1.
         backward_transfer: mean change of the earlier tasks since they were learnt.
@@ -50,12 +53,12 @@ class CellRecord:
     order: str
     seed: int
     tasks: tuple[str, ...]
-    A: tuple[float, ...]
-    U: tuple[float, ...]
+    A: tuple[float | None, ...]
+    U: tuple[float | None, ...]
     matrix: tuple[tuple[float | None, ...], ...]
-    forgetting: float
-    forgetting_per_task: tuple[float, ...]
-    backward_transfer: float
+    forgetting: float | None
+    forgetting_per_task: tuple[float | None, ...]
+    backward_transfer: float | None
     counts: Mapping[str, object]
     seconds: float
     peak_memory_mb: float | None
@@ -90,23 +93,13 @@ class CellRecord:
             raise DataError(
                 f"{len(tasks)} task names {list(tasks)} for a result matrix of {matrix.tasks} tasks"
             )
-        matrix.require_complete(stream)
-        forgetting = matrix.forgetting(stream)
         return cls(
             system=system,
             scenario=scenario,
             order=order,
             seed=seed,
             tasks=tuple(tasks),
-            A=tuple(_percent(value) for value in matrix.average_f1(stream)),
-            U=tuple(_percent(value) for value in matrix.plasticity(stream)),
-            matrix=tuple(
-                tuple(None if value is None else _percent(value) for value in row)
-                for row in matrix.f1(stream)
-            ),
-            forgetting=_percent(forgetting.mean),
-            forgetting_per_task=tuple(_percent(value) for value in forgetting.per_task),
-            backward_transfer=_percent(matrix.backward_transfer(stream)),
+            **_measures(matrix, stream),
             counts=matrix.to_dict(),
             seconds=round(seconds, 3),
             peak_memory_mb=peak_memory_mb,
@@ -150,7 +143,39 @@ class CellRecord:
         if missing or unknown:
             raise RecordError(f"a record lacks {missing} and has unknown fields {unknown}")
         values = {name: _kind_of(name, data[name]) for name in names}
-        return cls(**values, traces=dict(traces or {}))
+        return cls(**values | _read_off(values["counts"]), traces=dict(traces or {}))
+
+
+def _measures(matrix: ResultMatrix, stream: str) -> dict[str, Any]:
+    """Return every field that is read off a complete matrix."""
+    matrix.require_complete(stream)
+    forgetting = matrix.forgetting(stream)
+    return {
+        "A": _percents(matrix.average_f1(stream)),
+        "U": _percents(matrix.plasticity(stream)),
+        "matrix": tuple(map(_percents, matrix.f1(stream))),
+        "forgetting": _percent(forgetting.mean),
+        "forgetting_per_task": _percents(forgetting.per_task),
+        "backward_transfer": _percent(matrix.backward_transfer(stream)),
+    }
+
+
+def _read_off(counts: Mapping[str, object]) -> dict[str, Any]:
+    """Return the measures of a record anew, or nothing where its counts are not of one stream.
+
+    Records were once written with 0.0, also in their means, for what cannot be measured; the counts
+    tell the one from the other.
+
+    Raises:
+        RecordError: if these are not the counts of a whole run.
+    """
+    streams = counts.get("streams")
+    if not isinstance(streams, Mapping) or len(streams) != 1:
+        return {}
+    try:
+        return _measures(ResultMatrix.from_dict(counts), *streams)
+    except (IncompleteMatrixError, TypeError, ValueError) as error:
+        raise RecordError(f"the counts of a record are not those of a run: {error}") from error
 
 
 _TUPLES = ("tasks", "A", "U", "forgetting_per_task")
@@ -160,8 +185,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "order": str,
     "seed": int,
     "matrix": list,
-    "forgetting": (int, float),
-    "backward_transfer": (int, float),
+    "forgetting": (int, float, type(None)),
+    "backward_transfer": (int, float, type(None)),
     "counts": dict,
     "seconds": (int, float),
     "peak_memory_mb": (int, float, type(None)),
@@ -186,6 +211,12 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
-def _percent(fraction: float) -> float:
+def _percents(fractions: Sequence[float | None]) -> tuple[float | None, ...]:
+    return tuple(map(_percent, fractions))
+
+
+def _percent(fraction: float | None) -> float | None:
+    if fraction is None or math.isnan(fraction):
+        return None
     # Counts keep the exact value; four decimals of a per cent are more than any test set can tell.
     return round(100 * fraction, 4)

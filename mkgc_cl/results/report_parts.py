@@ -10,6 +10,7 @@ from pathlib import Path
 from mkgc_cl.results.figures import DPI
 from mkgc_cl.results.markup import Markup, element, joined, picture, row, table
 from mkgc_cl.results.table_text import PAPER, Table
+from mkgc_cl.results.undefined import decimal
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +52,7 @@ def numbers(made: Table, *, best: bool = True) -> Markup:
             )
         rows.append(row(line.system, cells))
         if line.paper is not None:
-            values = ("-" if value is None else f"{value:.1f}" for value in line.paper)
-            rows.append(row(f"{line.system} {PAPER}", values, class_="paper"))
+            rows.append(row(f"{line.system} {PAPER}", map(decimal, line.paper), class_="paper"))
     whole = table(made.caption, ("System", *made.columns), rows, class_="numbers")
     return joined([whole, *_below((*made.notes, *made.footnotes))], "\n")
 

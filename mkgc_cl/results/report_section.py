@@ -19,6 +19,7 @@ from mkgc_cl.results.report_folder import Experiment, images_of, marks
 from mkgc_cl.results.report_parts import attempt, figure, numbers
 from mkgc_cl.results.table_text import Row, Stat, Table
 from mkgc_cl.results.tables import build_table
+from mkgc_cl.results.undefined import DASH, decimal, mean_defined, undefined_words
 
 _MEASURES: tuple[tuple[Literal["A", "U"], str, str], ...] = (
     ("A", "All tasks seen (A)", "on all tasks seen so far"),
@@ -101,13 +102,17 @@ def forgetting(experiment: Experiment) -> Markup:
         columns = [[r.forgetting for r in group], [r.backward_transfer for r in group]]
         columns += [list(c) for c in zip(*(r.forgetting_per_task for r in group), strict=True)]
         rows.append(Row(system, tuple(map(Stat.of, columns))))
-    caption = (
+    caption = [
         "Points of F1, after the last task: mean loss of the earlier tasks against their best "
         "(less is better), their mean change since they were learnt (more is better), then the "
         "loss of each of them. Mean and, over several seeds, sample standard deviation."
-    )
+    ]
+    if undefined := undefined_words(experiment.records):
+        caption.append(undefined)
+    if not earlier:
+        caption.append(f"There is no earlier task, so nothing to be forgotten: {DASH}.")
     names = ("Forgetting", "Backward transfer", *earlier)
-    return numbers(Table(caption, names, tuple(rows)), best=False)
+    return numbers(Table(" ".join(caption), names, tuple(rows)), best=False)
 
 
 def figures(experiment: Experiment) -> Markup:
@@ -149,8 +154,8 @@ def provenance(experiment: Experiment) -> Markup:
         since = facts.get("memory_since", "start of the cell")
         cells: list[object] = [
             record.seed,
-            f"{record.A[-1]:.1f}",
-            f"{sum(record.A) / len(record.A):.1f}",
+            decimal(record.A[-1]),
+            decimal(mean_defined(record.A)),
             f"{record.seconds:,.1f}",
             "not known"
             if record.peak_memory_mb is None
@@ -214,10 +219,11 @@ def configuration(experiment: Experiment) -> Markup:
 
 
 def _cells(group: Sequence[CellRecord], number: int) -> Iterator[str]:
-    for values in zip(*(record.matrix[number] for record in group), strict=True):
-        known = [value for value in values if value is not None]
-        if known:
-            yield f"{Stat.of(known).mean:.1f}"
+    columns = zip(*(record.matrix[number] for record in group), strict=True)
+    for column, values in enumerate(columns):
+        mean = mean_defined(values)
+        if mean is not None or column <= number:  # tasks that are to come are mostly not evaluated
+            yield decimal(mean)
 
 
 def _by_system(records: Sequence[CellRecord]) -> dict[str, list[CellRecord]]:

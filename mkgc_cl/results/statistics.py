@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mkgc_cl.errors import DataError
 from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.undefined import mean_defined
 from mkgc_cl.seeds import derive
 
 LEVEL = 0.95
@@ -27,8 +28,8 @@ DRAWS = 99_999
 
 TOO_SMALL = "n too small"
 
-MEASURES: Mapping[str, Callable[[CellRecord], float]] = {
-    "AVG": lambda record: statistics.fmean(record.A),
+MEASURES: Mapping[str, Callable[[CellRecord], float | None]] = {
+    "AVG": lambda record: mean_defined(record.A),
     "final": lambda record: record.A[-1],
     "forgetting": lambda record: record.forgetting,
     "backward_transfer": lambda record: record.backward_transfer,
@@ -44,7 +45,8 @@ class Comparison:
         reference: name of the system compared with.
         system: name of the system compared.
         n: number of pairs.
-        left_out: records of either system without a partner.
+        left_out: records of either system without a partner, or whose pair has a side that could
+            not be measured.
         difference: mean of system minus reference, in the unit of the measure; ``None`` without a
             pair.
         interval: 95 % Student t interval of that mean; ``None`` for fewer than two pairs.
@@ -103,17 +105,19 @@ def student_interval(mean: float, sd: float, n: int, level: float = LEVEL) -> tu
 def compare(
     ours: Sequence[CellRecord],
     theirs: Sequence[CellRecord],
-    value: Callable[[CellRecord], float] | str = "AVG",
+    value: Callable[[CellRecord], float | None] | str = "AVG",
 ) -> Comparison:
     """Compare one system with a reference over pairs of one scenario, order and seed.
 
     A pair shares its stream and its seed, so the difference within it is free of what these do to
-    both systems alike. Records without a partner are ignored and counted.
+    both systems alike. Records without a partner are ignored and counted, and so are pairs of which
+    one side or both could not be measured.
 
     Args:
         ours: records of the system.
         theirs: records of the reference.
-        value: the number to compare: a function of a record, or a name in :data:`MEASURES`.
+        value: the number to compare: a function of a record, ``None`` where it is undefined, or a
+            name in :data:`MEASURES`.
 
     Raises:
         DataError: if a side is empty, mixes systems or has two records of one scenario, order and
@@ -132,7 +136,10 @@ def compare(
                 f"{system!r} and {reference!r} have different tasks in {run}: {our[run].tasks} and "
                 f"{their[run].tasks}; compare runs on one stream"
             )
-        difference = measure(our[run]) - measure(their[run])
+        mine, other = measure(our[run]), measure(their[run])
+        if mine is None or other is None:
+            continue
+        difference = mine - other
         if not math.isfinite(difference):
             raise DataError(f"{system!r} minus {reference!r} is {difference} in {run}")
         differences.append(difference)
@@ -140,8 +147,8 @@ def compare(
     return Comparison(
         reference=reference,
         system=system,
-        n=len(runs),
-        left_out=len(our) + len(their) - 2 * len(runs),
+        n=len(differences),
+        left_out=len(our) + len(their) - 2 * len(differences),
         difference=statistics.fmean(differences) if differences else None,
         interval=confidence_interval(differences),
         p=p,

@@ -65,7 +65,9 @@ def notes_of(markdown: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _row(system: str, lines: Sequence[Mapping[str, str]]) -> Row:
-    stats = tuple(Stat(float(line["mean"]), _number(line["sd"]), int(line["n"])) for line in lines)
+    stats = tuple(
+        Stat(_number(line["mean"]), _number(line["sd"]), int(line["n"])) for line in lines
+    )
     paper = tuple(_number(line["paper"]) for line in lines)
     compared = {
         column: _comparison(system, line)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mkgc_cl.results.statistics import Comparison, student_interval
+from mkgc_cl.results.undefined import decimal, mean_defined
 from mkgc_cl.systems import UPPER_BOUNDS
 
 PAPER = "(paper)"
@@ -25,36 +26,41 @@ class Stat:
     """Mean and sample standard deviation (n - 1) of one number over n seeds.
 
     Args:
-        mean: arithmetic mean.
+        mean: arithmetic mean; ``None`` where no seed could measure it.
         sd: sample standard deviation; ``None`` for a single seed, which has none.
-        n: number of seeds.
+        n: number of seeds that could.
     """
 
-    mean: float
+    mean: float | None
     sd: float | None
     n: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Stat:
-        """Summarise at least one value.
+    def of(cls, values: Sequence[float | None]) -> Stat:
+        """Summarise the values that are defined.
 
         >>> Stat.of([1.0, 2.0, 3.0])
         Stat(mean=2.0, sd=1.0, n=3)
         >>> Stat.of([5.0])
         Stat(mean=5.0, sd=None, n=1)
+        >>> Stat.of([None])
+        Stat(mean=None, sd=None, n=0)
         """
-        sd = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.fmean(values), sd, len(values))
+        known = [value for value in values if value is not None]
+        sd = statistics.stdev(known) if len(known) > 1 else None
+        return cls(mean_defined(known), sd, len(known))
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % Student t interval of the mean; ``None`` for a single seed."""
-        return None if self.sd is None else student_interval(self.mean, self.sd, self.n)
+        """95 % Student t interval of the mean; ``None`` for fewer than two seeds."""
+        if self.mean is None or self.sd is None:
+            return None
+        return student_interval(self.mean, self.sd, self.n)
 
     def text(self, sign: str = "±") -> str:
-        """Write with one decimal, as the paper does."""
-        mean = _decimal(self.mean)
-        return mean if self.sd is None else f"{mean} {sign} {_decimal(self.sd)}"
+        """Write with one decimal, as the paper does; a dash where there is no mean."""
+        mean = decimal(self.mean)
+        return mean if self.sd is None else f"{mean} {sign} {decimal(self.sd)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ class Table:
             ]
             lines.append([row.system, *cells])
             if row.paper is not None:
-                lines.append([f"  {PAPER}", *spaced(map(_or_dash, row.paper))])
+                lines.append([f"  {PAPER}", *spaced(map(decimal, row.paper))])
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         body = [
             "  ".join(
@@ -158,7 +164,7 @@ class Table:
             ]
             lines.append(f"| {row.system} | " + " | ".join(cells) + " |")
             if row.paper is not None:
-                lines.append(f"| *{PAPER}* | " + " | ".join(map(_or_dash, row.paper)) + " |")
+                lines.append(f"| *{PAPER}* | " + " | ".join(map(decimal, row.paper)) + " |")
         # A bare star would begin a list or an emphasis.
         below = [note.replace("*", r"\*") for note in self.footnotes]
         notes = [f"\n{note}" for note in (*self.notes, *below)]
@@ -177,19 +183,16 @@ class Table:
             r"\midrule",
         ]
         for row in self.rows:
+            shown = [stat.text(r"$\pm$") for stat in row.stats]
             cells = [
-                (
-                    rf"\textbf{{{_tex_stat(stat)}}}"
-                    if (row.system, column) in best
-                    else _tex_stat(stat)
-                )
+                (rf"\textbf{{{text}}}" if (row.system, column) in best else text)
                 # \rlap takes no room: the numbers stay aligned.
                 + (rf"\rlap{{$^{{{row.mark(column)}}}$}}" if row.mark(column) else "")
-                for column, stat in enumerate(row.stats)
+                for column, text in enumerate(shown)
             ]
             lines.append(f"{_tex(row.system)} & " + " & ".join(cells) + r" \\")
             if row.paper is not None:
-                cells = [rf"\textit{{{_or_dash(value)}}}" for value in row.paper]
+                cells = [rf"\textit{{{decimal(value)}}}" for value in row.paper]
                 lines.append(rf"\quad\textit{{{PAPER}}} & " + " & ".join(cells) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}"]
         if self.footnotes:
@@ -226,7 +229,9 @@ class Table:
         return json.dumps(made, ensure_ascii=False, indent=1) + "\n"
 
     def best(self) -> set[tuple[str, int]]:
-        """Return (system, column) of every best mean as shown; of one row alone none is best.
+        """Return (system, column) of every best mean as shown.
+
+        Of one alone none is best, and neither is one where no mean is above zero.
 
         PAPER: upper bounds do not compete (caption of Table 1).
         """
@@ -235,9 +240,11 @@ class Table:
             return set()
         best = set()
         for column in range(len(self.columns)):
-            shown = {row.system: _decimal(row.stats[column].mean) for row in rows}
-            top = max(map(float, shown.values()))
-            best |= {(system, column) for system, mean in shown.items() if float(mean) == top}
+            means = {row.system: row.stats[column].mean for row in rows}
+            shown = {name: float(decimal(mean)) for name, mean in means.items() if mean is not None}
+            top = max(shown.values(), default=0.0)
+            if len(shown) > 1 and top > 0:
+                best |= {(system, column) for system, mean in shown.items() if mean == top}
         return best
 
     def _cells(self) -> Iterator[dict[str, object]]:
@@ -285,20 +292,6 @@ def _wrapped(paragraphs: Sequence[str]) -> list[str]:
         for text in paragraphs
         for line in textwrap.wrap(text, width=88, break_on_hyphens=False)
     ]
-
-
-def _decimal(value: float) -> str:
-    text = f"{value:.1f}"
-    return "0.0" if text == "-0.0" else text
-
-
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else _decimal(value)
-
-
-def _tex_stat(stat: Stat) -> str:
-    mean = _decimal(stat.mean)
-    return mean if stat.sd is None else rf"{mean} $\pm$ {_decimal(stat.sd)}"
 
 
 def _tex(text: str) -> str:

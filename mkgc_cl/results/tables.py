@@ -12,6 +12,7 @@ from mkgc_cl.results.counted import plural
 from mkgc_cl.results.record import CellRecord
 from mkgc_cl.results.statistics import Comparison
 from mkgc_cl.results.table_text import PAPER, Row, Stat, Table, beside_the_best
+from mkgc_cl.results.undefined import mean_defined, undefined_words
 
 AVERAGE = "AVG"
 
@@ -28,7 +29,8 @@ def build_table(
     """Build the table of one scenario and one order: a row per system, a column per task, and AVG.
 
     AVG is the mean over tasks, taken per seed before it is averaged over seeds, so its deviation is
-    that of the runs' averages.
+    that of the runs' averages. Tasks that cannot be measured are in no mean; the caption names
+    them.
 
     With a ``reference``, the last task and AVG of every other row are compared with those of that
     row, paired by seed (:func:`~mkgc_cl.results.statistics.compare`). Holm's correction runs over
@@ -108,7 +110,7 @@ def _row(
     comparisons: Mapping[int, Comparison],
 ) -> Row:
     series = [_series(record, measure) for record in group]
-    columns = [*zip(*series, strict=True), [statistics.fmean(values) for values in series]]
+    columns = [*zip(*series, strict=True), [mean_defined(values) for values in series]]
     tasks = len(series[0])
     row: tuple[float | None, ...] | None = None
     if paper is not None:
@@ -122,7 +124,7 @@ def _row(
     return Row(system, tuple(Stat.of(values) for values in columns), row, comparisons)
 
 
-def _series(record: CellRecord, measure: Literal["A", "U"]) -> tuple[float, ...]:
+def _series(record: CellRecord, measure: Literal["A", "U"]) -> tuple[float | None, ...]:
     return record.A if measure == "A" else record.U
 
 
@@ -131,9 +133,9 @@ def _comparisons(
 ) -> dict[str, dict[int, Comparison]]:
     """Compare the last task and AVG of each other system; by system, then by 0-based column."""
     tasks = len(groups[reference][0].tasks)
-    numbers: dict[int, Callable[[CellRecord], float]] = {
+    numbers: dict[int, Callable[[CellRecord], float | None]] = {
         tasks - 1: lambda record: _series(record, measure)[-1],
-        tasks: lambda record: statistics.fmean(_series(record, measure)),
+        tasks: lambda record: mean_defined(_series(record, measure)),
     }
     if tasks == 1:  # AVG is the one task: one comparison, not two to correct for
         del numbers[0]
@@ -164,7 +166,9 @@ def _caption(
         spread = " Mean ± sample standard deviation over seeds."
     paper = f" {PAPER}: the paper's numbers, one seed." if has_paper else ""
     extra = "".join(f", {remark}" for remark in remarks)
-    return f"{what}; {first.scenario}, order {first.order}; {number}{extra}.{spread}{paper}"
+    head = f"{what}; {first.scenario}, order {first.order}; {number}{extra}.{spread}{paper}"
+    undefined = undefined_words([record for group in groups.values() for record in group])
+    return f"{head} {undefined}".rstrip()
 
 
 def _listed(values: Sequence[int]) -> str:

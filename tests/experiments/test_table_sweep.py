@@ -18,9 +18,12 @@ Write = Callable[..., str]
 SIX = range(6)
 
 
-def record(system: str, seed: int, right: int, *, exemplars: int = 1, order: str = "default"):
+def record(
+    system: str, seed: int, right: int | None, *, exemplars: int = 1, order: str = "default"
+):
     matrix = ResultMatrix(1)
-    matrix.record("test", after=0, on=0, counts=Counts(right, 100, 100))
+    counts = Counts() if right is None else Counts(right, 100, 100)
+    matrix.record("test", after=0, on=0, counts=counts)
     return CellRecord.from_matrix(
         matrix,
         system=system,
@@ -139,6 +142,19 @@ def test_systems_without_a_run_at_every_value(write: Write, drawn: list, tmp_pat
     assert "weight" not in printed
 
 
+def test_a_column_that_cannot_be_measured(write: Write, drawn: list, tmp_path: Path) -> None:
+    nothing = [record(system, 0, None, order="sep5") for system in ("EMR", "MSPT")]
+    printed = write(nothing, [record(system, 0, 7, order="sep7") for system in ("EMR", "MSPT")])
+    assert (
+        "No positive test sample in T1 of sep5: what cannot be measured there is shown as - and "
+        "left out of means."
+    ) in printed
+    assert "EMR - 7.0" in printed
+    assert "- EMR (n = 1): at 4: +0.0, n too small." in printed  # and nothing at 2
+    assert [row["mean"] for row in rows(tmp_path)] == ["", "7.0"] * 2
+    assert drawn[-1][0]["EMR"] == [[None], [7.0]]
+
+
 def test_without_any_row_nothing_is_written(write: Write, drawn: list, tmp_path: Path) -> None:
     for columns in (([], []), ([record("EMR", 0, 1)], [record("MSPT", 0, 1)])):
         assert write(*columns) == (
@@ -191,3 +207,31 @@ def test_seeds_are_those_of_the_rows(write: Write, drawn: list, columns, words, 
     printed = write([*columns[0], record("RP-CRE", 9, 1)], *columns[1:])
     assert f", {words}, encoders" in printed
     assert drawn[-1][1]["title"] == f"demo-ner, {title}"
+
+
+def test_over_several_orders_what_cannot_be_measured_is_in_no_mean(
+    experiments: Path, tmp_path: Path, capsys
+) -> None:
+    """In the one order the first of two tasks has no positive to find."""
+    settings = importlib.import_module("table_settings").TableSettings(systems=("EMR",))
+    made = []
+    for order, first in (("sep5", None), ("sep7", 80)):
+        matrix = ResultMatrix(2)
+        for after, on, right in ((0, 0, first), (1, 0, first), (1, 1, 40)):
+            counts = Counts() if right is None else Counts(right, 100, 100)
+            matrix.record("test", after=after, on=on, counts=counts)
+        run = CellRecord.from_matrix(
+            matrix,
+            system="EMR",
+            scenario="imre",
+            order=order,
+            seed=0,
+            tasks=["T1", "T2"],
+            seconds=1.0,
+        )
+        made.append(SimpleNamespace(settings=settings, out=Path(order), records=(run,)))
+    importlib.import_module("table_orders").write_orders(made, tmp_path)
+    printed = " ".join(capsys.readouterr().out.split())
+    # final A 40 and 60; A of sep5 is nothing and 40, of sep7 80 and 60
+    assert "EMR 50.0 ± 14.1 55.0 ± 21.2" in printed
+    assert "No positive test sample in T1 of sep5: " in printed

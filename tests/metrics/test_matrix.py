@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+from collections.abc import Sequence
 from itertools import chain
 
 import pytest
@@ -52,6 +54,45 @@ def test_best_and_first_part_where_a_task_rose_before_it_fell() -> None:
     assert matrix.backward_transfer("test") == pytest.approx(0.05)
 
 
+def counted(rows: list[list[tuple[int, int, int]]]) -> ResultMatrix:
+    matrix = ResultMatrix(len(rows))
+    for after, row in enumerate(rows):
+        for on, counts in enumerate(row):
+            matrix.record("test", after=after, on=on, counts=Counts(*counts))
+    return matrix
+
+
+# The second of three tasks has no positive: 12 false alarms there cost A_2 and nothing else.
+GAP = counted([[(6, 10, 10)], [(8, 10, 10), (0, 12, 0)], [(3, 10, 10), (0, 0, 0), (9, 10, 10)]])
+
+
+def test_a_task_without_a_positive_is_undefined_and_in_no_mean() -> None:
+    nan = math.nan
+    assert GAP.average_f1("test") == pytest.approx([0.6, 16 / 32, 24 / 40])
+    assert GAP.mean_f1("test") == pytest.approx(1.7 / 3)
+    assert GAP.plasticity("test") == pytest.approx([0.6, nan, 0.9], nan_ok=True)
+    best, first = GAP.forgetting("test"), GAP.forgetting("test", reference="first")
+    assert best.per_task == pytest.approx((0.8 - 0.3, nan), nan_ok=True)
+    assert best.mean == pytest.approx(0.5)
+    assert first.per_task == pytest.approx((0.6 - 0.3, nan), nan_ok=True)
+    assert GAP.backward_transfer("test") == pytest.approx(-0.3)
+    expected = [[0.6, None, None], [0.8, nan, None], [0.3, nan, 0.9]]
+    for found, row in zip(GAP.f1("test"), expected, strict=True):
+        assert found == pytest.approx(row, nan_ok=True)
+    GAP.require_complete("test")  # undefined is not missing
+
+
+def test_pooled_f1_is_undefined_until_there_is_a_positive() -> None:
+    matrix = counted([[(0, 1, 0)], [(0, 0, 0), (5, 10, 10)]])
+    assert matrix.average_f1("test") == pytest.approx([math.nan, 0.5], nan_ok=True)
+    assert (matrix.mean_f1("test"), matrix.final_f1("test")) == (0.5, 0.5)
+    assert math.isnan(matrix.forgetting("test").mean)  # of the one earlier task nothing is known
+    assert math.isnan(matrix.backward_transfer("test"))
+    empty = counted([[(0, 0, 0)]])
+    assert math.isnan(empty.mean_f1("test"))
+    assert math.isnan(empty.final_f1("test"))
+
+
 @given(st.integers(1, 5), st.randoms(use_true_random=False))
 def test_all_measures_equal_brute_force(tasks: int, draw: random.Random) -> None:
     """Raw labels per task; every measure recomputed from scratch with scikit-learn."""
@@ -61,7 +102,12 @@ def test_all_measures_equal_brute_force(tasks: int, draw: random.Random) -> None
     said = [[draw.choices(anything, k=6) for _ in range(k + 1)] for k in range(tasks)]
 
     def f1(truth: list[int], guess: list[int]) -> float:
+        if not any(truth):
+            return math.nan
         return float(f1_score(truth, guess, labels=labels, average="micro", zero_division=0))
+
+    def same(found: Sequence[float], wanted: Sequence[float]) -> bool:
+        return list(found) == pytest.approx(list(wanted), nan_ok=True)
 
     matrix = ResultMatrix(tasks)
     for k in range(tasks):
@@ -72,11 +118,12 @@ def test_all_measures_equal_brute_force(tasks: int, draw: random.Random) -> None
     pooled = [f1(list(chain(*gold[: k + 1])), list(chain(*said[k]))) for k in range(tasks)]
     lost = [max(table[k][j] for k in range(j, tasks - 1)) - table[-1][j] for j in range(tasks - 1)]
     change = [table[-1][j] - table[j][j] for j in range(tasks - 1)]
-    assert matrix.average_f1("test") == pytest.approx(pooled)
-    assert matrix.plasticity("test") == pytest.approx([row[-1] for row in table])
-    assert matrix.forgetting("test").per_task == pytest.approx(tuple(lost))
-    expected = sum(change) / len(change) if change else 0.0
-    assert matrix.backward_transfer("test") == pytest.approx(expected)
+    assert same(matrix.average_f1("test"), pooled)
+    assert same(matrix.plasticity("test"), [row[-1] for row in table])
+    assert same(matrix.forgetting("test").per_task, lost)
+    known = [value for value in change if not math.isnan(value)]
+    expected = sum(known) / len(known) if known else math.nan
+    assert matrix.backward_transfer("test") == pytest.approx(expected, nan_ok=True)
 
 
 def test_pooling_is_not_averaging() -> None:
@@ -87,10 +134,11 @@ def test_pooling_is_not_averaging() -> None:
     assert matrix.final_f1("test") == pytest.approx(0.01)
 
 
-def test_a_single_task_forgets_nothing() -> None:
+def test_of_a_single_task_forgetting_is_undefined() -> None:
     matrix = filled([[80]])
     assert matrix.forgetting("test").per_task == ()
-    assert (matrix.forgetting("test").mean, matrix.backward_transfer("test")) == (0.0, 0.0)
+    assert math.isnan(matrix.forgetting("test").mean)
+    assert math.isnan(matrix.backward_transfer("test"))
 
 
 def test_a_run_in_progress_gives_what_it_has() -> None:

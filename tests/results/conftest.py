@@ -14,19 +14,23 @@ MakeRecord = Callable[..., CellRecord]
 
 @pytest.fixture
 def make_record() -> MakeRecord:
-    """A function (system, seed, rows of per cents) -> record; the rows are the score matrix."""
+    """A function (system, seed, rows of per cents) -> record; the rows are the score matrix.
+
+    ``None`` stands for a task without a positive to find.
+    """
 
     def make(
         system: str = "full",
         seed: int = 0,
-        rows: Sequence[Sequence[int]] = ((80,), (60, 70)),
+        rows: Sequence[Sequence[int | None]] = ((80,), (60, 70)),
         *,
         traces: Mapping[str, Sequence[float]] | None = None,
     ) -> CellRecord:
         matrix = ResultMatrix(len(rows))
         for after, row in enumerate(rows):
             for on, value in enumerate(row):
-                matrix.record("test", after=after, on=on, counts=Counts(value, 100, 100))
+                counts = Counts() if value is None else Counts(value, 100, 100)
+                matrix.record("test", after=after, on=on, counts=counts)
         return CellRecord.from_matrix(
             matrix,
             system=system,

@@ -88,11 +88,32 @@ def test_a_number_against_a_setting(tmp_path: Path, drawn: list) -> None:
     first, second = axes.lines
     assert list(first.get_xdata()) == [1, 2, 3]
     assert list(first.get_ydata()) == [32.0, 40.0, 51.0]
-    assert list(second.get_xdata()) == [1, 3]  # no point where it did not run
+    assert list(second.get_ydata()) == pytest.approx([20.0, math.nan, 45.0], nan_ok=True)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "6", "10"]
     assert len(axes.collections) == 1  # a band only where there are several seeds
     with pytest.raises(DataError, match="no cell has finished"):
         figures.draw_sweep({}, tmp_path / "none", values=[], xlabel="", ylabel="")
+
+
+def test_what_cannot_be_measured_is_a_gap(make_record, tmp_path: Path, drawn: list) -> None:
+    gap = ((40,), (30, None), (20, None, 90))
+    records = [make_record("one", seed, gap) for seed in range(2)]
+    figures.draw_curves(records, tmp_path / "U", measure="U")
+    (line,) = drawn[0].axes[0].lines
+    assert list(line.get_ydata()) == pytest.approx([40.0, math.nan, 90.0], nan_ok=True)
+    figures.draw_matrix(records, tmp_path / "matrix")
+    texts = [text.get_text() for text in drawn[1].axes[0].texts]
+    assert texts == ["40.0", "30.0", "-", "20.0", "-", "90.0"]
+    figures.draw_sweep(
+        {"one": [[None], [3.0, None, 5.0]], "two": [[None], [None]]},
+        tmp_path / "sweep",
+        values=["2", "4"],
+        xlabel="",
+        ylabel="",
+    )
+    found = [list(line.get_ydata()) for line in drawn[2].axes[0].lines]
+    assert found[0] == pytest.approx([math.nan, 4.0], nan_ok=True)
+    assert all(map(math.isnan, found[1]))
 
 
 def test_matrix(make_record, tmp_path: Path, drawn: list) -> None:

@@ -270,6 +270,16 @@ def test_plain_lines_where_there_is_no_terminal(make_record, tmp_path: Path, cap
     assert "1 of 2 cells are finished already" in capsys.readouterr().err
 
 
+def test_a_run_that_measured_nothing_says_so_in_its_line(
+    make_record, tmp_path: Path, capsys
+) -> None:
+    nothing = make_record("b", 0, ((None,),))
+    run_grid(CELLS[:1], lambda *_: nothing, out=tmp_path)
+    assert "done in 2 s, final A -, mean A -\n" in capsys.readouterr().err
+    (kept,) = read_results(tmp_path / "results.json")
+    assert (kept.A, kept.forgetting) == ((None,), None)
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -23,6 +23,42 @@ def test_measures_by_hand(make_record) -> None:
     assert record.backward_transfer == -22.5
 
 
+def test_what_cannot_be_measured_is_null(make_record) -> None:
+    record = make_record(rows=[[60], [80, None], [30, None, 90]])
+    assert record.A == (60.0, 80.0, 60.0)
+    assert record.U == (60.0, None, 90.0)
+    assert record.matrix == ((60.0, None, None), (80.0, None, None), (30.0, None, 90.0))
+    assert (record.forgetting, record.forgetting_per_task) == (50.0, (50.0, None))
+    assert record.backward_transfer == -30.0
+    data = json.loads(json.dumps(record.to_dict(), allow_nan=False))
+    assert data["U"] == [60.0, None, 90.0]
+    assert CellRecord.from_dict(data) == record
+    one = make_record(rows=[[None]])
+    assert (one.A, one.U, one.forgetting, one.backward_transfer) == ((None,), (None,), None, None)
+    assert CellRecord.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+
+
+def test_zeros_that_were_never_measured_are_not_read_back(make_record) -> None:
+    """As records were written before undefined was told from 0."""
+    record = make_record(rows=[[60], [80, None], [30, None, 90]])
+    written = record.to_dict() | {
+        "U": [60.0, 0.0, 90.0],
+        "matrix": [[60.0, None, None], [80.0, 0.0, None], [30.0, 0.0, 90.0]],
+        "forgetting": 25.0,
+        "forgetting_per_task": [50.0, 0.0],
+        "backward_transfer": -15.0,
+    }
+    found = CellRecord.from_dict(written)
+    assert (found.U, found.matrix) == (record.U, record.matrix)
+    assert found.forgetting_per_task == (50.0, None)
+    assert (found.forgetting, found.backward_transfer) == (50.0, -30.0)
+    single = make_record(rows=[[80]]).to_dict() | {"forgetting": 0.0, "backward_transfer": 0.0}
+    assert CellRecord.from_dict(single).forgetting is None
+    del written["counts"]["streams"]["test"][-1]
+    with pytest.raises(RecordError, match=r"not those of a run: .*\(after=2, on=2\)"):
+        CellRecord.from_dict(written)
+
+
 def test_json_there_and_back(make_record) -> None:
     record = make_record(traces={"gamma": [1.0, 0.5]})
     data = json.loads(json.dumps(record.to_dict()))

@@ -12,7 +12,7 @@ import pytest
 from mkgc_cl.results import Cell, build_table, run_grid
 from mkgc_cl.results.report_folder import read_experiment
 from mkgc_cl.results.report_parts import numbers
-from mkgc_cl.results.report_section import scores
+from mkgc_cl.results.report_section import forgetting, scores, section
 from mkgc_cl.results.tables import write_table
 
 CONFIG = {
@@ -46,9 +46,41 @@ def folder(records, tmp_path: Path) -> Path:
 
 def shown(folder: Path, measure="A") -> str:
     """The table as text: cells between bars, every other element on a line of its own."""
-    markup = scores(read_experiment(folder, "name"), measure)
+    return plain(scores(read_experiment(folder, "name"), measure))
+
+
+def plain(markup: str) -> str:
     text = re.sub(r"</t[dh]>", "|", re.sub(r"</(tr|p|li|caption)>", "\n", markup))
     return html.unescape(re.sub(r"<[^>]+>", "", text))
+
+
+@pytest.mark.parametrize(
+    ("rows", "cells", "why"),
+    [
+        (
+            ((60,), (80, None), (30, None, 90)),
+            "full|50.0|-30.0|50.0|-|",
+            "No positive test sample in T2: what cannot be measured there is shown as -",
+        ),
+        (((60,),), "full|-|-|", "There is no earlier task, so nothing to be forgotten: -."),
+    ],
+)
+def test_forgetting_that_cannot_be_measured(make_record, tmp_path, rows, cells, why) -> None:
+    record = make_record("full", 0, rows)
+    cell = Cell("full", record.scenario, record.order, 0, record.config)
+    run_grid([cell], lambda *_: record, out=tmp_path, quiet=True)
+    text = plain(forgetting(read_experiment(tmp_path, "name")))
+    assert cells in lines(text)
+    assert why in text
+
+
+def test_what_cannot_be_measured_is_a_dash_beside_the_heat_map(make_record, tmp_path: Path) -> None:
+    record = make_record("full", 0, ((None,), (None, 90)))
+    cell = Cell("full", record.scenario, record.order, 0, record.config)
+    run_grid([cell], lambda *_: record, out=tmp_path)
+    markup = section(read_experiment(tmp_path, "name"), anchor="a")
+    assert "on each task; after T1: -; after T2: -, 90.0" in markup
+    assert "|full|-|90.0|90.0|" in "|" + plain(markup).replace("\n", "|")
 
 
 def lines(text: str) -> list[str]:

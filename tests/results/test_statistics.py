@@ -262,6 +262,18 @@ def test_measures_by_name_and_by_function() -> None:
         compare(ours, theirs, "avg")
 
 
+def test_a_pair_of_which_one_side_is_undefined_is_none() -> None:
+    ours, theirs = runs("a", [9.0, 8.0, 7.0, 6.0]), runs("b", [1.0, 1.0, 1.0, 1.0])
+    ours[0] = dataclasses.replace(ours[0], forgetting=None)
+    theirs[1] = dataclasses.replace(theirs[1], forgetting=None)
+    found = compare(ours, theirs, "forgetting")
+    # seeds 2 and 3: -7 + 1 and -6 + 1; the four records of seeds 0 and 1 are in no pair
+    assert (found.n, found.left_out, found.difference) == (2, 4, -5.5)
+    nothing = [dataclasses.replace(r, A=(r.A[0], None)) for r in runs("a", [9.0])]
+    assert compare(nothing, runs("b", [1.0]), "final").difference is None
+    assert compare(nothing, runs("b", [1.0]), "AVG").difference == 13.0 - 3.0
+
+
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_fewer_than_three_pairs_are_not_tested(n: int) -> None:
     found = compare([*runs("a", [9.0] * n), run("a", 77, 0.0)], runs("b", [0.0] * n + [1.0]))

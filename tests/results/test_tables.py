@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import html
 import io
 import json
+from pathlib import Path
 
 import pytest
 
 from mkgc_cl.errors import DataError
 from mkgc_cl.results import Stat, Table, build_table
+from mkgc_cl.results.report_parts import numbers
+from mkgc_cl.results.table_file import read_table
 from mkgc_cl.results.tables import write_table
 
 # Two systems, three seeds and one seed. A of "full": (80, 65), (82, 70), (84, 69): mean 82.0 and
@@ -198,3 +203,60 @@ def test_json_holds_what_csv_holds(make_record) -> None:
         for cell in made["cells"]
     ] == read
     assert {cell["p"] for cell in made["cells"]} == {None, 0.25}
+
+
+# Two systems on a stream whose second task has no positive to find, two seeds of one of them. A_2
+# pools T1 alone. U of "full": 60 and 64, nothing, 90 and 80: AVG 75 and 72, deviation sqrt(4.5).
+GAP = (((60,), (80, None), (30, None, 90)), ((64,), (80, None), (30, None, 80)))
+
+
+@pytest.fixture
+def gap(make_record) -> list:
+    records = [make_record("full", seed, rows) for seed, rows in enumerate(GAP)]
+    return [*records, make_record("none", 0, ((0,), (0, None), (0, None, 0)))]
+
+
+def test_what_cannot_be_measured_is_a_dash_in_every_form(gap: list, tmp_path: Path) -> None:
+    table = build_table(gap, measure="U", reference="full")
+    why = (
+        "No positive test sample in T2: what cannot be measured there is shown as - and left out "
+        "of means."
+    )
+    assert table.caption.endswith(f"over seeds. {why}")
+    shown = (line.split() for line in table.text().splitlines())
+    assert ["none", "0.0", "-", "0.0", "0.0"] in list(shown)
+    assert "| full | **62.0 ± 2.8** | - | **85.0 ± 7.1** | **73.5 ± 2.1** |" in table.markdown()
+    assert r"none & 0.0 & - & 0.0 & 0.0 \\" in table.latex()
+    row = next(row for row in csv.DictReader(io.StringIO(table.csv())) if row["column"] == "T2")
+    assert [row[key] for key in ("mean", "sd", "low", "high", "n")] == ["", "", "", "", "0"]
+    cell = json.loads(table.json())["cells"][1]
+    assert (cell["column"], cell["mean"], cell["n"]) == ("T2", None, 0)
+    markup = numbers(table)
+    assert "<td>-</td>" in markup
+    assert html.escape(why) in markup
+    write_table(table, lambda name, text: (tmp_path / name).write_text(text), stem="t")
+    again = read_table(tmp_path / "t.csv")
+    assert (again.text(), again.rows[0].stats[1]) == (table.text(), Stat(None, None, 0))
+
+
+def test_a_mean_skips_what_is_undefined(gap: list) -> None:
+    table = build_table(gap, measure="U")
+    assert table.rows[0].stats[3] == Stat(73.5, pytest.approx(4.5**0.5), 2)
+    assert [stat.mean for stat in build_table(gap).rows[0].stats] == [62.0, 80.0, 57.5, 66.5]
+
+
+def test_where_nothing_is_above_zero_none_is_best(make_record) -> None:
+    zeros = [make_record(name, 0, ((50,), (0, 0))) for name in ("a", "b")]
+    table = build_table(zeros, measure="U")
+    assert table.best() == {("a", 0), ("b", 0), ("a", 2), ("b", 2)}
+    nothing = [make_record(name, 0, ((None,),)) for name in ("a", "b")]
+    table = build_table(nothing, reference="a")
+    assert table.best() == set()
+    assert "†" not in table.text()
+    assert table.footnotes == ()
+
+
+def test_the_caption_names_the_split_that_was_measured(gap: list) -> None:
+    counts = gap[0].counts | {"streams": {"valid": gap[0].counts["streams"]["test"]}}
+    record = dataclasses.replace(gap[0], counts=counts)
+    assert "No positive validation sample in T2: " in build_table([record]).caption

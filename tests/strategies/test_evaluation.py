@@ -12,11 +12,19 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.logging import InteractiveLogger, TensorboardLogger, TextLogger
+from avalanche.logging import CSVLogger, InteractiveLogger, TensorboardLogger, TextLogger
+from avalanche.training.plugins import EvaluationPlugin
 
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.metrics import Counts
 from mkgc_cl.scenarios import make_benchmark
-from mkgc_cl.strategies import JsonLinesLogger, PrototypeReplayPlugin, continual_evaluator
+from mkgc_cl.strategies import (
+    ContinualMetrics,
+    JsonLinesLogger,
+    PrototypeReplayPlugin,
+    continual_evaluator,
+    run_stream,
+)
 from mkgc_cl.strategies.evaluation import result_matrix
 
 
@@ -51,7 +59,7 @@ def recount(strategy: Any, experience: Any) -> tuple[int, int, int]:
 
 
 def f1(tp: int, predicted: int, gold: int) -> float:
-    return 2 * tp / (predicted + gold) if predicted + gold else 0.0
+    return 2 * tp / (predicted + gold)
 
 
 def pooled(cells: Sequence[tuple[int, int, int]]) -> float:
@@ -100,9 +108,11 @@ def test_matrix_and_measures_against_a_recount(kit: Any, kind: str) -> None:
         expected = {
             "A_Stream": pooled(test[k][: k + 1]),
             "U_Stream": single[k][k],
-            "Forgetting_Stream": sum(lost) / k if k else 0.0,
-            "BWT_Stream": sum(change) / k if k else 0.0,
         }
+        if k:  # before there is an earlier task nothing can be forgotten
+            expected |= {"Forgetting_Stream": sum(lost) / k, "BWT_Stream": sum(change) / k}
+        else:
+            assert not any(name.startswith(("Forgetting", "BWT")) for name in values)
         for name, value in expected.items():
             assert values[f"{name}/eval_phase/test_stream"] == pytest.approx(value), (name, k)
         for on in range(3):
@@ -150,8 +160,7 @@ def test_empty_experiences_can_be_evaluated(kit: Any, kind: str) -> None:
     )
     strategy = kit.strategy(benchmark.labels, evaluator=continual_evaluator())
     strategy.train(benchmark.train_stream[0])
-    values = strategy.eval(benchmark.valid_stream)
-    assert values["A_Stream/eval_phase/valid_stream"] == 0.0
+    assert strategy.eval(benchmark.valid_stream) == {}  # nothing to find, nothing measured
 
 
 NAMES = (
@@ -172,13 +181,13 @@ def test_every_logger_shows_every_metric(
     benchmark = kit.benchmark("re", 2)
     strategy = learner(kit, benchmark.labels, *loggers)
     history: dict[str, list[float]] = {name: [] for name in NAMES}
-    steps = []
-    for experience in benchmark.train_stream:
+    steps: dict[str, list[int]] = {name: [] for name in NAMES}
+    for number, experience in enumerate(benchmark.train_stream):
         strategy.train(experience)
         values = strategy.eval(benchmark.test_stream)
-        steps.append(strategy.clock.train_iterations)
-        for name in NAMES:
+        for name in NAMES if number else NAMES[:3]:  # of one task nothing can be forgotten
             history[name].append(values[name])
+            steps[name].append(strategy.clock.train_iterations)
     assert any(value > 0 for values in history.values() for value in values)
 
     printed = capsys.readouterr().out
@@ -190,7 +199,7 @@ def test_every_logger_shows_every_metric(
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     for name, values in history.items():
         own = [(line["step"], line["value"]) for line in lines if line["name"] == name]
-        assert own == list(zip(steps, values, strict=True))
+        assert own == list(zip(steps[name], values, strict=True))
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -199,8 +208,56 @@ def test_every_logger_shows_every_metric(
     events.Reload()
     for name, values in history.items():
         scalars = events.Scalars(name)
-        assert [event.step for event in scalars] == steps
+        assert [event.step for event in scalars] == steps[name]
         assert [event.value for event in scalars] == pytest.approx(values)
+
+
+def test_what_cannot_be_measured_reaches_no_logger(kit: Any, kind: str, tmp_path: Path) -> None:
+    """The second of three tasks has no positive test sample."""
+    stream = kit.stream(kind, 3)
+    first, second, third = stream.tasks
+    if kind == "re":
+        negative = tuple(s for s in second.test if s.relation == stream.labels.na)
+    else:
+        negative = tuple(replace(s, tags=("O",) * len(s.tags)) for s in second.test)
+    assert negative  # which may give false alarms
+    second = replace(second, test=negative)
+    benchmark = make_benchmark(replace(stream, tasks=(first, second, third)))
+    strategy = kit.strategy(
+        benchmark.labels, evaluator=continual_evaluator(JsonLinesLogger(tmp_path / "m.jsonl"))
+    )
+    matrix = run_stream(strategy, benchmark).matrix
+    counts = matrix.counts("test", after=1, on=1)
+    assert (counts.tp, counts.gold) == (0, 0)
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    written = [line["name"].partition("/eval_phase/test_stream") for line in lines]
+    names = [head + tail for head, _, tail in written]
+    lost = ["Forgetting_Stream", "BWT_Stream"]
+    assert names == [
+        *("F1_Exp/Exp000", "A_Stream", "U_Stream"),
+        *("F1_Exp/Exp000", "A_Stream", *lost),
+        *("F1_Exp/Exp000", "F1_Exp/Exp002", "A_Stream", "U_Stream", *lost),
+    ]
+    assert strategy.evaluator.get_last_metrics().keys() == {line["name"] for line in lines}
+    assert all(isinstance(line["value"], float) for line in lines)
+
+
+def test_a_logger_that_makes_zeros_up_is_refused_by_name(kit: Any, tmp_path: Path) -> None:
+    logger = CSVLogger(str(tmp_path))
+    labels = kit.benchmark("re", 1).labels
+    by_hand = EvaluationPlugin(ContinualMetrics(), loggers=[logger])
+    for build in (
+        lambda: continual_evaluator(TextLogger(io.StringIO()), logger),
+        lambda: kit.strategy(labels, evaluator=by_hand),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            build()
+        (problem,) = caught.value.problems
+        assert "CSVLogger" in problem
+        assert "JsonLinesLogger" in problem
+    logger.close()
+    written = "".join(path.read_text() for path in tmp_path.iterdir())
+    assert not any(character.isdigit() for character in written)
 
 
 def test_json_lines_are_appended_to_and_folders_made(tmp_path: Path) -> None:
