@@ -18,6 +18,9 @@ class DataError(MkgcError, ValueError):
         path: file at fault, if there is one.
         line: 1-based line of that file, if there is one.
         sample: uid of the sample at fault, if there is one.
+
+    Attributes:
+        message: the words alone, without the place.
     """
 
     def __init__(
@@ -28,15 +31,22 @@ class DataError(MkgcError, ValueError):
         line: int | None = None,
         sample: str | None = None,
     ) -> None:
+        self.message = message
         self.path = None if path is None else Path(path)
         self.line = line
         self.sample = sample
+        self._gathered: tuple[DataError, ...] = ()
         place = ""
         if path is not None:
             place = f"{path}:{line}: " if line is not None else f"{path}: "
-        elif sample is not None:
-            place = f"sample {sample}: "
+        if sample is not None:
+            place += f"sample {sample}: "
         super().__init__(place + message)
+
+    @property
+    def problems(self) -> tuple[DataError, ...]:
+        """The mistakes this error tells of: itself, or those that it gathers."""
+        return self._gathered or (self,)
 
 
 class MissingDataError(DataError):
@@ -45,6 +55,28 @@ class MissingDataError(DataError):
 
 class ImageError(DataError):
     """An image is missing or cannot be decoded."""
+
+
+#: Mistakes that the message of a gathered error names; it counts the rest.
+NAMED_PROBLEMS = 20
+
+
+def gathered(problems: Sequence[DataError]) -> DataError:
+    """Return one error that tells of all ``problems``: the only one, or one of their kind.
+
+    Args:
+        problems: at least one.
+    """
+    if len(problems) == 1:
+        return problems[0]
+    lines = "".join(f"\n  {problem}" for problem in problems[:NAMED_PROBLEMS])
+    more = len(problems) - NAMED_PROBLEMS
+    rest = f"\n  ... and {more:,} more" if more > 0 else ""
+    kinds = {type(problem) for problem in problems}
+    kind = kinds.pop() if len(kinds) == 1 else DataError
+    error = kind(f"{len(problems):,} mistakes in the data:{lines}{rest}")
+    error._gathered = tuple(problems)
+    return error
 
 
 class ConfigError(MkgcError, ValueError):

@@ -51,11 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write_text(found: Findings, limit: int, out: TextIO) -> None:
+    # Paths are bytes: what the terminal cannot show must not end the report of all the rest.
+    encoding = out.encoding or "utf-8"
+
+    def write(text: str) -> None:
+        out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
     def section(title: str, lines: Sequence[str]) -> None:
         if lines:
-            out.write(f"{title}\n" + "".join(f"  {line}\n" for line in lines))
+            write(f"{title}\n" + "".join(f"  {line}\n" for line in lines))
 
-    out.write(f"{found.root}\n")
+    write(f"{found.root}\n")
     section("present", found.present)
     section("missing", [f"{path}: {remark}" for path, remark in found.missing])
     shown = [str(problem) for problem in found.problems[:limit]]
@@ -66,7 +72,7 @@ def _write_text(found: Findings, limit: int, out: TextIO) -> None:
         lines = [f"{code}  # {remark}" if remark else code for code, remark in found.run]
         section("can be run", ["from mkgc_cl.scenarios import imner, imre", *lines])
     else:
-        out.write("nothing can be run with this folder\n")
+        write("nothing can be run with this folder\n")
 
 
 def _write_json(found: Findings, limit: int, out: TextIO) -> None:

@@ -44,7 +44,7 @@ def _check_imre(found: Findings, paths: MrePaths, crops: bool) -> None:
         found.absent(paths.data, "needed for imre(...)")
         return
     names = None
-    if paths.relations.is_file():
+    if paths.relations.exists():
         names = found.attempt(partial(read_relation_names, paths.relations), "")
     else:
         found.absent(paths.relations, "optional; without it, relation names are not checked")
@@ -59,14 +59,13 @@ def _check_imre(found: Findings, paths: MrePaths, crops: bool) -> None:
         return
     folders = {split: paths.images(split) for split in MRE_SPLITS}
     spots = (Spot(folders[split], row.image) for split in MRE_SPLITS for row in full[split])
-    blank, remark = found.pictures(spots, "MRE images")
-    root = repr(str(found.root))
+    pictures = found.pictures(spots, "MRE images")
     for tasks in sorted(IMRE_RELEASED, reverse=True):
         parts = [paths.part(tasks, split, k) for split in MRE_SPLITS for k in range(tasks)]
         read = partial(_read_imre, paths, tasks, full, texts)
         if found.split_files(parts, read, f"needed for imre(..., tasks={tasks})"):
-            found.run.append((f"imre({root}, tasks={tasks}{blank})", remark))
-    found.run.append((f"imre({root}, tasks=8, seed=0{blank})", "other tasks, other seeds"))
+            found.runs("imre", f"tasks={tasks}", pictures)
+    found.runs("imre", "tasks=8, seed=0", pictures, "other tasks, other seeds")
     for split in MRE_SPLITS:
         path = paths.grounding_list(split)
         by_row = partial(_row_crops, path, paths.grounding(split), len(full[split]))
@@ -91,16 +90,15 @@ def _check_imner(found: Findings, paths: MnerPaths, crops: bool) -> None:
     folders = paths.images()
     images = {split: [row.image for row in full[split]] for split in MNER_SPLITS}
     spots = (Spot(folders, f"{name}.jpg") for split in MNER_SPLITS for name in images[split])
-    blank, remark = found.pictures(spots, "MNER images")
-    root = repr(str(found.root))
+    pictures = found.pictures(spots, "MNER images")
     for groups, folder in IMNER_RELEASED.items():
         order = tuple(name for group in groups for name in group)
         parts = [paths.part(folder, s, k) for s in MNER_SPLITS for k in range(len(groups))]
         read = partial(_read_imner, paths, groups, full)
         if found.split_files(parts, read, f"needed for imner(..., order={order})"):
-            found.run.append((f"imner({root}, order={order}{blank})", remark))
+            found.runs("imner", f"order={order}", pictures)
     other = ("MISC", "LOC", "ORG", "PER")
-    found.run.append((f"imner({root}, order={other}{blank})", "other orders"))
+    found.runs("imner", f"order={other}", pictures, "other orders")
     for split in MNER_SPLITS:
         path = paths.grounding_list(split)
         names = [f"{name}.jpg" for name in images[split]]

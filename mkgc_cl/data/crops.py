@@ -6,11 +6,12 @@ that carries code is refused and nothing in it runs; torch is imported only when
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path, PurePosixPath
 
 from mkgc_cl.data.images import fingerprint_bytes
-from mkgc_cl.data.textfile import read_bytes, shown
+from mkgc_cl.data.textfile import is_text, read_bytes, shown
 from mkgc_cl.errors import DataError
 
 #: The released code uses the first three crops of each kind.
@@ -76,11 +77,11 @@ def crops_fingerprint(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[object, object]:
-    read_bytes(path)
+    data = read_bytes(path)
     import torch
 
     try:
-        table = torch.load(path, map_location="cpu", weights_only=True)
+        table = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
         # Refused code, a broken archive and a foreign format come as half a dozen exception types.
         raise DataError(
@@ -107,15 +108,16 @@ def _fault(error: Exception) -> str:
 def _crops(value: object, key: object, path: Path) -> Crops:
     if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
         raise DataError(
-            f"expected a list of file names for {key!r}, found {shown(value)}; fetch the file "
+            f"expected a list of file names for {shown(key)}, found {shown(value)}; fetch the file "
             "again",
             path=path,
         )
     for name in value:
-        if not name or name.startswith("/") or ".." in PurePosixPath(name).parts or "\0" in name:
+        out = name.startswith("/") or ".." in PurePosixPath(name).parts
+        if not name or out or "\0" in name or not is_text(name):
             raise DataError(
-                f"expected paths inside the data folder for {key!r}, found {shown(name)}; fetch "
-                "the file again",
+                f"expected paths inside the data folder for {shown(key)}, found {shown(name)}; "
+                "fetch the file again",
                 path=path,
             )
     return tuple(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from mkgc_cl.data.visuals import Folders, Spot
 from mkgc_cl.errors import DataError, MissingDataError
 
 T = TypeVar("T")
+
+#: The argument that a snippet needs for pictures that are missing, and a remark on it.
+Pictures = tuple[str, str]
 
 _OPTIONAL = 'needed for images="crops" and "image+crops" only'
 
@@ -63,10 +67,26 @@ class Findings:
             return None
         return value if len(self.problems) == before else None
 
+    def runs(
+        self, scenario: str, arguments: str, pictures: Pictures | None, more: str = ""
+    ) -> None:
+        """Note what this folder can run, unless something is wrong with its pictures.
+
+        Args:
+            scenario: name of the function.
+            arguments: what it is given besides the folder.
+            pictures: of :meth:`pictures`.
+            more: a remark in place of that on the pictures.
+        """
+        if pictures is not None:
+            blank, remark = pictures
+            call = f"{scenario}({str(self.root)!r}, {arguments}{blank})"
+            self.run.append((call, more or remark))
+
     def split_files(self, parts: Sequence[Path], read: Callable[[Report], T], remark: str) -> bool:
         """Read the released split files ``parts``; return whether they are all there and sound."""
         folder = parts[0].parent
-        gone = [path for path in parts if not path.is_file()]
+        gone = [path for path in parts if not path.exists()]
         if len(gone) == len(parts):
             self.absent(folder, remark)
         elif gone:
@@ -77,7 +97,7 @@ class Findings:
             return True
         return False
 
-    def pictures(self, wanted: Iterable[Spot], what: str) -> tuple[str, str]:
+    def pictures(self, wanted: Iterable[Spot], what: str) -> Pictures | None:
         """Look for pictures.
 
         Args:
@@ -85,11 +105,14 @@ class Findings:
             what: what to call them.
 
         Returns:
-            The argument a snippet needs and a remark on it; both empty if every picture is there.
+            The argument a snippet needs and a remark on it, both empty if every picture is there;
+            ``None`` where a problem was noted.
         """
         folders = Folders()
         every = dict.fromkeys(wanted)
-        gone = [spot for spot in every if folders.find(spot) is None]
+        gone = self.attempt(lambda: [s for s in every if folders.find(s) is None], "")
+        if gone is None:
+            return None
         if len(gone) < len(every):
             self.present.append(f"{len(every) - len(gone):,} of {len(every):,} {what}")
         if not gone:
@@ -106,7 +129,7 @@ class Findings:
             wanted: opens it and returns the crops it lists.
             opened: whether to open it (imports torch) or only to see that it is a torch file.
         """
-        if not path.is_file():
+        if not path.exists():
             self.absent(path, _OPTIONAL)
         elif opened:
             every = self.attempt(lambda: dict.fromkeys(wanted()), _OPTIONAL)
@@ -118,6 +141,7 @@ class Findings:
 
 def _looks_like_torch(path: Path) -> bool:
     # Torch writes zip archives; before version 1.6 it wrote a bare stream that starts with 0x80.
-    if read_bytes(path)[:1] == b"\x80" or zipfile.is_zipfile(path):
+    data = read_bytes(path)
+    if data[:1] == b"\x80" or zipfile.is_zipfile(io.BytesIO(data)):
         return True
     raise DataError("expected a torch file, found something else; fetch the file again", path=path)

@@ -13,15 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from mkgc_cl.errors import ImageError
+from mkgc_cl.errors import DataError, ImageError, MissingDataError
+from mkgc_cl.regular_file import read_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 logger = logging.getLogger(__name__)
 
-#: Pictures above this many pixels are refused (Pillow's own warning level is 89 million).
-MAX_PIXELS = 80_000_000
+#: What an image may be. Pillow reads many more, some through other programs (PostScript).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+#: Most bytes of an image file: above those of :data:`MAX_PIXELS` without any compression.
+MAX_BYTES = 2**27
+
+#: Most pixels that are decoded: a decoding thread then takes half a gigabyte at most.
+MAX_PIXELS = 25_000_000
+
+#: Most pixels of a JPEG, which can be decoded at half its size (Pillow warns at 89 million).
+MAX_JPEG_PIXELS = 80_000_000
 
 #: Hexadecimal digits of a fingerprint: 80 bits of sha256.
 FINGERPRINT_DIGITS = 20
@@ -75,32 +85,51 @@ def fingerprint_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:FINGERPRINT_DIGITS]
 
 
+class UnknownRangeError(ValueError):
+    """Nothing says which values of the pixels are black and white."""
+
+
 def to_rgb(image: Image) -> Image:
     """Return ``image`` upright and in mode RGB, whatever mode it came in.
 
-    EXIF orientation is applied. Transparency is laid over white. 16-bit grey keeps its upper 8 bits
-    (Pillow's own conversion clips everything above 255 to white).
+    EXIF orientation is applied. Transparency is laid over white. Integer grey (modes ``I`` and
+    ``I;16``, which Pillow's own conversion clips or blackens) is taken as 8 bits where no value is
+    above 255, else as 16 bits, of which the upper 8 are kept.
 
     Raises:
-        ValueError: floating-point pixels, whose range is unknown.
+        UnknownRangeError: floating-point pixels, or integers below 0 or above 65,535.
     """
     from PIL import Image as pil
 
     image = _upright(image)
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range; save the picture in 8 bits")
+        raise UnknownRangeError("floating-point pixels")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        # "I" holds 16-bit values too when it comes from a PNG read by an older Pillow.
-        import numpy
-
-        values = numpy.clip(numpy.asarray(image), 0, 65535)
-        image = pil.fromarray((values >> 8).astype(numpy.uint8))
+        image = _grey8(image)
+    if image.mode == "La":
+        image = image.convert("LA")  # the only mode that Pillow leads there
     if image.has_transparency_data:
         # REFERENCE CODE: convert("RGB") drops alpha and shows whatever colour hides underneath.
         # A reader of the post saw the picture over a light page.
         top = image.convert("RGBA")
         image = pil.alpha_composite(pil.new("RGBA", top.size, "white"), top)
     return image.convert("RGB")
+
+
+def _grey8(image: Image) -> Image:
+    """Return integer grey as mode L, or LA where the file names a transparent value."""
+    import numpy
+    from PIL import Image as pil
+
+    values = numpy.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65_535:
+        raise UnknownRangeError(f"integer grey from {low} to {high}")
+    grey = pil.fromarray((values if high < 256 else values >> 8).astype(numpy.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey.putalpha(pil.fromarray(numpy.where(values == transparent, 0, 255).astype("uint8")))
+    return grey
 
 
 def _upright(image: Image) -> Image:
@@ -119,12 +148,14 @@ def _upright(image: Image) -> Image:
 def decode(data: bytes, place: str | Path) -> Image:
     """Decode the bytes of a picture file into an upright RGB picture.
 
+    A JPEG of more than :data:`MAX_PIXELS` comes out at half its width and height.
+
     Args:
         data: the whole file.
         place: what to call the file in an error.
 
     Raises:
-        ImageError: empty, truncated, too large, or not a picture.
+        ImageError: empty, truncated, too large, or none of :data:`FORMATS`.
     """
     from PIL import Image as pil
     from PIL import UnidentifiedImageError
@@ -132,20 +163,22 @@ def decode(data: bytes, place: str | Path) -> Image:
     if not data:
         raise ImageError("the file is empty; fetch the image again", path=place)
     try:
-        with pil.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise _too_large(f"{width} x {height}", place)
+        with pil.open(io.BytesIO(data), formats=FORMATS) as image:
+            _bound(image, place)
             return to_rgb(image)
     except ImageError:
         raise
     except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
-        raise _too_large("too many", place) from error
+        raise _too_large("too many", MAX_PIXELS, place) from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"expected an image (JPEG, PNG, ...), found a file that starts with {data[:12]!r}; "
-            "fetch the image again",
+            f"expected an image ({', '.join(FORMATS)}), found a file that starts with "
+            f"{data[:12]!r}; fetch the image again or convert it",
             path=place,
+        ) from error
+    except UnknownRangeError as error:
+        raise ImageError(
+            f"found {error}, whose range is not known; save the image in 8 bits", path=place
         ) from error
     except Exception as error:
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, IndexError, ...
@@ -157,9 +190,19 @@ def decode(data: bytes, place: str | Path) -> Image:
         ) from error
 
 
-def _too_large(found: str, place: str | Path) -> ImageError:
+def _bound(image: Image, place: str | Path) -> None:
+    """Refuse what is too large by its header, before a pixel of it is decoded."""
+    width, height = image.size
+    most = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PIXELS
+    if width * height > most:
+        raise _too_large(f"{width} x {height}", most, place)
+    if width * height > MAX_PIXELS:
+        image.draft(image.mode, (width // 2, height // 2))
+
+
+def _too_large(found: str, most: int, place: str | Path) -> ImageError:
     return ImageError(
-        f"found {found} pixels, expected at most {MAX_PIXELS:,}; shrink the image", path=place
+        f"found {found} pixels, expected at most {most:,}; shrink the image", path=place
     )
 
 
@@ -186,8 +229,13 @@ class FileImage:
         """
         try:
             found = self.path.stat()
-        except OSError as error:
-            raise self._unreadable(error) from error
+        except FileNotFoundError as error:
+            raise self._missing() from error
+        except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ImageError(
+                f"cannot be read ({reason}); it must be a readable file", path=self.path
+            ) from error
         place = self.path.absolute()
         return f"{found.st_size}/{found.st_mtime_ns}/{found.st_ctime_ns}/{place}"
 
@@ -205,18 +253,15 @@ class FileImage:
 
     def _bytes(self) -> bytes:
         try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise self._unreadable(error) from error
+            return read_regular(self.path, limit=MAX_BYTES)
+        except MissingDataError as error:
+            raise self._missing() from error
+        except DataError as error:
+            raise ImageError(error.message, path=self.path) from error
 
-    def _unreadable(self, error: OSError) -> ImageError:
-        if isinstance(error, FileNotFoundError):
-            return ImageError(
-                'the image is missing; put the file there or choose missing_images="blank"',
-                path=self.path,
-            )
+    def _missing(self) -> ImageError:
         return ImageError(
-            f"the image cannot be read ({error.strerror}); it must be a readable file",
+            'the image is missing; put the file there or choose missing_images="blank"',
             path=self.path,
         )
 

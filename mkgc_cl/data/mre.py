@@ -11,13 +11,24 @@ from pathlib import Path
 
 from mkgc_cl.data.locate import MRE_SPLITS, check_split
 from mkgc_cl.data.samples import RelationSample
-from mkgc_cl.data.textfile import Report, TextFile, raise_first, read_bytes, read_text, shown
+from mkgc_cl.data.textfile import (
+    Report,
+    TextFile,
+    is_text,
+    raise_first,
+    read_bytes,
+    read_text,
+    shown,
+)
 from mkgc_cl.errors import DataError
 
 #: Name of the negative relation in the files.
 NA = "None"
 
 KEYS = frozenset({"token", "h", "t", "img_id", "relation"})
+
+#: Most characters of a line.
+MAX_LINE = 1_000_000
 
 # Everything `ast.literal_eval` raises on text that is not a literal.
 _NOT_A_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
@@ -150,6 +161,8 @@ def parse_row(line: str, *, uid: str, known: frozenset[str] | None = None) -> Re
         ValueError: what is wrong with it.
     """
     try:
+        if len(line) > MAX_LINE:
+            raise ValueError("longer than any post; the parser would need a hundred times its size")
         value = ast.literal_eval(line)
     except _NOT_A_LITERAL as error:
         raise _BadRowError(
@@ -157,18 +170,20 @@ def parse_row(line: str, *, uid: str, known: frozenset[str] | None = None) -> Re
             "(nothing in a data file is executed)"
         ) from error
     if not isinstance(value, dict) or value.keys() != KEYS:
-        found = sorted(map(str, value)) if isinstance(value, dict) else type(value).__name__
+        found = list(value) if isinstance(value, dict) else type(value).__name__
         raise _BadRowError(
             f"expected a dict with the keys {sorted(KEYS)}, found {shown(found, 120)}"
         )
     tokens, image, relation = value["token"], value["img_id"], value["relation"]
     if not isinstance(tokens, list) or not tokens:
         raise _BadRowError(f"expected 'token' to be a list of words, found {shown(tokens)}")
-    if not all(isinstance(token, str) and token for token in tokens):
+    if not all(isinstance(token, str) and token and is_text(token) for token in tokens):
         raise _BadRowError(f"expected words in 'token', found {shown(tokens)}")
     if not isinstance(image, str) or not is_file_name(image):
         raise _BadRowError(f"expected a plain file name in 'img_id', found {shown(image)}")
-    if not isinstance(relation, str) or (known is not None and relation not in known):
+    if not isinstance(relation, str) or not is_text(relation):
+        raise _BadRowError(f"expected 'relation' to be a string, found {shown(relation)}")
+    if known is not None and relation not in known:
         raise _unknown(relation, known)
     words = tuple(tokens)
     head, tail = (_span(value[side], side, words) for side in "ht")
@@ -177,7 +192,8 @@ def parse_row(line: str, *, uid: str, known: frozenset[str] | None = None) -> Re
 
 def is_file_name(name: str) -> bool:
     """Whether ``name`` names a file and cannot lead out of its folder."""
-    return name not in ("", ".", "..") and not any(mark in name for mark in "/\\\0")
+    plain = name not in ("", ".", "..") and not any(mark in name for mark in "/\\\0")
+    return plain and is_text(name)
 
 
 def _span(value: object, side: str, tokens: tuple[str, ...]) -> tuple[int, int]:
@@ -194,7 +210,7 @@ def _span(value: object, side: str, tokens: tuple[str, ...]) -> tuple[int, int]:
     if not 0 <= start < end <= len(tokens):
         raise _BadRowError(
             f"expected {side!r} 'pos' inside the {len(tokens)} tokens and not empty, "
-            f"found [{start}, {end})",
+            f"found [{shown(start)}, {shown(end)})",
             "correct the span",
         )
     if name != " ".join(tokens[start:end]):
@@ -206,12 +222,9 @@ def _span(value: object, side: str, tokens: tuple[str, ...]) -> tuple[int, int]:
     return start, end
 
 
-def _unknown(relation: object, known: frozenset[str] | None) -> _BadRowError:
-    if not isinstance(relation, str):
-        return _BadRowError(f"expected 'relation' to be a string, found {shown(relation)}")
-    close = difflib.get_close_matches(relation, sorted(known or ()), n=1)
+def _unknown(relation: str, known: frozenset[str]) -> _BadRowError:
+    close = difflib.get_close_matches(relation, sorted(known), n=1)
     hint = f"did you mean {close[0]!r}?" if close else "correct it or add it to ours_rel2id.json"
     return _BadRowError(
-        f"expected one of the {len(known or ())} relations of ours_rel2id.json, found {relation!r}",
-        hint,
+        f"expected one of the {len(known)} relations of ours_rel2id.json, found {relation!r}", hint
     )

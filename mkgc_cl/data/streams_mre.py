@@ -79,7 +79,7 @@ def imre_stream(
                 f"splits, found {count}; give seed= to draw a split into any number of tasks"
             ]
         )
-    known = read_relation_names(paths.relations) if paths.relations.is_file() else None
+    known = read_relation_names(paths.relations) if paths.relations.exists() else None
     full = {s: read_mre(paths.full(s), split=s, relations=known) for s in MRE_SPLITS}
     if released:
         texts = {split: read_text(paths.full(split)) for split in MRE_SPLITS}

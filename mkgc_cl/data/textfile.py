@@ -9,6 +9,10 @@ from pathlib import Path
 
 from mkgc_cl.data.images import fingerprint_bytes
 from mkgc_cl.errors import DataError, MissingDataError
+from mkgc_cl.regular_file import read_regular
+
+#: Most bytes of a data file: a hundred times the largest of the downloads.
+MAX_BYTES = 2**29
 
 #: What a reader does with a problem: a stream raises it, the checker collects it and goes on.
 Report = Callable[[DataError], None]
@@ -45,19 +49,15 @@ def read_bytes(path: Path) -> bytes:
 
     Raises:
         MissingDataError: there is no such file.
-        DataError: it is empty or cannot be read.
+        DataError: it is empty, no regular file, too large, or cannot be read.
     """
     try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
+        data = read_regular(path, limit=MAX_BYTES)
+    except MissingDataError as error:
         raise MissingDataError(
             "expected a file of the public download, found none; put it there "
             "(`python -m mkgc_cl.data check ROOT` lists everything that is missing)",
             path=path,
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"cannot be read ({error.strerror}); make it a readable file", path=path
         ) from error
     if not data:
         raise DataError("expected data, found an empty file; fetch the file again", path=path)
@@ -97,11 +97,27 @@ def read_text(path: Path) -> TextFile:
     return TextFile(path, fingerprint_bytes(data), tuple(line.removesuffix("\r") for line in lines))
 
 
+def is_text(value: str) -> bool:
+    r"""Whether UTF-8 can write ``value``: it cannot write one half of a surrogate pair.
+
+    >>> is_text("\U0001f600"), is_text("\ud83d")
+    (True, False)
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def shown(value: object, limit: int = 60) -> str:
     """Return ``repr(value)`` cut to ``limit`` characters, for error messages.
 
     >>> shown("a" * 100, 10)
     "'aaaaaa..."
     """
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a deep nest
+        text = f"{type(value).__name__} too large to show"
     return text if len(text) <= limit else text[: limit - 3] + "..."

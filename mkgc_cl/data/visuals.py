@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeVar
 from mkgc_cl.data.crops import CROPS_USED, Crops
 from mkgc_cl.data.images import BLANK, FileImage, ImageSource
 from mkgc_cl.data.samples import VisualInput
-from mkgc_cl.errors import ConfigError, ImageError, MissingDataError
+from mkgc_cl.errors import ConfigError, DataError, ImageError, MissingDataError
 
 Images = Literal["image", "crops", "image+crops"]
 MissingImages = Literal["error", "blank"]
@@ -79,7 +79,7 @@ class ImagePolicy:
         Raises:
             MissingDataError: it is not there and missing pictures are errors.
         """
-        if path.is_file():
+        if path.exists():
             return True
         if self.missing == "blank":
             return False
@@ -125,7 +125,11 @@ class Folders:
         self._names: dict[str, frozenset[str]] = {}
 
     def find(self, spot: Spot) -> Path | None:
-        """Return the path of a picture, or ``None`` where none of its folders has it."""
+        """Return the path of a picture, or ``None`` where none of its folders has it.
+
+        Raises:
+            DataError: a folder cannot be listed.
+        """
         inner, name = os.path.split(spot.name)
         for folder in spot.folders:
             full = os.path.join(folder, inner) if inner else folder
@@ -142,6 +146,12 @@ def _listing(folder: str) -> frozenset[str]:
         return frozenset(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
+    except OSError as error:  # links in a circle, a name longer than any file's, no permission
+        raise DataError(
+            f"the folder of images cannot be listed ({error.strerror}); it must be a readable "
+            "folder",
+            path=folder,
+        ) from error
 
 
 def resolve(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,25 @@ def saved(value: object) -> Callable[[bytes], bytes]:
         path = Path("saved.pth")
         torch.save(value, path)
         return path.read_bytes()
+
+    return change
+
+
+def saved_nest(depth: int) -> Callable[[bytes], bytes]:
+    """A torch file of lists in lists, one for each of 80 rows.
+
+    Written by hand: Python cannot save what is so deep.
+    """
+    nest = b"]" * depth + b"a" * (depth - 1)
+    rows = b"".join(b"K" + bytes([row]) + (nest if row == 0 else b"]") + b"s" for row in range(80))
+
+    def change(data: bytes) -> bytes:
+        file = io.BytesIO(saved({})(data))
+        with zipfile.ZipFile(file) as old, zipfile.ZipFile(target := io.BytesIO(), "w") as new:
+            for name in old.namelist():
+                deep = name.endswith("data.pkl")
+                new.writestr(name, b"\x80\x02}" + rows + b"." if deep else old.read(name))
+        return target.getvalue()
 
     return change
 

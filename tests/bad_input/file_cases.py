@@ -25,6 +25,7 @@ from broken_files import (
     repeat_first,
     repeat_sentence,
     saved,
+    saved_nest,
     swap,
     swap_bytes,
     without_first,
@@ -48,6 +49,7 @@ AGAIN = "fetch it again"
 SPLITS = "fetch the split files again"
 # A sentence of train_0.txt as another task would show it.
 HIDDEN = b"IMGID:train_0\nAnna\tO\nLee\tO\nsings\tO\n\n"
+HUGE = "0x" + "f" * 5000  # as decimal digits Python would not even read it
 CROPS: dict[int, object] = {i: [f"{i}_a.png"] for i in range(80)}
 BOM = b"\xef\xbb\xbf"
 
@@ -87,6 +89,34 @@ FILE_CASES = [
             "correct",
         ),
         ("a row twice", repeat_first, "ours_train.txt:81: ", "duplicate of line 1", "remove one"),
+        ("5,000 digits", line(1, "{1: " + "9" * 5000 + "}"), ".txt:1: ", "dict literal", "'{1: 9"),
+        (
+            "a word of 5,000 digits",
+            swap("'met'", HUGE),
+            ".txt:1: ",
+            "words in 'token'",
+            "too large",
+        ),
+        ("a key of 5,000 digits", swap("'img_id'", HUGE), ".txt:1: ", "dict with the", "too large"),
+        ("a span of 5,000 digits", swap("[3, 4]", f"[3, {HUGE}]"), ".txt:1: ", "int too large"),
+        ("half a surrogate pair", swap("'met'", r"'\ud83d'"), ".txt:1: ", "words", r"\ud83d", FIX),
+        (
+            "half an image id",
+            swap("'train_0", r"'\ud83d"),
+            ".txt:1: ",
+            "file name",
+            r"'\ud83d",
+            FIX,
+        ),
+        (
+            "half a relation",
+            swap("/per/per/peer", r"\ud83d"),
+            ".txt:1: ",
+            "string",
+            r"'\ud83d'",
+            FIX,
+        ),
+        ("a line without end", line(1, "[" * 1_000_001), ".txt:1: ", "dict literal", "found '[[["),
     ),
     *cases(
         NAMES,
@@ -211,6 +241,8 @@ FILE_CASES = [
         ("no list", saved({**CROPS, 3: "a.png"}), "list of file names for 3, found 'a.png'", FETCH),
         ("a path out", saved({**CROPS, 3: ["../../x"]}), "inside the data folder", "'../../x'"),
         ("absolute", saved({**CROPS, 3: ["/etc/x"]}), "inside the data folder", "'/etc/x'"),
+        ("half a name", saved({**CROPS, 3: ["\ud83d"]}), "inside the data folder", r"'\ud83d'"),
+        ("a deep list", saved_nest(100_000), "list of file names for 0, found list too large"),
         images="crops",
     ),
     *cases(
@@ -254,8 +286,15 @@ FILE_CASES = [
         ("a web page", lambda _: b"404: Not Found", "expected an image", "b'404: Not Fou'"),
         ("code", saved(Payload()), "expected an image", "fetch the image again"),
         ("floating point", lambda _: encoded("F", "TIFF"), "floating-point", "in 8 bits"),
-        ("bomb", lambda _: declared(60_000, 60_000), "at most 80,000,000", "shrink the image"),
-        ("too large", lambda _: declared(9_300, 9_300), "9300 x 9300", "at most 80,000,000"),
+        ("bomb", lambda _: declared(60_000, 60_000), "at most 25,000,000", "shrink the image"),
+        ("too large", lambda _: declared(5_001, 5_000), "5001 x 5000", "at most 25,000,000"),
+        (
+            "PostScript",
+            lambda _: b"%!PS-Adobe-3.0 EPSF-3.0",
+            "JPEG, PNG, WEBP, GIF, BMP, TIFF",
+            "%!PS",
+        ),
+        ("PPM", lambda _: encoded("RGB", "PPM"), "JPEG, PNG, WEBP, GIF, BMP, TIFF", "b'P6"),
         act=show,
         error=ImageError,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from mkgc_cl.data import TaskStream, imner_stream, imre_stream
 from mkgc_cl.data.__main__ import main
 from mkgc_cl.data.check import check_data
+from mkgc_cl.errors import DataError
 
 Edit = Callable[[str, Callable[[str], str]], Path]
 
@@ -88,6 +90,52 @@ def test_one_bad_split_leaves_the_others_usable(download: Path, edit: Edit) -> N
     runnable = "\n".join(code for code, _ in found.run)
     assert "('PER', 'ORG', 'LOC', 'MISC')" in runnable
     assert "('PER', 'LOC', 'ORG', 'MISC')" not in runnable
+
+
+def test_an_image_id_that_no_file_has_costs_its_line_alone(
+    download: Path, edit: Edit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit("MRE/data/txt/ours_train.txt", lambda text: text.replace("'train_3.", r"'\ud83d", 1))
+    assert main(["check", str(download)]) == 1
+    out = capsys.readouterr().out
+    assert "ours_train.txt:4: expected a plain file name in 'img_id', found '\\ud83d" in out
+    assert "imner(" in out.split("can be run")[1]
+
+
+def test_a_folder_whose_name_the_terminal_cannot_show(
+    download: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = download.rename(download.with_name("d\udcff"))
+    assert main(["check", str(odd)]) == 0
+    assert capsys.readouterr().out.startswith(f"{download.parent}/d\\udcff\n")
+
+
+def test_what_is_no_file_is_malformed_and_not_waited_for(download: Path) -> None:
+    train = download / "MNER/data/twitter2017/train.txt"
+    crops = download / "MRE/data/txt/mre_train_dict.pth"
+    part = download / "MRE/data/txt/sep5/ours_val_2.txt"
+    names = download / "MRE/data/ours_rel2id.json"
+    for path in (train, crops, part, names):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    found = check_data(download)
+    assert {error.path for error in found.problems} == {train, crops, part, names}
+    assert all("found a named pipe" in str(error) for error in found.problems)
+    names.unlink()
+    with pytest.raises(DataError, match="found a named pipe"):
+        imre_stream(download, tasks=5, missing_images="blank")
+
+
+def test_a_folder_of_images_that_cannot_be_listed(download: Path) -> None:
+    images = download / "MNER/data/twitter2017_images"
+    images.symlink_to(images.name)  # to itself
+    found = check_data(download)
+    (problem,) = found.problems
+    assert (problem.path, "cannot be listed" in str(problem)) == (images, True)
+    assert found.run
+    assert not any(code.startswith("imner") for code, _ in found.run)
+    with pytest.raises(DataError, match="cannot be listed"):
+        imner_stream(download, missing_images="blank")
 
 
 def test_a_lost_split_file_is_missing_not_malformed(download: Path) -> None:

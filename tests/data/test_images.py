@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from mkgc_cl.data.images import (
     StampedSource,
     decode,
     fingerprint_bytes,
+    to_rgb,
 )
 from mkgc_cl.errors import ImageError
 
@@ -41,10 +43,6 @@ def with_palette() -> Image.Image:
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.paste(1, (2, 0, 4, 4))
     return image
-
-
-def grey16() -> Image.Image:
-    return Image.fromarray(np.full((4, 4), 0x80FF, dtype=np.uint16))
 
 
 @pytest.mark.parametrize(
@@ -86,12 +84,11 @@ def grey16() -> Image.Image:
             (0, 0, 0),
             id="CMYK",
         ),
-        pytest.param(encoded(grey16(), "PNG"), (0x80,) * 3, (0x80,) * 3, id="16-bit"),
         pytest.param(
-            encoded(Image.fromarray(np.full((4, 4), 0x80FF, dtype=np.int32)), "TIFF"),
-            (0x80,) * 3,
-            (0x80,) * 3,
-            id="I",
+            encoded(Image.new("YCbCr", (4, 4), (128, 128, 128)), "TIFF"),
+            (128,) * 3,
+            (128,) * 3,
+            id="YCbCr",
         ),
     ],
 )
@@ -101,6 +98,84 @@ def test_every_mode_becomes_rgb(data: bytes, left: tuple[int, ...], right: tuple
     assert image.size == (4, 4)
     assert image.getpixel((0, 1)) == left
     assert image.getpixel((3, 1)) == right
+
+
+GREY = {"PNG": (">u2", "<u2"), "TIFF": ("<u2", ">u2", "i2", "i4", "u4")}
+"""Integer types that each format keeps."""
+
+
+@pytest.mark.parametrize("kind", [(f, t) for f, types in GREY.items() for t in types], ids=str)
+@pytest.mark.parametrize(
+    ("values", "grey"),
+    [
+        pytest.param([0, 3, 200, 255], [0, 3, 200, 255], id="8 bits in a wider type"),
+        pytest.param([0, 255, 256, 32_767], [0, 0, 1, 127], id="16 bits"),
+    ],
+)
+def test_integer_grey_keeps_its_range(
+    kind: tuple[str, str], values: list[int], grey: list[int]
+) -> None:
+    pixels = Image.fromarray(np.array([values], dtype=kind[1]).astype(kind[1].lstrip("<>")))
+    read = np.asarray(decode(encoded(pixels, kind[0]), "x"))
+    assert read.tolist() == [[[value] * 3 for value in grey]]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_full_sixteen_bits(mode: str) -> None:
+    order = ">" if mode.endswith("B") else "<"
+    data = np.array([0x00FF, 0x80FF, 0xFFFF], dtype=f"{order}u2").tobytes()
+    read = np.asarray(to_rgb(Image.frombytes(mode, (3, 1), data)))
+    assert read[0, :, 0].tolist() == [0x00, 0x80, 0xFF]
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [([-1, 5], "from -1 to 5"), ([0, 65_536], "from 0 to 65536")],
+)
+def test_integers_of_no_known_range_are_refused(values: list[int], found: str) -> None:
+    data = encoded(Image.fromarray(np.array([values], dtype=np.int32)), "TIFF")
+    with pytest.raises(ImageError, match=f"integer grey {found}, whose range is not known"):
+        decode(data, "x")
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0], [0.0, 255.0]])
+def test_floating_point_is_refused(values: list[float]) -> None:
+    data = encoded(Image.fromarray(np.array([values], dtype=np.float32)), "TIFF")
+    with pytest.raises(ImageError, match="floating-point pixels, whose range is not known"):
+        decode(data, "x")
+
+
+def test_transparent_value_of_sixteen_bit_grey_is_laid_over_white() -> None:
+    pixels = Image.fromarray(np.array([[1_000, 40_000]], dtype=np.uint16))
+    data = encoded(pixels, "PNG", transparency=1_000)
+    assert np.asarray(decode(data, "x"))[0, :, 0].tolist() == [255, 40_000 >> 8]
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixel", "rgb"),
+    [
+        # half black over white, its colour multiplied by its opacity already or not
+        ("RGBA", (0, 0, 0, 51), (204, 204, 204)),
+        ("RGBa", (0, 0, 0, 51), (204, 204, 204)),
+        ("LA", (0, 51), (204, 204, 204)),
+        ("La", (0, 51), (204, 204, 204)),
+        ("PA", (0, 0), (255, 255, 255)),
+        ("RGBX", (1, 2, 3, 99), (1, 2, 3)),
+        ("HSV", (0, 0, 99), (99, 99, 99)),
+        ("CMYK", (255, 0, 0, 0), (0, 255, 255)),
+    ],
+)
+def test_modes_that_no_file_need_come_in(
+    mode: str, pixel: tuple[int, ...], rgb: tuple[int, ...]
+) -> None:
+    assert to_rgb(Image.new(mode, (1, 1), pixel)).getpixel((0, 0)) == rgb
+
+
+@pytest.mark.parametrize(("lightness", "grey"), [(0, 0), (128, 120), (255, 255)])
+def test_lab_is_converted_by_its_definition(lightness: int, grey: int) -> None:
+    """L* = 50.2 is the luminance ((50.2 + 16) / 116) ** 3 = 0.186, which sRGB writes as 120."""
+    data = encoded(Image.new("LAB", (1, 1), (lightness, 128, 128)), "TIFF")
+    assert np.abs(np.asarray(decode(data, "x")).astype(int) - grey).max() <= 1
 
 
 def test_half_transparent_pixels_are_laid_over_white() -> None:
@@ -160,6 +235,18 @@ def test_missing_file_has_neither_stamp_nor_fingerprint(tmp_path: Path) -> None:
         source.fingerprint()
 
 
+@pytest.mark.parametrize("name", ["pipe", "a\0b", "\ud83d"])
+def test_what_is_no_file_is_an_image_error(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    source = FileImage(tmp_path / name)
+    for look in (source.read, source.fingerprint):
+        with pytest.raises(ImageError, match="must be a readable file"):
+            look()
+    if name != "pipe":
+        with pytest.raises(ImageError, match="must be a readable file"):
+            source.stamp()
+
+
 def test_fingerprint_follows_the_bytes_and_the_stamp_the_file(tmp_path: Path) -> None:
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     first.write_bytes(PNG)
@@ -202,7 +289,40 @@ def test_naming_images_needs_neither_pillow_nor_torch() -> None:
 
 def test_limit_is_below_the_one_of_pillow() -> None:
     # So that our message comes first and Pillow's warning never.
-    assert Image.MAX_IMAGE_PIXELS is None or images.MAX_PIXELS <= Image.MAX_IMAGE_PIXELS
+    assert Image.MAX_IMAGE_PIXELS is None or images.MAX_JPEG_PIXELS <= Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("kind", [*images.FORMATS, "MPO"])
+def test_formats_that_are_read(kind: str) -> None:
+    # two frames make an MPO, the JPEG of some cameras; of all formats the first one counts
+    more = {"save_all": True, "append_images": [noise(seed=1)]} if kind == "MPO" else {}
+    read = decode(encoded(Image.new("RGB", (40, 30), (90, 90, 90)), kind, **more), "x")
+    assert (read.size, read.getpixel((20, 15))) == ((40, 30), (90, 90, 90))
+
+
+def test_a_large_jpeg_is_decoded_at_half_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = Image.new("RGB", (80, 40), (200, 0, 0))
+    left.paste((0, 0, 200), (40, 0, 80, 40))
+    data, flat = encoded(left, "JPEG", quality=95), encoded(left, "PNG")
+    monkeypatch.setattr(images, "MAX_PIXELS", 80 * 40 - 1)
+    half = decode(data, "x")
+    assert half.size == (40, 20)
+    expected = np.asarray(left.resize((40, 20), Image.Resampling.BOX)).astype(int)
+    assert np.abs(np.asarray(half).astype(int) - expected)[:, [0, 10, 30, 39]].max() <= 4
+    with pytest.raises(ImageError, match="80 x 40 pixels, expected at most 3,199"):
+        decode(flat, "x")
+    monkeypatch.setattr(images, "MAX_JPEG_PIXELS", 80 * 40 - 1)
+    with pytest.raises(ImageError, match="80 x 40 pixels, expected at most 3,199"):
+        decode(data, "x")
+
+
+def test_no_other_format_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would hand PostScript to another program, whatever the file is called."""
+    opened: list[str] = []
+    monkeypatch.setitem(Image.OPEN, "EPS", (lambda *_: opened.append("EPS"), lambda _: True))
+    with pytest.raises(ImageError, match="expected an image"):
+        decode(b"%!PS-Adobe-3.0 EPSF-3.0\n", "a.jpg")
+    assert opened == []
 
 
 @pytest.mark.data
