@@ -50,7 +50,7 @@ def stream_of(stream: StreamSettings, images: str) -> Any:
         order = tuple(arrival(stream, "imner").split("-"))
         return scenarios.imner(stream.data, order=order, **pictures)
     tasks = int(arrival(stream, "imre").removeprefix("sep"))
-    return scenarios.imre(stream.data, tasks=tasks, **pictures)
+    return scenarios.imre(stream.data, tasks=tasks, negative=stream.negative, **pictures)
 
 
 def device_of(name: str) -> str:

@@ -90,6 +90,9 @@ class StreamSettings:
     missing_images: Literal["error", "blank"] = setting(
         "error", help="what to do where an image file is not there"
     )
+    negative: str = setting(
+        "None", help="imre: what the files call a pair without a relation (no_relation, NA, Other)"
+    )
     split: Literal["test", "valid"] = setting(
         "test", help="posts to measure on; choose settings on valid"
     )
@@ -236,11 +239,15 @@ class Settings:
 def stream_config(stream: StreamSettings) -> dict[str, Any]:
     """Settings of a stream that can change a number, as plain types, its order apart.
 
-    What takes nothing away is left out, so that cells from before there were controls stay.
+    Controls and the name of the negative relation are left out where they change nothing, so that
+    cells from before there were any stay.
     """
     plain = to_dict(stream)
-    for key in ("data", "merge", "first", *(["control"] if stream.control == "none" else [])):
+    for key in ("data", "merge", "first"):
         del plain[key]  # the order says how many are joined
+    for key in ("control", "negative"):
+        if plain[key] == getattr(StreamSettings(), key):
+            del plain[key]
     return plain
 
 
@@ -279,6 +286,8 @@ def stream_problems(stream: StreamSettings, *, images: str, key: str) -> list[st
         )
     if stream.scenario == "demo" and images != "image":
         found.append(f"{key!r} is {images}, but the demonstration has whole images only (image)")
+    if stream.scenario != "imre" and stream.negative != StreamSettings().negative:
+        found.append("'stream.negative' is for imre, whose files name relations; leave it out")
     if stream.merge > 1 and (stream.scenario, stream.task) != ("demo", "re"):
         found.append("'stream.merge' is for the relation demonstration; leave it out")
     wrong = {

@@ -11,6 +11,7 @@ from typing import TextIO
 from mkgc_cl.data.check import check_data
 from mkgc_cl.data.findings import Findings
 from mkgc_cl.data.locate import ENVIRONMENT, data_root
+from mkgc_cl.data.negative import NEGATIVE
 from mkgc_cl.errors import MissingDataError
 
 EPILOG = """exit codes: 0 ready to run; 1 some files are malformed; 2 nothing can be run"""
@@ -34,6 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument(
         "--crops", action="store_true", help="open the crop dictionaries too (needs torch: slower)"
     )
+    check.add_argument(
+        "--negative",
+        default=NEGATIVE,
+        metavar="NAME",
+        help=f"what the relation files call a pair without a relation (default: {NEGATIVE})",
+    )
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.add_argument(
         "--limit", type=int, default=20, metavar="N", help="list at most N problems (default: 20)"
@@ -42,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.limit < 0:
         parser.error(f"--limit must be 0 or more, found {options.limit}")
     try:
-        found = check_data(data_root(options.root), crops=options.crops)
+        root = data_root(options.root)
+        found = check_data(root, crops=options.crops, negative=options.negative)
     except MissingDataError as error:
         sys.stderr.write(f"{error}\n")
         return 2

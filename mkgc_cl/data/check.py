@@ -15,6 +15,7 @@ from mkgc_cl.data.findings import Findings
 from mkgc_cl.data.locate import MNER_SPLITS, MRE_SPLITS, MnerPaths, MrePaths
 from mkgc_cl.data.mner import TaggingRow, scan_mner
 from mkgc_cl.data.mre import RelationRow, read_relation_names, scan_mre
+from mkgc_cl.data.negative import NEGATIVE, require_negative
 from mkgc_cl.data.released_imre import read_released_imre
 from mkgc_cl.data.splits import Groups
 from mkgc_cl.data.splits_imner import RELEASED as IMNER_RELEASED
@@ -26,26 +27,28 @@ from mkgc_cl.data.visuals import Spot, crop_spots
 Row = TypeVar("Row", RelationRow, TaggingRow)
 
 
-def check_data(root: Path, *, crops: bool = False) -> Findings:
+def check_data(root: Path, *, crops: bool = False, negative: str = NEGATIVE) -> Findings:
     """Check the folder that holds ``MRE/`` and ``MNER/``.
 
     Args:
         root: the folder.
         crops: open the crop dictionaries too (imports torch) and look for every crop.
+        negative: name of the negative relation in the files.
     """
     found = Findings(root)
-    _check_imre(found, MrePaths(root), crops)
+    _check_imre(found, MrePaths(root), crops, negative)
     _check_imner(found, MnerPaths(root), crops)
     return found
 
 
-def _check_imre(found: Findings, paths: MrePaths, crops: bool) -> None:
+def _check_imre(found: Findings, paths: MrePaths, crops: bool, negative: str) -> None:
     if not paths.data.is_dir():
         found.absent(paths.data, "needed for imre(...)")
         return
     names = None
     if paths.relations.exists():
-        names = found.attempt(partial(read_relation_names, paths.relations), "")
+        read_names = partial(read_relation_names, paths.relations, negative=negative)
+        names = found.attempt(read_names, "")
     else:
         found.absent(paths.relations, "optional; without it, relation names are not checked")
 
@@ -57,15 +60,19 @@ def _check_imre(found: Findings, paths: MrePaths, crops: bool) -> None:
     full = _rows(found, texts, scan)
     if len(full) < len(MRE_SPLITS):
         return
+    seen = {row.sample.relation for row in full["train"]}
+    if found.fails(partial(require_negative, seen, negative, paths.full("train"))):
+        return
+    named = "" if negative == NEGATIVE else f", negative={negative!r}"
     folders = {split: paths.images(split) for split in MRE_SPLITS}
     spots = (Spot(folders[split], row.image) for split in MRE_SPLITS for row in full[split])
     pictures = found.pictures(spots, "MRE images")
     for tasks in sorted(IMRE_RELEASED, reverse=True):
         parts = [paths.part(tasks, split, k) for split in MRE_SPLITS for k in range(tasks)]
-        read = partial(_read_imre, paths, tasks, full, texts)
+        read = partial(_read_imre, paths, tasks, full, texts, negative)
         if found.split_files(parts, read, f"needed for imre(..., tasks={tasks})"):
-            found.runs("imre", f"tasks={tasks}", pictures)
-    found.runs("imre", "tasks=8, seed=0", pictures, "other tasks, other seeds")
+            found.runs("imre", f"tasks={tasks}{named}", pictures)
+    found.runs("imre", f"tasks=8, seed=0{named}", pictures, "other tasks, other seeds")
     for split in MRE_SPLITS:
         path = paths.grounding_list(split)
         by_row = partial(_row_crops, path, paths.grounding(split), len(full[split]))
@@ -135,9 +142,10 @@ def _read_imre(
     tasks: int,
     full: Mapping[str, tuple[RelationRow, ...]],
     texts: Mapping[str, TextFile],
+    negative: str,
     report: Report,
 ) -> object:
-    return read_released_imre(paths, tasks, full, texts, report=report)
+    return read_released_imre(paths, tasks, full, texts, negative=negative, report=report)
 
 
 def _read_imner(

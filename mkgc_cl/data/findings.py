@@ -67,6 +67,12 @@ class Findings:
             return None
         return value if len(self.problems) == before else None
 
+    def fails(self, check: Callable[[], None]) -> bool:
+        """Note what is wrong by ``check``, and return whether anything is."""
+        before = len(self.problems)
+        self.attempt(check, "")
+        return len(self.problems) > before
+
     def runs(
         self, scenario: str, arguments: str, pictures: Pictures | None, more: str = ""
     ) -> None:

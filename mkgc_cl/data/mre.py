@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mkgc_cl.data.locate import MRE_SPLITS, check_split
+from mkgc_cl.data.negative import NEGATIVE, require_negative
 from mkgc_cl.data.samples import RelationSample
 from mkgc_cl.data.textfile import (
     Report,
@@ -21,9 +22,6 @@ from mkgc_cl.data.textfile import (
     shown,
 )
 from mkgc_cl.errors import DataError
-
-#: Name of the negative relation in the files.
-NA = "None"
 
 KEYS = frozenset({"token", "h", "t", "img_id", "relation"})
 
@@ -63,12 +61,16 @@ class _BadRowError(ValueError):
         super().__init__(f"{wrong}; {advice}")
 
 
-def read_relation_names(path: Path) -> tuple[str, ...]:
+def read_relation_names(path: Path, *, negative: str = NEGATIVE) -> tuple[str, ...]:
     """Read ``ours_rel2id.json``: every relation, N/A included, by id.
+
+    Args:
+        path: the file.
+        negative: name of the negative relation.
 
     Raises:
         MissingDataError: there is no such file.
-        DataError: not a JSON object of distinct integer ids with the relation ``None``.
+        DataError: not a JSON object of distinct integer ids with the negative relation.
     """
     data = read_bytes(path)  # outside: its errors are ValueErrors, too
     try:
@@ -83,11 +85,9 @@ def read_relation_names(path: Path) -> tuple[str, ...]:
             f"{_OPTIONAL}",
             path=path,
         )
-    if len(set(table.values())) != len(table) or NA not in table:
-        raise DataError(
-            f"expected distinct ids and the relation {NA!r}, found {shown(table)}; {_OPTIONAL}",
-            path=path,
-        )
+    if len(set(table.values())) != len(table):
+        raise DataError(f"expected distinct ids, found {shown(table)}; {_OPTIONAL}", path=path)
+    require_negative(table, negative, path)
     return tuple(sorted(table, key=lambda name: int(table[name])))
 
 

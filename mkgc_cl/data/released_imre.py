@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mkgc_cl.data.locate import MRE_SPLITS, MrePaths
-from mkgc_cl.data.mre import NA, parse_row
+from mkgc_cl.data.mre import parse_row
+from mkgc_cl.data.negative import NEGATIVE
 from mkgc_cl.data.splits import Groups, Splits
 from mkgc_cl.data.splits_imre import Full
 from mkgc_cl.data.textfile import Report, TextFile, raise_first, read_text
@@ -47,6 +48,7 @@ def read_released_imre(
     full: Full,
     texts: Mapping[str, TextFile],
     *,
+    negative: str = NEGATIVE,
     report: Report = raise_first,
 ) -> Splits:
     """Read the released split into ``tasks`` tasks.
@@ -56,6 +58,7 @@ def read_released_imre(
         tasks: 5, 7 or 10.
         full: rows of the full files ``train``, ``val`` and ``test``.
         texts: the same files as lines; a released line that equals one of them is not parsed again.
+        negative: name of the negative relation.
         report: gets each line that is wrong; where it returns, reading goes on.
 
     Raises:
@@ -69,11 +72,11 @@ def read_released_imre(
         finder = _Finder(texts[split], full, split, report)
         for task in range(tasks):
             parts[split].append(finder.part(read_text(paths.part(tasks, split, task))))
-    groups = _groups(parts["train"], full, report)
+    groups = _groups(parts["train"], full, negative, report)
     for split in MRE_SPLITS:
         for task, part in enumerate(parts[split]):
             first = 0 if split == "test" else task
-            allowed = {NA, *(name for group in groups[first : task + 1] for name in group)}
+            allowed = {negative, *(name for group in groups[first : task + 1] for name in group)}
             _check_relations(part, full, split, allowed, report)
     for split in ("train", "val"):
         _check_disjoint(parts[split], report)
@@ -126,12 +129,12 @@ class _Finder:
         return row
 
 
-def _groups(parts: list[_Part], full: Full, report: Report) -> Groups:
+def _groups(parts: list[_Part], full: Full, negative: str, report: Report) -> Groups:
     groups: list[tuple[str, ...]] = []
     owner: dict[str, int] = {}
     for task, part in enumerate(parts):
         names = {row: full["train"][row].sample.relation for row in part.found}
-        counts = Counter(name for name in names.values() if name != NA)
+        counts = Counter(name for name in names.values() if name != negative)
         for row, name in names.items():
             if counts[name] and owner.setdefault(name, task) != task:
                 report(
@@ -143,7 +146,8 @@ def _groups(parts: list[_Part], full: Full, report: Report) -> Groups:
                 )
                 del counts[name]
         if not counts:
-            report(part.problem(1, f"expected a relation besides {NA!r}, found none; {_FETCH}"))
+            message = f"expected a relation besides {negative!r}, found none; {_FETCH}"
+            report(part.problem(1, message))
         groups.append(tuple(sorted(counts, key=lambda name: (-counts[name], name))))
     return tuple(groups)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mkgc_cl.data.locate import MRE_SPLITS
-from mkgc_cl.data.mre import NA, RelationRow
+from mkgc_cl.data.mre import RelationRow
+from mkgc_cl.data.negative import NEGATIVE
 from mkgc_cl.data.splits import Groups, Rows, Splits
 from mkgc_cl.errors import ConfigError, DataError
 
@@ -63,19 +64,28 @@ RELEASED: Mapping[int, Groups] = MappingProxyType(
 Full = Mapping[str, Sequence[RelationRow]]
 
 
-def usable_relations(full: Full) -> tuple[str, ...]:
+def usable_relations(full: Full, negative: str = NEGATIVE) -> tuple[str, ...]:
     """Return the positive relations that training, validation and test files all have.
 
     In the released files these are the 20 of the released splits (``alumi`` and ``race`` have no
     test row), most frequent in training first.
+
+    Args:
+        full: rows of the files ``train``, ``val`` and ``test``.
+        negative: name of the negative relation.
     """
     counts = [Counter(row.sample.relation for row in full[split]) for split in MRE_SPLITS]
-    names = set.intersection(*(set(count) for count in counts)) - {NA}
+    names = set.intersection(*(set(count) for count in counts)) - {negative}
     return tuple(sorted(names, key=lambda name: (-counts[0][name], name)))
 
 
 def build_imre(
-    full: Full, groups: Groups, *, seed: int | None = None, file: Path | None = None
+    full: Full,
+    groups: Groups,
+    *,
+    seed: int | None = None,
+    file: Path | None = None,
+    negative: str = NEGATIVE,
 ) -> Splits:
     """Build splits from the full files.
 
@@ -85,6 +95,7 @@ def build_imre(
         seed: ``None`` gives N/A rows to tasks in blocks of the file's order, as released; with a
             seed they are drawn.
         file: the training file, for an error to name.
+        negative: name of the negative relation.
 
     Raises:
         ConfigError: no task, a task without relations, a relation named twice, N/A named.
@@ -94,8 +105,8 @@ def build_imre(
     problems = [f"relation {name!r} is named twice" for name, n in Counter(names).items() if n > 1]
     if not groups or not all(groups):
         problems.append("each task needs at least one relation")
-    if NA in names:
-        problems.append(f"{NA!r} is in every task already; leave it out of classes")
+    if negative in names:
+        problems.append(f"{negative!r} is in every task already; leave it out of classes")
     if problems:
         raise ConfigError(problems)
     present = {row.sample.relation for row in full["train"]}
@@ -103,13 +114,14 @@ def build_imre(
     if absent:
         raise DataError(
             f"expected rows of the relation {absent[0]!r}, found none; fetch the file again, or "
-            f"give classes= of those it has: {sorted(present - {NA})}",
+            f"give classes= of those it has: {sorted(present - {negative})}",
             path=file,
         )
     columns = {}
     for split in MRE_SPLITS:
         relations = [row.sample.relation for row in full[split]]
-        blocks = _na_blocks(relations, len(groups), split=split, seed=seed)
+        rows = [row for row, name in enumerate(relations) if name == negative]
+        blocks = _na_blocks(rows, len(groups), split=split, seed=seed)
         columns[split] = tuple(
             _file(relations, groups, blocks, task=task, cumulative=split == "test")
             for task in range(len(groups))
@@ -118,9 +130,8 @@ def build_imre(
 
 
 def _na_blocks(
-    relations: Sequence[str], tasks: int, *, split: str, seed: int | None
+    rows: Sequence[int], tasks: int, *, split: str, seed: int | None
 ) -> tuple[Rows, ...]:
-    rows = [row for row, name in enumerate(relations) if name == NA]
     if seed is not None:
         import numpy
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mkgc_cl.data.crops import Crops, read_image_crops, read_row_crops
 from mkgc_cl.data.locate import MRE_SPLITS, MrePaths, data_root
-from mkgc_cl.data.mre import NA, read_mre, read_relation_names
+from mkgc_cl.data.mre import read_mre, read_relation_names
+from mkgc_cl.data.negative import NEGATIVE, require_negative
 from mkgc_cl.data.provenance import file_digests, provenance
 from mkgc_cl.data.released_imre import NOT_CUMULATIVE, read_released_imre
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Task, TaskStream
@@ -38,6 +39,7 @@ def imre_stream(
     classes: Sequence[Sequence[str]] | None = None,
     seed: int | None = None,
     build: bool = False,
+    negative: str = NEGATIVE,
     images: Images = "image",
     missing_images: MissingImages = "error",
     crop_index: CropIndex = "file-row",
@@ -55,6 +57,8 @@ def imre_stream(
             (without bias, as the paper describes; the relations all three files have), and in any
             case which task gets which N/A rows. Without a seed N/A rows are dealt as released.
         build: builds the released split from the full files (needs no ``sep`` folder).
+        negative: name that the files have for a pair without a relation (``no_relation``, ``NA``,
+            ``Other``): it is in every task and no class that is measured.
         images: what a sample shows: the whole image (the paper), its crops, or both (the released
             code).
         missing_images: ``"error"``, or ``"blank"`` to go on with the blank picture; the provenance
@@ -79,22 +83,28 @@ def imre_stream(
                 f"splits, found {count}; give seed= to draw a split into any number of tasks"
             ]
         )
-    known = read_relation_names(paths.relations) if paths.relations.exists() else None
+    known = None
+    if paths.relations.exists():
+        known = read_relation_names(paths.relations, negative=negative)
     full = {s: read_mre(paths.full(s), split=s, relations=known) for s in MRE_SPLITS}
+    seen = {row.sample.relation for row in full["train"]}
+    require_negative(seen, negative, paths.full("train"))
     if released:
         texts = {split: read_text(paths.full(split)) for split in MRE_SPLITS}
-        splits = read_released_imre(paths, count, full, texts)
+        splits = read_released_imre(paths, count, full, texts, negative=negative)
     else:
-        plan = _plan(full, count, classes, seed)
-        splits = build_imre(full, plan, seed=seed, file=paths.full("train"))
+        plan = _plan(full, count, classes, seed, negative)
+        file = paths.full("train")
+        splits = build_imre(full, plan, seed=seed, file=file, negative=negative)
     made: dict[str, object] = {
         "source": f"released sep{count}" if released else "built from the full files",
         "seed": seed,
+        "negative": negative,
         "irregular_test_rows": [
             image for tasks_, image, *_ in sorted(NOT_CUMULATIVE) if released and tasks_ == count
         ],
     }
-    return _stream(paths, full, splits, policy, made, released=released)
+    return _stream(paths, full, splits, policy, made, negative=negative, released=released)
 
 
 def _task_count(tasks: int | None, classes: Sequence[Sequence[str]] | None) -> int:
@@ -110,12 +120,13 @@ def _plan(
     tasks: int,
     classes: Sequence[Sequence[str]] | None,
     seed: int | None,
+    negative: str,
 ) -> Groups:
     if classes is not None:
         return tuple(tuple(group) for group in classes)
     if seed is None:
         return RELEASED[tasks]
-    return drawn_groups(usable_relations(full), tasks, seed=seed, name="imre/classes")
+    return drawn_groups(usable_relations(full, negative), tasks, seed=seed, name="imre/classes")
 
 
 def _stream(
@@ -125,6 +136,7 @@ def _stream(
     policy: ImagePolicy,
     made: dict[str, object],
     *,
+    negative: str,
     released: bool,
 ) -> TaskStream:
     keys = {
@@ -149,7 +161,7 @@ def _stream(
         )
         for k, group in enumerate(splits.groups)
     )
-    labels = LabelSpace("re", tuple(name for group in splits.groups for name in group), na=NA)
+    labels = LabelSpace("re", tuple(name for group in splits.groups for name in group), na=negative)
     digests = file_digests(
         paths.root,
         [*(paths.full(split) for split in MRE_SPLITS), *lists],

@@ -126,7 +126,7 @@ FILE_CASES = [
         ("code", lambda _: PAYLOAD.encode(), "expected JSON", FETCH),
         ("ids not numbers", lambda _: b'{"None": "0"}', "integer ids", "{'None': '0'}", FETCH),
         ("one id twice", lambda _: b'{"None": 0, "a": 0}', "distinct ids", "'a': 0", FETCH),
-        ("no N/A", lambda _: b'{"a": 0}', "the relation 'None'", "{'a': 0}", "remove it"),
+        ("no N/A", lambda _: b'{"a": 0}', "negative relation 'None'", "found only a", "give"),
     ),
     *cases(SEP5 + "ours_val_2.txt", ("missing", None, "put it there")),
     *cases(SEP5 + "ours_val_2.txt", ("empty", lambda _: b"", "empty file")),

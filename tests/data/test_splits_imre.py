@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mkgc_cl.data import TaskStream, imre_stream
 from mkgc_cl.data.images import BLANK, FileImage
 from mkgc_cl.data.locate import MRE_SPLITS
-from mkgc_cl.data.mre import NA, RelationRow
+from mkgc_cl.data.mre import RelationRow
+from mkgc_cl.data.negative import NEGATIVE as NA
 from mkgc_cl.data.samples import RelationSample
 from mkgc_cl.data.splits import drawn_groups
 from mkgc_cl.data.splits_imre import RELEASED, build_imre

@@ -7,7 +7,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import get_args, get_type_hints
@@ -15,7 +15,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from mkgc_cl.config import keys, resolve, to_dict
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.errors import ConfigError, DataError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "experiments" / "configs").glob("*.yaml"))
 
@@ -235,10 +235,35 @@ def test_help_shows_defaults_as_the_command_line_takes_them(
         assert lines["seeds"].endswith("training seeds, one run each (0,1,2)")
         assert lines["stream.data"].endswith("MKGC_DATA by default")
         assert lines["training.weight_decay"].endswith("of AdamW (0.01)")
+        # the negative relation is called so; elsewhere it would be Python's word for nothing
+        assert lines.pop("stream.negative").endswith("(None)")
         assert not [line for line in lines.values() if "None" in line or "()" in line]
     assert tables["systems"].endswith("rows of the table; by default all of its task")
     assert own["systems"].endswith("(w/o MI,w/o AD,w/o GM,w/o MM,full)")
     assert own["method.noise"].endswith("(false)")
+
+
+def test_the_name_of_the_negative_relation(schema: ModuleType) -> None:
+    imre = schema.StreamSettings("imre", negative="no_relation")
+    assert schema.stream_config(imre)["negative"] == "no_relation"
+    assert schema.stream_problems(imre, images="image", key="images") == []
+    # cells from before there was such a setting keep their names
+    assert "negative" not in schema.stream_config(schema.StreamSettings("imre"))
+    (problem,) = schema.stream_problems(replace(imre, scenario="imner"), images="image", key="x")
+    assert "'stream.negative' is for imre" in problem
+
+
+def test_it_reaches_the_reader(
+    schema: ModuleType, download: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (download / "MRE/data").rglob("ours_*"):
+        path.write_bytes(path.read_bytes().replace(b"None", b"NA"))
+    order, data = ("sep5",), str(download)
+    stream = schema.StreamSettings("imre", data=data, order=order, missing_images="blank")
+    stream_of = importlib.import_module("experiment_run").stream_of
+    assert stream_of(replace(stream, negative="NA"), "image").labels.na == "NA"
+    with pytest.raises(DataError, match="did you mean 'NA'"):
+        stream_of(stream, "image")
 
 
 @pytest.mark.parametrize("name", ["TableSettings", "Settings"])
