@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from experiment_settings import StreamSettings, arrival
 
-from mkgc_cl.errors import ConfigError
 from mkgc_cl.results import Cell, CellRecord, run_grid
 from mkgc_cl.results.grid import GridResult
 from mkgc_cl.results.progress import Progress
@@ -61,22 +60,11 @@ def device_of(name: str) -> str:
     """
     import torch
 
+    from mkgc_cl.devices import usable_device
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on drivers; what matters is whether it works
-            torch.ones(1, device=name).item()
-    # what torch raises depends on how it was built
-    except (RuntimeError, AssertionError, ImportError, ValueError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        there = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
-        raise ConfigError(
-            [
-                f"'device' must be one that works here, got {name!r} ({reason}); "
-                f"leave it at auto or give one of {', '.join(there)}"
-            ]
-        ) from error
+    usable_device(name)
     return name
 
 

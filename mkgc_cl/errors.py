@@ -64,14 +64,19 @@ NAMED_PROBLEMS = 20
 def gathered(problems: Sequence[DataError]) -> DataError:
     """Return one error that tells of all ``problems``: the only one, or one of their kind.
 
+    Advice that all of them give, behind the last ``"; "``, is given once.
+
     Args:
         problems: at least one.
     """
     if len(problems) == 1:
         return problems[0]
-    lines = "".join(f"\n  {problem}" for problem in problems[:NAMED_PROBLEMS])
+    texts = [str(problem) for problem in problems]
+    shared = {text.rpartition("; ")[2] for text in texts}
+    advice = f"; {shared.pop()}" if len(shared) == 1 else ""
+    lines = "".join(f"\n  {text.removesuffix(advice)}" for text in texts[:NAMED_PROBLEMS])
     more = len(problems) - NAMED_PROBLEMS
-    rest = f"\n  ... and {more:,} more" if more > 0 else ""
+    rest = (f"\n  ... and {more:,} more" if more > 0 else "") + advice
     kinds = {type(problem) for problem in problems}
     kind = kinds.pop() if len(kinds) == 1 else DataError
     error = kind(f"{len(problems):,} mistakes in the data:{lines}{rest}")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from avalanche.benchmarks import CLScenario, EagerCLStream
 from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
 from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute, make_avalanche_dataset
 
-from mkgc_cl.data.sample_checks import check_sample
+from mkgc_cl.data.sample_checks import check_sample, fault, labels_of
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, Task, TaskStream
-from mkgc_cl.errors import DataError
+from mkgc_cl.errors import DataError, gathered
 
 
 class SampleDataset(Sequence[tuple[Sample, int]]):
@@ -44,8 +44,10 @@ def group_label(sample: Sample, labels: LabelSpace) -> int:
     if name in ("", labels.na):
         return 0
     if name not in labels.classes:
-        raise DataError(
-            f"class {name!r} is not one of the stream's {list(labels.classes)}", sample=sample.uid
+        raise fault(
+            sample,
+            f"class {name!r} is not one of the stream's {list(labels.classes)}; correct it, or add "
+            "it to the label space and to a task",
         )
     return 1 + labels.classes.index(name)
 
@@ -126,8 +128,9 @@ def make_benchmark(stream: TaskStream) -> KnowledgeBenchmark:
     Raises:
         DataError: a task without training samples, two tasks of one name, a training uid used
             twice with the same labels, a uid that stands for two different posts, a sample that is
-            not well formed (:func:`~mkgc_cl.data.sample_checks.check_sample`), or a class that no
-            task or more than one task brings.
+            not well formed (:func:`~mkgc_cl.data.sample_checks.check_sample`), a label whose class
+            a later task brings, or a class that no task or more than one task brings. What is wrong
+            with samples is told of all of them at once.
     """
     return KnowledgeBenchmark(stream)
 
@@ -143,35 +146,65 @@ def check_stream(stream: TaskStream) -> None:
     names = [task.name for task in stream.tasks]
     if len(set(names)) < len(names):
         raise DataError(f"stream {stream.name!r}: two tasks share a name in {names}; rename one")
+    empty = [task.name for task in stream.tasks if not task.train]
+    if empty:
+        raise DataError(
+            f"stream {stream.name!r}: task {empty[0]!r} has no training samples; drop the task or "
+            "give it data"
+        )
+    _raise_all(_repeated(stream))
+    _raise_all(_faulty(stream))
+
+
+def _raise_all(problems: Iterator[DataError]) -> None:
+    # a sentence of a tagging stream may stand in the test set of every task
+    distinct = list({str(problem): problem for problem in problems}.values())
+    if distinct:
+        raise gathered(distinct)
+
+
+def _repeated(stream: TaskStream) -> Iterator[DataError]:
+    """Training samples that are there twice: exemplars are kept by identity."""
     seen: set[str] = set()
     for task in stream.tasks:
-        if not task.train:
-            raise DataError(
-                f"stream {stream.name!r}: task {task.name!r} has no training samples; drop the "
-                "task or give it data"
-            )
         for sample in task.train:
             if sample.identity in seen:
-                raise DataError(
+                yield fault(
+                    sample,
                     f"used twice in the training sets of stream {stream.name!r} (again in task "
                     f"{task.name!r}); give every training sample a uid of its own",
-                    sample=sample.uid,
                 )
             seen.add(sample.identity)
-    _check_posts(stream)
 
 
-def _check_posts(stream: TaskStream) -> None:
-    """Check every post, and that a uid means one: scores and teacher maps are kept by uid."""
+def _faulty(stream: TaskStream) -> Iterator[DataError]:
+    """Samples that are not well formed, come too early, or share a uid with another post."""
     posts: dict[str, tuple[object, ...]] = {}
+    later = {name: task.name for task in stream.tasks for name in task.classes}
     for task in stream.tasks:
+        for name in task.classes:
+            del later[name]
         for sample in (*task.train, *task.valid, *task.test):
-            check_sample(sample, stream.labels)
+            try:
+                check_sample(sample, stream.labels)
+            except DataError as error:
+                yield error
+                continue
+            prefix = 0 if stream.labels.kind == "re" else len("B-")
+            early = [label for label in labels_of(sample) if label[prefix:] in later]
+            if early:
+                here = "" if prefix == 0 else ", or tag such words O here"
+                yield fault(
+                    sample,
+                    f"label {early[0]!r} in task {task.name!r}, but its class comes with the later "
+                    f"task {later[early[0][prefix:]]!r}; move the sample to that task{here}",
+                )
+            # scores and teacher maps are kept by uid
             spans = (sample.head, sample.tail) if isinstance(sample, RelationSample) else ()
             post = (sample.tokens, spans, sample.visual.key)
             if posts.setdefault(sample.uid, post) != post:
-                raise DataError(
+                yield fault(
+                    sample,
                     f"the uid stands for two different posts in stream {stream.name!r} (again in "
                     f"task {task.name!r}); give every post a uid of its own",
-                    sample=sample.uid,
                 )

@@ -23,7 +23,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.sample_checks import require_known
 from mkgc_cl.data.samples import Sample
+from mkgc_cl.devices import usable_device
 from mkgc_cl.errors import ConfigError, TrainingError
 from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, SampleDataset
@@ -69,8 +71,8 @@ class MultimodalStrategy(SupervisedTemplate):
         seed: seed of loaders and dropout.
 
     Raises:
-        ConfigError: bf16 on a device without it, sizes below 1, or a logger of the evaluator that
-            writes what nobody measured.
+        ConfigError: a device that does not work here, bf16 on one without it, sizes below 1, or a
+            logger of the evaluator that writes what nobody measured.
     """
 
     dataloader: Any  # of batches; Avalanche leaves its type open
@@ -92,7 +94,8 @@ class MultimodalStrategy(SupervisedTemplate):
         steps: StepPolicy = StepPolicy(),  # noqa: B008  # frozen
         seed: int = 0,
     ) -> None:
-        _check_settings(train_mb_size, train_epochs, eval_mb_size, precision, torch.device(device))
+        device = usable_device(device)
+        _check_settings(train_mb_size, train_epochs, eval_mb_size, precision, device)
         super().__init__(
             model=model,
             optimizer=optimizer,
@@ -179,7 +182,7 @@ class MultimodalStrategy(SupervisedTemplate):
             loss: what the phase minimizes in place of the model's loss, from a batch's output and
                 labels. Terms that plugins add to the loss are added to it, in any order of plugins.
         """
-        items = [(sample, True) for sample in samples] + [(sample, False) for sample in current]
+        items = self._items(samples, replayed=True) + self._items(current, replayed=False)
         if not items:
             return
         previous = self.dataloader
@@ -231,7 +234,7 @@ class MultimodalStrategy(SupervisedTemplate):
             return
         self.dataloader = self._loaders.beside(
             self._current_items(),
-            [(sample, True) for sample in samples],
+            self._items(samples, replayed=True),
             sizes=(self.train_mb_size, batch_size),
             schedule=schedule,
             sources=(self._order, source),
@@ -252,7 +255,7 @@ class MultimodalStrategy(SupervisedTemplate):
             groups: the exemplars, group by group, each one training step; those without any are
                 left out, and nothing happens without a group.
         """
-        filled = [[(sample, True) for sample in group] for group in groups if group]
+        filled = [self._items(group, replayed=True) for group in groups if group]
         if filled:
             self.dataloader = self._loaders.in_turn(
                 self._current_items(), filled, batch_size=self.train_mb_size, source=self._order
@@ -394,7 +397,7 @@ class MultimodalStrategy(SupervisedTemplate):
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
         """Make the loader of the current task's samples."""
-        items = self._current_items()
+        items = self._items([sample for sample, _ in self._current_items()], replayed=False)
         if not items:
             raise TrainingError(
                 f"experience {self._experience.task_name!r} has no samples to train on; leave it "
@@ -490,6 +493,15 @@ class MultimodalStrategy(SupervisedTemplate):
     def _current_items(self) -> list[Item]:
         """Samples of the adapted dataset, which :meth:`train_on` may have changed."""
         return [(item[0], False) for item in self.adapted_dataset]
+
+    def _items(self, samples: Sequence[Sample], *, replayed: bool) -> list[Item]:
+        """Samples as a training loader takes them, all of labels that the model scores by now."""
+        seen, own = self.network.seen.tolist(), self._experience.classes_in_this_experience
+        names = enumerate(self.network.labels.outputs)
+        # a task's own are announced after its loader is made
+        known = {name for output, name in names if seen[output] or output in own}
+        require_known(samples, known, task=self._experience.task_name)
+        return [(sample, replayed) for sample in samples]
 
     def _cuda_devices(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []

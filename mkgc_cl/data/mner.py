@@ -10,7 +10,7 @@ from pathlib import Path
 from mkgc_cl.data.locate import MNER_SPLITS, check_split
 from mkgc_cl.data.mre import is_file_name
 from mkgc_cl.data.sample_checks import continues
-from mkgc_cl.data.samples import TaggingSample
+from mkgc_cl.data.samples import Place, TaggingSample
 from mkgc_cl.data.textfile import Report, TextFile, raise_first, read_text, shown
 from mkgc_cl.errors import DataError
 
@@ -176,7 +176,8 @@ class _Scan:
             )
         if self._good:
             uid = f"mner/{self.split}/{number}"
-            sample = TaggingSample(uid, tuple(self._words), tuple(self._tags))
+            place = Place(self.text.path, self._start)
+            sample = TaggingSample(uid, tuple(self._words), tuple(self._tags), place=place)
             row = TaggingRow(sample, self._image, self._start)
             first = self._lines_by_content.setdefault(row.content, self._start)
             if first == self._start:

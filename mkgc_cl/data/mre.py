@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mkgc_cl.data.locate import MRE_SPLITS, check_split
 from mkgc_cl.data.negative import NEGATIVE, require_negative
-from mkgc_cl.data.samples import RelationSample
+from mkgc_cl.data.samples import Place, RelationSample
 from mkgc_cl.data.textfile import (
     Report,
     TextFile,
@@ -136,7 +136,8 @@ def scan_mre(
     for number, line in enumerate(text.lines, 1):
         row = None
         try:
-            row = parse_row(line, uid=f"mre/{split}/{number - 1}", known=known)
+            place = Place(text.path, number)
+            row = parse_row(line, uid=f"mre/{split}/{number - 1}", known=known, place=place)
             first = lines_by_content.setdefault(row.content, number)
             if first != number:
                 raise _BadRowError(
@@ -149,13 +150,16 @@ def scan_mre(
     return tuple(rows)
 
 
-def parse_row(line: str, *, uid: str, known: frozenset[str] | None = None) -> RelationRow:
+def parse_row(
+    line: str, *, uid: str, known: frozenset[str] | None = None, place: Place | None = None
+) -> RelationRow:
     """Parse one line.
 
     Args:
         line: the line, without its end.
         uid: identity the sample gets.
         known: the relations that may occur; ``None`` accepts any.
+        place: where the line stands.
 
     Raises:
         ValueError: what is wrong with it.
@@ -187,7 +191,7 @@ def parse_row(line: str, *, uid: str, known: frozenset[str] | None = None) -> Re
         raise _unknown(relation, known)
     words = tuple(tokens)
     head, tail = (_span(value[side], side, words) for side in "ht")
-    return RelationRow(RelationSample(uid, words, head, tail, relation), image)
+    return RelationRow(RelationSample(uid, words, head, tail, relation, place=place), image)
 
 
 def is_file_name(name: str) -> bool:

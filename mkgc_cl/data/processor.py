@@ -12,6 +12,7 @@ from torch import Tensor
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.image_cache import ImageCache
 from mkgc_cl.data.images import BLANK, ImageSource
+from mkgc_cl.data.sample_checks import check_form, fault, labels_of
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, TaggingSample
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.views import ViewPlan
@@ -122,15 +123,15 @@ class Processor:
         """Output ids of a sample: one relation, or one tag a word.
 
         Raises:
-            DataError: a label that the stream does not have.
+            DataError: a label that the model's stream does not have.
         """
-        names = (sample.relation,) if isinstance(sample, RelationSample) else sample.tags
         try:
-            return tuple(self._outputs[name] for name in names)
+            return tuple(self._outputs[name] for name in labels_of(sample))
         except KeyError as error:
-            raise DataError(
-                f"label {error.args[0]!r} is not one of the stream's {list(self.labels.outputs)}",
-                sample=sample.uid,
+            raise fault(
+                sample,
+                f"label {error.args[0]!r} is not one of the stream's {list(self.labels.outputs)}; "
+                "correct it, or build the model with the labels of its stream",
             ) from error
 
     def collate(
@@ -166,6 +167,7 @@ class Processor:
         return MultimodalBatch(tensors, uids=tuple(sample.uid for sample in samples)), targets
 
     def _encode(self, sample: Sample) -> EncodedText:
+        check_form(sample)
         words = self.tokenizer.encode_words(sample.tokens)
         ids = [self.tokenizer.cls_id]
         starts: list[int] = []
@@ -177,10 +179,10 @@ class Processor:
             starts = self._encode_marked(sample, words, ids)
         ids.append(self.tokenizer.sep_id)
         if len(ids) > self.max_text_length:
-            raise DataError(
+            raise fault(
+                sample,
                 f"{len(ids)} tokens, but the model takes {self.max_text_length}; build the model "
                 f"with max_text_length={len(ids)} or more, or shorten the post",
-                sample=sample.uid,
             )
         return EncodedText(tuple(ids), tuple(starts))
 
@@ -266,11 +268,11 @@ class Processor:
 
 def _whole_image(sample: Sample) -> ImageSource:
     if sample.visual.image is None:
-        raise DataError(
+        raise fault(
+            sample,
             "the model looks at the whole image, but the post has none; build the stream with "
             'images="image" or "image+crops", or the model with images="crops", or give the post '
             "VisualInput(image=BLANK)",
-            sample=sample.uid,
         )
     return sample.visual.image
 

@@ -73,7 +73,8 @@ def content_fingerprint(stream: TaskStream) -> str:
         for split in ("train", "valid", "test"):
             lines.append(f"{task.name} {split}")
             for sample in getattr(task, split):
-                words = [getattr(sample, f.name) for f in fields(sample) if f.name != "visual"]
+                own = [f.name for f in fields(sample) if f.compare and f.name != "visual"]
+                words = [getattr(sample, name) for name in own]
                 visual = sample.visual
                 whole = () if visual.image is None else (visual.image,)
                 shown = []

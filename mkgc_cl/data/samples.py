@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 from mkgc_cl.data.images import ImageSource
 from mkgc_cl.errors import DataError
 
 TaskKind = Literal["re", "ner"]
+
+
+class Place(NamedTuple):
+    """Where a sample was read: a file, and its line from 1."""
+
+    path: Path
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +29,23 @@ class VisualInput:
             :data:`~mkgc_cl.data.images.BLANK` shows it a blank one.
         grounding: crops of noun phrases found by visual grounding (the released code uses three).
         detected: crops of detected objects (the released code uses three).
+
+    Raises:
+        DataError: a picture is given as text or path, or crops not as a tuple.
     """
 
     image: ImageSource | None = None
     grounding: tuple[ImageSource, ...] = ()
     detected: tuple[ImageSource, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_tuples(self, "grounding", "detected")
+        for source in (self.image, *self.grounding, *self.detected):
+            if isinstance(source, (str, Path)):
+                raise DataError(
+                    f"expected a source of pixels as picture, found {source!r}; write "
+                    f"FileImage(Path({str(source)!r}))"
+                )
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -52,6 +72,10 @@ class RelationSample:
         tail: ``(start, end)`` of the tail entity, end excluded.
         relation: name of the relation; the stream's N/A name where there is none.
         visual: the pictures.
+        place: where it was read, for errors to name; no part of its identity.
+
+    Raises:
+        DataError: ``uid`` is no text, or words and spans are no tuples.
     """
 
     uid: str
@@ -60,6 +84,11 @@ class RelationSample:
     tail: tuple[int, int]
     relation: str
     visual: VisualInput = field(default_factory=VisualInput)
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _require_uid(self.uid)
+        _require_tuples(self, "tokens", "head", "tail", sample=self.uid)
 
     @property
     def identity(self) -> str:
@@ -77,12 +106,21 @@ class TaggingSample:
         tokens: the words.
         tags: one BIO tag per word (``O``, ``B-PER``, ``I-PER``, ...).
         visual: the pictures.
+        place: where it was read, for errors to name; no part of its identity.
+
+    Raises:
+        DataError: ``uid`` is no text, or words and tags are no tuples.
     """
 
     uid: str
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
     visual: VisualInput = field(default_factory=VisualInput)
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _require_uid(self.uid)
+        _require_tuples(self, "tokens", "tags", sample=self.uid)
 
     @property
     def identity(self) -> str:
@@ -96,6 +134,22 @@ class TaggingSample:
 
 
 Sample = RelationSample | TaggingSample
+
+
+def _require_uid(uid: object) -> None:
+    if not isinstance(uid, str):
+        raise DataError(f"expected a uid as text, found {uid!r}; write str({uid!r})")
+
+
+def _require_tuples(owner: object, *names: str, sample: str | None = None) -> None:
+    # What is compared and looked up must not change afterwards, as a list can.
+    for name in names:
+        value = getattr(owner, name)
+        if not isinstance(value, tuple):
+            raise DataError(
+                f"expected {name} as a tuple, found {type(value).__name__}; write tuple({name})",
+                sample=sample,
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ def test_any_sentence_survives_the_file_format(
     assert [(row.sample.tokens, row.sample.tags) for row in found] == expected
     assert [row.sample.uid for row in found] == [f"mner/train/{i}" for i in range(len(posts))]
     assert [row.image for row in found] == [str(i) for i in range(len(posts))]
+    headers = [n for n, line in enumerate(lines, 1) if line.startswith("IMGID:")]
+    assert [row.sample.place for row in found] == [(Path("x"), n) for n in headers]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

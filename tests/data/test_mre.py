@@ -52,6 +52,7 @@ def test_line_ends_and_exotic_separators_do_not_cut_rows(
     found = read_mre(path, split="val")
     assert [r.sample.uid for r in found] == ["mre/val/0", "mre/val/1", "mre/val/2"]
     assert found[0].sample.tokens == ("a\x85b", "\u2028", "c")
+    assert [r.sample.place for r in found] == [(path, 1), (path, 2), (path, 3)]
 
 
 def test_a_file_is_parsed_again_only_when_its_bytes_change(download: Path) -> None:

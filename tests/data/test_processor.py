@@ -181,6 +181,14 @@ def test_a_label_the_stream_does_not_have_is_named() -> None:
         processor(TAGS).target(TaggingSample("x", ("a",), ("B-DOG",)))
 
 
+def test_words_that_cannot_be_read_are_named() -> None:
+    for words in ((), ("a", "\ud83d")):
+        with pytest.raises(DataError, match=r"sample x: expected .*words?"):
+            processor(TAGS).encode(TaggingSample("x", words, ("O",) * len(words)))
+    with pytest.raises(DataError, match="sample mre/train/7: expected a tail span"):
+        processor().encode(relation("a b", (0, 1), (1, 3)))
+
+
 def test_an_error_leaves_nothing_behind() -> None:
     """The second try fails like the first, and a corrected sample goes through."""
     short = processor(longest=9)

@@ -11,7 +11,14 @@ from PIL import Image
 
 from mkgc_cl.data.images import BLANK, FileImage
 from mkgc_cl.data.provenance import content_fingerprint
-from mkgc_cl.data.samples import LabelSpace, RelationSample, Task, TaskStream, VisualInput
+from mkgc_cl.data.samples import (
+    LabelSpace,
+    Place,
+    RelationSample,
+    Task,
+    TaskStream,
+    VisualInput,
+)
 
 
 def painted(folder: Path, level: int) -> FileImage:
@@ -41,6 +48,13 @@ def test_it_follows_the_bytes_of_the_pictures_and_not_their_place(tmp_path: Path
 def with_sample(made: TaskStream, **changes: object) -> TaskStream:
     (task,) = made.tasks
     return replace(made, tasks=(replace(task, train=(replace(task.train[0], **changes),)),))
+
+
+def test_where_the_text_was_read_does_not_count() -> None:
+    made = stream(VisualInput())
+    read = with_sample(made, place=Place(Path("posts.txt"), 1))
+    assert content_fingerprint(read) == content_fingerprint(with_sample(made))
+    assert read == with_sample(made)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from avalanche.benchmarks import CLScenario
 from mkgc_cl.data.images import FileImage
 from mkgc_cl.data.samples import (
     LabelSpace,
+    Place,
     RelationSample,
     TaggingSample,
     Task,
@@ -192,6 +194,63 @@ def test_streams_that_are_refused(mistake: str) -> None:
     tasks, words = MISTAKES[mistake]
     with pytest.raises(DataError, match=words):
         make_benchmark(replace(RE, tasks=tasks))
+
+
+EARLY = {
+    "relation": (RE, 0, relation("x", "owns"), "'owns'", "'second'"),
+    "first word of an entity": (NER, 0, tagged("x", "B-PER", "B-LOC"), "'B-LOC'", "'LOC'"),
+}
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+@pytest.mark.parametrize("case", EARLY)
+def test_a_label_of_a_later_task_is_refused_in_every_split(case: str, split: str) -> None:
+    stream, index, sample, label, brings = EARLY[case]
+    task = stream.tasks[index]
+    changed = replace(task, **{split: (*getattr(task, split), sample)})
+    with pytest.raises(DataError, match="label") as caught:
+        make_benchmark(replace(stream, tasks=(changed, *stream.tasks[1:])))
+    assert caught.value.sample == "x"
+    for words in (label, f"in task {task.name!r}", f"the later task {brings}"):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_a_label_of_an_earlier_task_may_come_again(split: str) -> None:
+    task = RE.tasks[1]
+    again = replace(task, **{split: (*getattr(task, split), relation("x", "born"))})
+    assert make_benchmark(replace(RE, tasks=(RE.tasks[0], again)))
+    task = NER.tasks[1]
+    again = replace(task, **{split: (*getattr(task, split), tagged("x", "B-PER", "B-LOC"))})
+    assert make_benchmark(replace(NER, tasks=(NER.tasks[0], again)))
+
+
+def test_all_mistakes_of_samples_are_told_at_once() -> None:
+    early = tuple(relation(f"x/{i}", "owns") for i in range(30))
+    odd = (relation("y", "sells"), relation("e/0", "works", tokens=("other", "b", "c")))
+    first = replace(FIRST, train=(*FIRST.train, *early), valid=odd)
+    with pytest.raises(DataError, match="32 mistakes in the data") as caught:
+        make_benchmark(replace(RE, tasks=(first, SECOND)))
+    problems = caught.value.problems
+    assert [p.sample for p in problems] == [f"x/{i}" for i in range(30)] + ["y", "e/0"]
+    assert str(caught.value).count("\n  ") == 21  # twenty of them, and how many there are more
+    assert "... and 12 more" in str(caught.value)
+
+
+def test_a_sentence_of_every_test_set_is_told_of_once() -> None:
+    odd = tagged("e/1", "B-ORG")
+    tasks = tuple(replace(task, test=(*task.test, odd)) for task in NER.tasks)
+    with pytest.raises(DataError, match="'B-ORG'") as caught:
+        make_benchmark(replace(NER, tasks=tasks))
+    assert len(caught.value.problems) == 1
+
+
+def test_mistakes_name_the_line_that_a_sample_was_read_from() -> None:
+    odd = relation("x", "owns", place=Place(Path("posts.txt"), 7))
+    with pytest.raises(DataError) as caught:
+        make_benchmark(replace(RE, tasks=(replace(FIRST, valid=(odd,)), SECOND)))
+    assert str(caught.value).startswith("posts.txt:7: sample x: label 'owns'")
+    assert (caught.value.path, caught.value.line) == (Path("posts.txt"), 7)
 
 
 def test_one_post_may_be_tagged_with_other_types_in_other_tasks() -> None:

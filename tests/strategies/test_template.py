@@ -16,6 +16,7 @@ from mkgc_cl.models import DualStreamModel, build_optimizer
 from mkgc_cl.models.mega import MEGAModel
 from mkgc_cl.models.umgf import UMGFModel
 from mkgc_cl.scenarios import demo
+from mkgc_cl.scenarios.benchmark import KnowledgeExperience
 from mkgc_cl.strategies import (
     AttentionDistillationPlugin,
     GradientModulationPlugin,
@@ -331,3 +332,71 @@ def test_a_model_of_crops_is_not_scored_without_any() -> None:
     strategy = MultimodalStrategy(model=model, optimizer=build_optimizer(model, lr=1e-3))
     with pytest.raises(DataError, match="looks at crops"):
         strategy.eval(benchmark.test_stream)
+
+
+# ---- labels that no task has brought yet ------------------------------------------------------
+
+
+class Inject(SupervisedPlugin):
+    """Bring samples into the training of the first task in one of the ways there are."""
+
+    def __init__(self, way: str, samples: tuple[Any, ...]) -> None:
+        super().__init__()
+        self.way, self.samples = way, samples
+
+    def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+        if self.way == "train_on":
+            strategy.train_on([*strategy.experience.samples, *self.samples])
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        source = torch.Generator()
+        if self.way == "replay_beside":
+            strategy.replay_beside(self.samples, batch_size=2, schedule="mixed", source=source)
+        elif self.way == "replay_in_turn":
+            strategy.replay_in_turn([self.samples])
+        elif self.way in ("memory_phase", "current"):
+            given = {"samples": (), "current": self.samples}
+            if self.way == "memory_phase":
+                given = {"samples": self.samples}
+            strategy.memory_phase(**given, epochs=1, batch_size=2, source=source)
+
+
+WAYS = ["train_on", "replay_beside", "replay_in_turn", "memory_phase", "current"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_samples_of_a_later_task_cannot_be_brought_into_training(
+    kit: Any, kind: Any, way: str
+) -> None:
+    """The model masks their labels: their loss was 10,000, and moved the later class."""
+    benchmark = kit.benchmark(kind)
+    later = benchmark.train_stream[1].samples[:2]
+    strategy = kit.strategy(benchmark.labels, Inject(way, later))
+    before = kit.weights(strategy)
+    with pytest.raises(DataError, match="no task so far has brought its class") as caught:
+        strategy.train(benchmark.train_stream[0])
+    assert [problem.sample for problem in caught.value.problems] == [s.uid for s in later]
+    before["seen"] = strategy.network.seen
+    assert kit.same(before, kit.weights(strategy))
+
+
+def test_an_experience_of_labels_to_come_is_refused(kit: Any, kind: Any) -> None:
+    """Made by hand, so that no benchmark has looked at it."""
+    benchmark = kit.benchmark(kind)
+    first, second = benchmark.stream.tasks
+    mixed = KnowledgeExperience(
+        first, (*first.train, second.train[0]), labels=benchmark.labels, index=0
+    )
+    strategy = kit.strategy(benchmark.labels)
+    with pytest.raises(DataError, match="no task so far has brought its class") as caught:
+        strategy.train(mixed)
+    assert caught.value.sample == second.train[0].uid
+    strategy.train(benchmark.train_stream)
+    strategy.train(mixed)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "meta", "", 3.5])
+def test_a_device_that_does_not_work(kit: Any, device: Any) -> None:
+    benchmark = kit.benchmark("re")
+    with pytest.raises(ConfigError, match="'device' must be one that works here"):
+        kit.strategy(benchmark.labels, device=device)
