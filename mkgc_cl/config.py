@@ -2,7 +2,7 @@
 
 Later sources win: defaults of the schema, the YAML file, command-line flags, overrides. Every
 mistake of every source is collected and reported in one :class:`~mkgc_cl.errors.ConfigError`.
-Values come through ``yaml.safe_load`` only: a file holds plain data and can name no code.
+Values are read by :mod:`mkgc_cl.plain_yaml`: a file holds plain data and can name no code.
 """
 
 from __future__ import annotations
@@ -17,9 +17,15 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from mkgc_cl.errors import ConfigError
+from mkgc_cl import plain_yaml
+from mkgc_cl.errors import ConfigError, DataError, MissingDataError
+from mkgc_cl.regular_file import read_regular
 
 S = TypeVar("S")
+LARGEST_FILE = 2**18
+"""Bytes of a file of settings."""
+LARGEST_INTEGER = 2**63 - 1
+"""What an integer of torch and of numpy can hold."""
 _INVALID = object()
 """Stands for a value that was refused, so that the search for further mistakes can go on."""
 
@@ -93,26 +99,11 @@ def resolve(
     for key, value in (flags or {}).items():
         if value is not None:
             given[key] = _Given(value, f"--{key.rpartition('.')[2].replace('_', '-')}")
-    for text in overrides:
-        key, sign, raw = text.partition("=")
-        if not sign or not key.strip():
-            problems.append(f"override {text!r}: expected key=value, as in 'epochs=3'")
-            continue
-        try:
-            value = yaml.safe_load(raw)
-            before = given.get(key.strip())
-            if before is not None:
-                value = _merged(before.value, value)
-            given[key.strip()] = _Given(value, f"override {text!r}")
-        except yaml.YAMLError as error:
-            problems.append(
-                f"override {text!r}: the value is not YAML ({_one_line(error)}); give plain data, "
-                "text with special characters in quotes"
-            )
+    _add_overrides(given, overrides, problems)
     fields = keys(schema)
     for key, entry in given.items():
         if key not in fields:
-            problems.append(f"{entry.source}: unknown key {key!r}{_suggest(key, fields)}")
+            problems.append(f"{entry.source}: unknown key {_shown(key)}{_suggest(key, fields)}")
     config = _build(schema, "", given, problems)
     if problems:
         raise ConfigError(problems)
@@ -138,7 +129,7 @@ def fitted(value: object, kind: Any) -> object:
     """
     result, expected = _coerce(value, kind)
     if result is _INVALID:
-        raise ConfigError([f"must be {expected}, got {value!r}"])
+        raise ConfigError([f"must be {expected}, got {_shown(value)}"])
     return result
 
 
@@ -167,7 +158,34 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def dump(config: Any) -> str:
     """Return a resolved configuration as YAML text, which :func:`resolve` reads back equal."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    return plain_yaml.dump(to_dict(config))
+
+
+def _add_overrides(given: dict[str, _Given], overrides: Sequence[str], problems: list[str]) -> None:
+    """Let ``key=value`` texts replace what other sources gave, and never one another."""
+    earlier: dict[str, object] = {}
+    for text in overrides:
+        source = f"override {_shown(text)}"
+        name, sign, raw = text.partition("=")
+        key = name.strip()
+        if not sign or not key:
+            problems.append(f"{source}: expected key=value, as in 'epochs=3'")
+            continue
+        try:
+            read = plain_yaml.parse(raw)
+        except DataError as error:
+            problems.append(
+                f"{source}: the value is {error}; give plain data, text with special characters "
+                "in quotes"
+            )
+            continue
+        problems += [f"{source}: key {_shown(twice.key)} is there twice" for twice in read.repeated]
+        if key in earlier and not isinstance(read.data, Mapping):
+            problems.append(f"{source}: {key!r} was given before; give it once")
+        earlier[key] = value = read.data
+        if key in given:
+            value = _merged(given[key].value, value)
+        given[key] = _Given(value, source)
 
 
 def _build(schema: type[S], prefix: str, given: Mapping[str, _Given], problems: list[str]) -> S:
@@ -180,8 +198,14 @@ def _build(schema: type[S], prefix: str, given: Mapping[str, _Given], problems: 
         elif key in given:
             entry = given[key]
             value, expected = _coerce(entry.value, hints[field.name])
+            got = _shown(entry.value)
             if value is _INVALID:
-                problems.append(f"{entry.source}: {key!r} must be {expected}, got {entry.value!r}")
+                problems.append(f"{entry.source}: {key!r} must be {expected}, got {got}")
+            elif not _writable(entry.value):
+                problems.append(
+                    f"{entry.source}: {key!r} must be text that can stand in a file (no NUL, no "
+                    f"bytes that are not UTF-8), got {got}"
+                )
             else:
                 problems += _range_problems(key, value, field, entry)
                 values[field.name] = value
@@ -219,7 +243,7 @@ def _coerce(value: object, kind: Any) -> tuple[Any, str]:
 
 def _coerce_items(value: object, kind: Any) -> tuple[Any, str]:
     if isinstance(value, str):  # "0,1,2" on a command line; a single value is a list of one
-        value = [yaml.safe_load(part) for part in value.split(",") if part.strip()]
+        value = [_read(part) for part in value.split(",") if part.strip()]
     elif not isinstance(value, Sequence):
         value = [value]
     items = [_coerce(item, kind) for item in value]
@@ -242,16 +266,36 @@ def _coerce_entries(value: object, kind: Any) -> tuple[Any, str]:
     return (_INVALID if any(v is _INVALID for v in entries.values()) else entries), words
 
 
+def _read(text: str) -> object:
+    """What a text of the command line says, or ``_INVALID``."""
+    try:
+        return plain_yaml.parse(text).data
+    except DataError:
+        return _INVALID
+
+
 def _number(value: object) -> object:
     if isinstance(value, str):
-        # YAML 1.1 takes 3e-5 (no dot) for text; nobody who writes it means text.
-        try:
-            value = float(value)
-        except ValueError:
-            return _INVALID
+        value = _read(value)  # in quotes, or by a flag
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return _INVALID
-    return float(value) if math.isfinite(value) else _INVALID
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return _INVALID
+    return number if math.isfinite(number) else _INVALID
+
+
+def _writable(value: object) -> bool:
+    """Whether all text in ``value`` can be written to a file and name one."""
+    if isinstance(value, Mapping):
+        return all(map(_writable, (*value.keys(), *value.values())))
+    if isinstance(value, (list, tuple)):
+        return all(map(_writable, value))
+    # a lone surrogate is what Python makes of a byte of the command line that is not UTF-8
+    return not isinstance(value, str) or not any(
+        c == "\0" or "\ud800" <= c < "\ue000" for c in value
+    )
 
 
 def _range_problems(
@@ -262,6 +306,8 @@ def _range_problems(
         if isinstance(item, bool) or not isinstance(item, (int, float)):
             continue
         low, above, high = (field.metadata.get(n) for n in ("minimum", "above", "maximum"))
+        if high is None and isinstance(item, int):
+            high = LARGEST_INTEGER
         if low is not None and item < low:
             wrong.append(f"{entry.source}: {key!r} must be at least {low}, got {item}")
         if above is not None and item <= above:
@@ -273,26 +319,30 @@ def _range_problems(
 
 def _read_yaml(path: Path, schema: type[Any], problems: list[str]) -> dict[str, _Given]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except FileNotFoundError:
+        data = read_regular(path, limit=LARGEST_FILE)
+        read = plain_yaml.parse(data.decode("utf-8-sig"), path=path)
+    except MissingDataError:
         problems.append(f"{path}: no such configuration file")
-    except OSError as error:
-        problems.append(f"{path}: cannot be read ({error.strerror})")
+        return {}
     except UnicodeDecodeError as error:
         problems.append(f"{path}: not UTF-8 ({error.reason} at byte {error.start})")
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problems.append(f"{path}:{line}: not YAML ({_one_line(error)})")
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        problems.append(f"{path}: not YAML ({_one_line(error)})")
-    else:
-        if data is None:
-            return {}
-        if isinstance(data, dict) and isinstance(root, yaml.MappingNode):
-            return _flatten(path, root, data, schema, "", problems)
-        problems.append(f"{path}:1: expected 'key: value' lines, got {type(data).__name__}")
+        return {}
+    except DataError as error:
+        problems.append(str(error))
+        return {}
+    if read.data is None:
+        return {}
+    if isinstance(read.data, dict) and isinstance(read.root, yaml.MappingNode):
+        given: dict[str, _Given] = {}
+        seen = _flatten(path, read.root, read.data, schema, "", given, problems)
+        problems += [
+            f"{path}:{twice.line}: key {_shown(twice.key)} was set in line {twice.first}"
+            for twice in read.repeated
+            if twice.line not in seen
+        ]
+        return given
+    kind = type(read.data).__name__
+    problems.append(f"{path}:1: expected 'key: value' lines, got {kind}")
     return {}
 
 
@@ -302,28 +352,35 @@ def _flatten(
     data: Mapping[Any, object],
     schema: type[Any],
     prefix: str,
+    given: dict[str, _Given],
     problems: list[str],
-) -> dict[str, _Given]:
-    """Turn sections into dotted keys; positions come from the node tree, values from safe_load."""
+) -> set[int]:
+    """Turn sections into dotted keys; the node tree knows the lines.
+
+    Returns:
+        Lines of keys that were given before and are named in ``problems``.
+    """
     hints: dict[str, type[Any]] = get_type_hints(schema)
     sections = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
-    given: dict[str, _Given] = {}
-    seen: dict[str, int] = {}
+    twice: set[int] = set()
     for key_node, value_node in node.value:
         name, line = str(key_node.value), key_node.start_mark.line + 1
-        if name in seen:
-            problems.append(f"{path}:{line}: key {prefix + name!r} was set in line {seen[name]}")
-        seen[name] = line
+        key, source = prefix + name, f"{path}:{line}"
         value = data.get(name, _INVALID)
-        if value is _INVALID:  # not text (a number, a date, a merge): no setting is called so
-            given[prefix + name] = _Given(None, f"{path}:{line}")
+        if value is _INVALID and key_node.tag == yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG:
+            continue  # of a section that is there twice, which is told by the name of the section
+        if name in sections and isinstance(value, dict):
+            twice |= _flatten(path, value_node, value, sections[name], f"{key}.", given, problems)
+        elif name in sections and value is not None:
+            problems.append(f"{source}: {key!r} is a section, got {_shown(value)}")
         elif name not in sections:
-            given[prefix + name] = _Given(value, f"{path}:{line}")
-        elif isinstance(value, dict):
-            given |= _flatten(path, value_node, value, sections[name], f"{prefix}{name}.", problems)
-        elif value is not None:
-            problems.append(f"{path}:{line}: {prefix + name!r} is a section, got {value!r}")
-    return given
+            if key in given:  # also as "training.epochs" beside "training: {epochs: ...}"
+                first = given[key].source.rpartition(":")[2]
+                problems.append(f"{source}: key {key!r} was set in line {first}")
+                twice.add(line)
+            # a key that is not text (a number, true) is that of no setting
+            given[key] = _Given(None if value is _INVALID else value, source)
+    return twice
 
 
 def _suggest(key: str, known: Mapping[str, object]) -> str:
@@ -333,5 +390,7 @@ def _suggest(key: str, known: Mapping[str, object]) -> str:
     return f", did you mean {last[near[0]]!r}?" if near else f"; known keys: {', '.join(known)}"
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(getattr(error, "problem", None) or error).split())
+def _shown(value: object) -> str:
+    """``repr(value)``, cut where nobody would read on."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}... ({len(text):,} characters)"

@@ -17,7 +17,7 @@ _OTHER_KINDS = {
 }
 
 
-def read_regular(path: Path, *, limit: int) -> bytes:
+def read_regular(path: str | Path, *, limit: int) -> bytes:
     """Return the bytes of a file.
 
     A pipe would stop the program, and a device without an end fill its memory.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from mkgc_cl.config import dump, keys, resolve, setting, to_dict
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.plain_yaml import parse
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,9 @@ def test_lists_on_the_command_line(text: str, seeds: tuple[int, ...]) -> None:
             "override 'training.shuffle=1': 'training.shuffle' must be true or false, got 1",
         ),
         (
-            "name=no",
-            "override 'name=no': 'name' must be text (in quotes, should YAML take it for something"
-            " else), got False",
+            "name=true",
+            "override 'name=true': 'name' must be text (in quotes, should YAML take it for "
+            "something else), got True",
         ),
         ("device=gpu", "override 'device=gpu': 'device' must be one of 'cpu', 'cuda', got 'gpu'"),
         (
@@ -184,7 +186,7 @@ def test_a_missing_file_and_an_empty_one(tmp_path: Path) -> None:
     assert mistakes(yaml_path=tmp_path / "no.yaml") == (
         f"{tmp_path / 'no.yaml'}: no such configuration file",
     )
-    assert "cannot be read" in mistakes(yaml_path=tmp_path)[0]
+    assert "expected a regular file, found a folder" in mistakes(yaml_path=tmp_path)[0]
     (tmp_path / "empty.yaml").write_bytes(b"\xef\xbb\xbf# only a comment\r\ntraining:\r\n")
     assert resolve(Settings, yaml_path=tmp_path / "empty.yaml") == Settings()
 
@@ -233,3 +235,107 @@ def test_an_override_of_one_entry_keeps_the_others(tmp_path: Path) -> None:
     made = resolve(Table, yaml_path=path, overrides=["options={EWC: {weight: 7}}"])
     assert made.options == {"EWC": {"weight": 7, "mode": "last"}, "MSPT": {"alpha": 1}}
     assert resolve(Table, yaml_path=path, overrides=["options=null"]).options is None
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("seeds=010", "seeds", (10,)),  # to YAML 1.1 it is 8
+        ("seeds=[0x10, 0o17]", "seeds", (16, 15)),
+        ("name=no", "name", "no"),
+        ("name=2020-13-45", "name", "2020-13-45"),
+        ("name=1:30", "name", "1:30"),
+        ("order=no,NO", "order", ("no", "NO")),
+    ],
+)
+def test_values_are_those_of_yaml_1_2(override: str, key: str, value: object) -> None:
+    assert getattr(resolve(Settings, overrides=[override]), key) == value
+
+
+HUGE = "1" * 400
+
+
+@pytest.mark.parametrize(
+    ("override", "fragment"),
+    [
+        ("training.lr=1:30", "'training.lr' must be a number, got '1:30'"),
+        ("training.lr='1_000'", "must be a number"),
+        (f"training.lr={HUGE}", "must be a number"),
+        (f"training.lr={HUGE}1", "a number of 401 digits"),
+        ("training.shuffle=no", "must be true or false, got 'no'"),
+        ("seeds=0,[1", "a list, each item a whole number, got '0,[1'"),
+        ("seeds=2020-13-45", "each item a whole number"),
+        (f"seeds={2**63}", "must be at most 9223372036854775807"),
+        ("seeds=" + "[" * 100_000, "more than 32 levels"),
+        ("seeds=" + "[" * 30 + "]" * 30, "each item a whole number"),
+        ("name=!!timestamp 2020-13-45", "could not determine a constructor"),
+        ("name=!!int 1:30", "'1:30' is not of the kind int"),
+        ("name=[&a x, *a]", "found the alias *a; write the value out"),
+        ('name="a\\0b"', "no NUL"),
+        ('name="\\ud800"', "no NUL, no bytes that are not UTF-8"),
+        ("name=\udcff", "the value is not YAML"),
+        ('name="\\UFFFFFFFF"', "the value is not YAML"),
+    ],
+)
+def test_what_yaml_would_take_for_something_else_is_one_mistake(
+    override: str, fragment: str
+) -> None:
+    (problem,) = mistakes(override)
+    assert fragment in problem
+    assert len(problem) < 500
+
+
+def test_a_text_of_a_flag_must_be_writable() -> None:
+    (problem,) = mistakes(flags={"name": "\udcff"})
+    assert problem.startswith("--name: 'name' must be text that can stand in a file")
+
+
+def test_a_key_may_be_given_once_by_every_source(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("name: a\nname: b\ntraining: {lr: 1}\ntraining.lr: 2\ntraining: {epochs: 1}\n")
+    assert mistakes("device=cpu", "device=cuda", yaml_path=file) == (
+        f"{file}:2: key 'name' was set in line 1",
+        f"{file}:5: key 'training' was set in line 3",
+        "override 'device=cuda': 'device' was given before; give it once",
+    )
+    file.write_text("training: {lr: 1}\ntraining.lr: 2\n")
+    assert mistakes(yaml_path=file) == (f"{file}:2: key 'training.lr' was set in line 1",)
+
+
+def test_entries_of_one_name_are_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("options:\n  EWC:\n    weight: 3\n    weight: 4\n")
+    with pytest.raises(ConfigError) as caught:
+        resolve(Table, yaml_path=file, overrides=["options={MSPT: {}, MSPT: {alpha: 1}}"])
+    assert caught.value.problems == (
+        f"{file}:4: key 'weight' was set in line 3",
+        "override 'options={MSPT: {}, MSPT: {alpha: 1}}': key 'MSPT' is there twice",
+    )
+
+
+def test_an_alias_bomb_a_fifo_and_an_endless_file_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 30))]
+    file.write_text("\n".join(lines))
+    assert mistakes(yaml_path=file) == (
+        f"{file}:2: not YAML (found the alias *a0; write the value out)",
+    )
+    os.mkfifo(tmp_path / "fifo")
+    assert "found a FIFO" in mistakes(yaml_path=tmp_path / "fifo")[0]
+    assert "found a device" in mistakes(yaml_path="/dev/zero")[0]
+    file.write_bytes(b"# " + b"x" * 2**18)
+    assert "at most 262,144 bytes" in mistakes(yaml_path=file)[0]
+    assert "cannot be read (File name too long)" in mistakes(yaml_path="x" * 5000)[0]
+    assert "embedded null byte" in mistakes(yaml_path="x\0")[0]
+
+
+@pytest.mark.parametrize("text", ["no", "3e-5", "0o17", "010", "1:30", "null", "~", "", "a\0b"])
+def test_text_is_dumped_as_text_for_readers_of_either_yaml(text: str) -> None:
+    made = Table({"EWC": {"mode": text}, "MSPT": {"mode": text}})
+    assert parse(dump(made)).data == yaml.safe_load(dump(made)) == {"options": made.options}
+
+
+def test_what_is_given_twice_in_memory_is_dumped_twice() -> None:
+    shared = {"weight": 3}
+    made = Table({"EWC": shared, "MSPT": shared})
+    assert parse(dump(made)).data == {"options": made.options}
