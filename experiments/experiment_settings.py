@@ -6,6 +6,7 @@ Imports no training code, so that ``--help`` and a mistake in the settings answe
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Literal, get_args
 from mkgc_cl.config import setting, to_dict
 from mkgc_cl.errors import ConfigError
 
+LONGEST_NAME = 200
+"""Bytes; file systems take 255, some of them less."""
 CONFIGS = Path(__file__).resolve().parent / "configs"
 DEFAULT_ORDERS = {
     "demo-ner": "PER-ORG-LOC-MISC",
@@ -231,8 +234,7 @@ class Settings:
                         f"'method.replay_schedule={method.replay_schedule}' has not; leave it out"
                     )
         found += stream_problems(self.stream, images=self.model.images, key="model.images")
-        if "/" in self.name or self.name in ("", ".", ".."):
-            found.append(f"'name' must be the name of one folder, got {self.name!r}")
+        found += name_problems(self.name)
         return found
 
 
@@ -303,8 +305,17 @@ def stream_problems(stream: StreamSettings, *, images: str, key: str) -> list[st
     return found
 
 
+def name_problems(name: str) -> list[str]:
+    """Say why ``name`` cannot be that of the folder of an experiment."""
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        return [f"'name' must be the name of one folder, got {name!r}"]
+    if len(name.encode()) > LONGEST_NAME:
+        return [f"'name' must be at most {LONGEST_NAME} bytes long, got {len(name.encode())}"]
+    return []
+
+
 def config_path(name: str) -> Path:
-    """Return the YAML file of a known setting, or ``name`` itself if it is a file.
+    """Return the YAML file of a known setting, or ``name`` itself if it is there.
 
     Raises:
         ConfigError: if there is neither.
@@ -312,10 +323,11 @@ def config_path(name: str) -> Path:
     known = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
     if name in known:
         return known[name]
-    if Path(name).is_file():
+    if os.path.lexists(name):  # what it is, and whether it can be read, its reader says
         return Path(name)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
+    shown = name if len(name) < 200 else f"{name[:200]}..."
     raise ConfigError(
-        [f"--config {name}: no such file or setting; {hint}known settings: {', '.join(known)}"]
+        [f"--config {shown}: no such file or setting; {hint}known settings: {', '.join(known)}"]
     )

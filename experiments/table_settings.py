@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from experiment_settings import (
     StreamSettings,
+    name_problems,
     order_name,
     stream_config,
     stream_problems,
@@ -153,8 +154,7 @@ class TableSettings:
             )
         if self.exemplars is not None:
             found += self.own_budgets("'exemplars' is the budget of all")
-        if "/" in self.name or self.name in ("", ".", ".."):
-            found.append(f"'name' must be the name of one folder, got {self.name!r}")
+        found += name_problems(self.name)
         return list(dict.fromkeys(found))
 
 

@@ -30,9 +30,18 @@ def data_root(root: str | Path | None = None, download: str = "") -> Path:
         raise MissingDataError(
             f"no data folder given; pass the folder that holds MRE/ and MNER/, or set {ENVIRONMENT}"
         )
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+        there = path.is_dir()
+    except (RuntimeError, OSError, ValueError) as error:  # ~nobody, a name that cannot be one
+        reason = getattr(error, "strerror", None) or error
+        raise MissingDataError(
+            f"expected the folder that holds MRE/ and MNER/, found no name of a folder ({reason}); "
+            f"correct the path or {ENVIRONMENT}",
+            path=value[:200],
+        ) from error
     found = ""
-    if not path.is_dir():
+    if not there:
         found = "a file" if path.exists() else "no such folder"
     elif not (path / download).is_dir():
         found = f"a folder without {download}/"

@@ -129,8 +129,8 @@ def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Mo
     with seeded(seed, "vision-encoder"):
         if name in presets:
             return presets[name]()
-        source = f"local-dir:{name}" if Path(name).is_dir() else name
         try:
+            source = f"local-dir:{name}" if Path(name).is_dir() else name
             backbone: nn.Module = timm.create_model(source, pretrained=pretrained, num_classes=0)
         except Exception as error:  # readers of weights raise errors of their own
             raise ConfigError(

@@ -130,7 +130,14 @@ class TextStream(nn.Module):
         return states, tuple(maps)
 
     def freeze_lower(self, layers: int) -> None:
-        """Stop training the embeddings and the lowest ``layers`` layers."""
+        """Stop training the embeddings and the lowest ``layers`` layers.
+
+        Raises:
+            ConfigError: there are fewer.
+        """
+        if layers > len(self.layers):
+            most = len(self.layers)
+            raise ConfigError([f"freeze_lower={layers}; the text encoder has {most} layers"])
         if layers > 0:
             self.embeddings.requires_grad_(False)
             for layer in self.layers[:layers]:

@@ -158,7 +158,14 @@ class VisionStream(nn.Module):
         return self.vit.norm(states), mask, tuple(maps)
 
     def freeze_lower(self, layers: int) -> None:
-        """Stop training the patch embedding and the lowest ``layers`` blocks."""
+        """Stop training the patch embedding and the lowest ``layers`` blocks.
+
+        Raises:
+            ConfigError: there are fewer.
+        """
+        blocks = len(self.vit.blocks)
+        if layers > blocks:
+            raise ConfigError([f"freeze_lower={layers}; the vision encoder has {blocks} blocks"])
         if layers > 0:
             for part in (self.vit.patch_embed, self.vit.norm_pre, *self.vit.blocks[:layers]):
                 part.requires_grad_(False)

@@ -68,6 +68,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "images='all'; choose one of": {"images": "all"},
     "interaction_layers=-1; give 0 or more": {"interaction_layers": -1},
     "freeze_lower=-1; give 0 or more": {"freeze_lower": -1},
+    "freeze_lower=5; the text encoder has 4 layers": {"freeze_lower": 5},
     "4 layers, fewer than 5": {"interaction_layers": 5},
     "max_text_length=129 but the encoder has 128": {"max_text_length": 129},
     "text width 64 and vision width 192 differ": {

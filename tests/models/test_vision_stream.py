@@ -214,3 +214,8 @@ def test_freezing_stops_patches_tokens_and_lower_blocks() -> None:
     tokens = {"vit.cls_token", "vit.reg_token", "vit.pos_embed"}
     names = {name for name, _ in seen.named_parameters()}
     assert frozen == {name for name in names if name.startswith(lower)} | tokens
+    depth = len(seen.vit.blocks)
+    with pytest.raises(
+        ConfigError, match=f"freeze_lower=99; the vision encoder has {depth} blocks"
+    ):
+        seen.freeze_lower(99)
