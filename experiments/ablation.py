@@ -14,7 +14,6 @@ One setting has one folder, <out>/<name>/<order>-<digest>: other seeds and syste
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,12 +21,20 @@ from pathlib import Path
 
 from ablation_plan import Plan, plan_orders
 from ablation_run import run_plan
-from command_line import given_keys, given_scenario, given_values, quick_problems
+from command_line import (
+    empty_flags,
+    exit_code,
+    flag_problems,
+    given_keys,
+    given_scenario,
+    given_values,
+    quick_problems,
+)
 from experiment_settings import SYSTEMS, Settings, StreamSettings, config_path, with_order
 from settings_help import settings_help
 
 from mkgc_cl.config import keys, resolve
-from mkgc_cl.errors import ConfigError, MkgcError
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.results.grid import GridResult
 from mkgc_cl.results.provenance import environment
 
@@ -46,7 +53,6 @@ FLAGS = {
     "vision_encoder": "model.vision",
     "device": "device",
 }
-INTERRUPTED = 130
 
 
 def _nothing(plan: Plan, result: GridResult) -> str:
@@ -74,19 +80,15 @@ SCRIPT = Script("ablation.py", str(__doc__))
 
 
 def main(argv: Sequence[str] | None = None, *, script: Script = SCRIPT) -> int:
-    """Run the experiment; return the exit code (0 good, 1 a cell failed, 2 wrong settings)."""
+    """Run the experiment.
+
+    Returns:
+        The exit code: 0 good, 1 a cell failed or something could not be written, 2 wrong settings.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     arguments = parse(argv, script)
-    try:
-        variants = settings_of_orders(arguments, script)
-        return run(variants, arguments, ["python", f"experiments/{script.file}", *argv], script)
-    except MkgcError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; the same command goes on from here\n")
-        return INTERRUPTED
+    command = ["python", f"experiments/{script.file}", *argv]
+    return exit_code(lambda: run(settings_of_orders(arguments, script), arguments, command, script))
 
 
 def run(
@@ -130,7 +132,8 @@ def settings_of(
     task = arguments.task or given_values(arguments).get("stream.task")
     demo = "ablation-demo-ner" if task == "ner" else "ablation-demo"
     default = DEFAULT_CONFIGS.get(scenario or "demo", demo)
-    flags = {key: getattr(arguments, flag) for flag, key in FLAGS.items()}
+    empty, wrong = empty_flags(arguments), flag_problems(arguments)
+    flags = {key: getattr(arguments, flag) for flag, key in FLAGS.items() if flag not in empty}
     if order is not None:
         flags["stream.order"] = with_order(StreamSettings(), order).order
     if script.rows:
@@ -143,8 +146,10 @@ def settings_of(
             flags=flags,
         )
     except ConfigError as error:
-        raise ConfigError([*quick_problems(arguments, scenario), *error.problems]) from error
-    if wrong := quick_problems(arguments, settings.stream.scenario):
+        wrong += quick_problems(arguments, scenario)
+        raise ConfigError([*wrong, *error.problems]) from error
+    wrong += quick_problems(arguments, settings.stream.scenario)
+    if wrong:
         raise ConfigError(wrong)
     return settings
 
@@ -165,9 +170,8 @@ def settings_of_orders(arguments: argparse.Namespace, script: Script = SCRIPT) -
     orders: list[str | None] = [None]
     if arguments.orders is not None:
         named = [order.strip() for order in arguments.orders.split(",") if order.strip()]
-        if len(set(named)) < len(named) or not named:
-            text = arguments.orders
-            wrong.append(f"--orders must name at least one, and each once, got {text!r}")
+        if len(set(named)) < len(named):
+            wrong.append(f"--orders must name each once, got {arguments.orders!r}")
         if "stream.order" in given:
             what = "stream.order=" if arguments.order is None else "--order"
             wrong.append(f"{what} is one order and --orders are several; give one of the two")

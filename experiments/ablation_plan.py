@@ -13,8 +13,8 @@ from experiment_run import stream_of
 from experiment_settings import SYSTEMS, Settings
 
 from mkgc_cl.data.provenance import content_fingerprint
-from mkgc_cl.results import Cell
-from mkgc_cl.results.grid import load_cell
+from mkgc_cl.results import Cell, CellRecord
+from mkgc_cl.results.run_files import load_cell
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class Plan:
             RecordError: a file holds another cell, or is of a newer version.
         """
         return [cell for cell in self.cells if load_cell(self.target, cell) is None]
+
+    def current(self, records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
+        """Those that these settings would make; another was put into their folder by hand."""
+        config = self.cells[0].config
+        return tuple(record for record in records if record.config == config)
 
 
 def plan_orders(variants: Sequence[Settings], out: Path) -> list[Plan]:

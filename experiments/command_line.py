@@ -1,9 +1,38 @@
-"""What the command lines of all scripts have in common: who named a setting, and ``--quick``."""
+"""What the command lines of all scripts have in common: flags, ``--quick``, exit codes."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import logging
+import sys
+from collections.abc import Callable, Mapping
+
+from mkgc_cl.errors import MkgcError, OutputError
+from mkgc_cl.results.lasting import lasting_output
+from mkgc_cl.results.writing import check_writable
+
+INTERRUPTED = 130
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """Do what a script is for; say in a sentence what keeps it from that.
+
+    Args:
+        work: returns the exit code of a script that came to its end.
+
+    Returns:
+        That code, or 1 where something could not be written, 2 where what was asked for is wrong.
+    """
+    with lasting_output():
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+        try:
+            return work()
+        except MkgcError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1 if isinstance(error, OutputError) else 2
+        except KeyboardInterrupt:
+            sys.stderr.write("\ninterrupted; the same command goes on from here\n")
+            return INTERRUPTED
 
 
 def given_values(arguments: argparse.Namespace) -> dict[str, str]:
@@ -41,3 +70,31 @@ def quick_problems(arguments: argparse.Namespace, scenario: str | None) -> list[
         f"--quick is the demonstration, and the stream that is asked for is {scenario!r}; "
         f"leave out --quick to run on {scenario}, or what names {scenario} for the demonstration"
     ]
+
+
+def empty_flags(arguments: argparse.Namespace) -> list[str]:
+    """Flags that are given nothing, which is not what somebody meant whose variable is empty."""
+    given = {flag: value for flag, value in vars(arguments).items() if flag != "overrides"}
+    return [flag for flag, value in given.items() if _is_empty(value)]
+
+
+def flag_problems(arguments: argparse.Namespace) -> list[str]:
+    """Mistakes of single flags: those that are given nothing, and an ``--out`` that takes nothing.
+
+    Args:
+        arguments: as parsed.
+    """
+    empty = [flag.replace("_", "-") for flag in empty_flags(arguments)]
+    found = [f"--{flag} is empty; give a value, or leave the flag out" for flag in empty]
+    if out := getattr(arguments, "out", None):
+        try:
+            check_writable(out, room=1)  # the room that runs take is asked for when they are known
+        except OutputError as error:
+            found.append(f"--out {error}")
+    return found
+
+
+def _is_empty(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_empty, value))
+    return isinstance(value, str) and not value.strip(", ")

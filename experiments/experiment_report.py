@@ -21,6 +21,7 @@ from mkgc_cl.results.provenance import image_words
 from mkgc_cl.results.report_folder import DEMONSTRATION, DIRTY, MIXED, VALIDATION
 from mkgc_cl.results.table_text import Table
 from mkgc_cl.results.tables import write_table
+from mkgc_cl.results.writing import written_to
 
 REPLAY = {
     "after": "a memory phase after each task",
@@ -36,10 +37,16 @@ PAPER_TABLES = Path(__file__).resolve().parent / "paper" / "tables.yaml"
 def write_setup(
     out: Path, settings: Any, made_by: Mapping[str, object], *, command: Sequence[str]
 ) -> None:
-    """Write the resolved configuration and the environment, before anything runs."""
-    line = shlex.join(command)
-    write_atomic(out / "config.yaml", f"# resolved from: {line}\n{dump(settings)}")
-    write_atomic(out / "env.json", to_json({**made_by, "command": line}))
+    """Write the resolved configuration and the environment, before anything runs.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    # a byte of the command line that is not UTF-8 is spelled out
+    line = shlex.join(command).encode("utf-8", "backslashreplace").decode()
+    with written_to(out):
+        write_atomic(out / "config.yaml", f"# resolved from: {line}\n{dump(settings)}")
+        write_atomic(out / "env.json", to_json({**made_by, "command": line}))
 
 
 def write_report(out: Path, settings: Settings, records: Sequence[CellRecord]) -> str:

@@ -18,6 +18,7 @@ from mkgc_cl.results.grid import GridResult
 from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
 from mkgc_cl.results.undefined import per_cent
+from mkgc_cl.results.writing import written_to
 
 
 # All are looked at before the first is trained on, so all of a sweep must have their place: four
@@ -165,10 +166,16 @@ def run_cells(
     jobs: int = 1,
     report: Callable[[Sequence[CellRecord]], str],
 ) -> GridResult:
-    """Run a grid, print what ``report`` says of its records, and name what failed."""
+    """Run a grid, print what ``report`` says of its records, and name what failed.
+
+    Raises:
+        OutputError: a record or a table cannot be written, or the folder is gone at the end.
+    """
     result = run_grid(cells, run, out=out, quiet=quiet, jobs=jobs)
     if result.records:
-        sys.stdout.write(report(result.records))
+        with written_to(out):
+            text = report(result.records)
+        sys.stdout.write(text)
     for failure in result.failures:
         sys.stderr.write(f"FAILED {failure.cell.name}: {failure.error}\n")
     if result.failures:

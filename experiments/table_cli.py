@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from command_line import given_keys, given_scenario, quick_problems
+from command_line import (
+    empty_flags,
+    exit_code,
+    flag_problems,
+    given_keys,
+    given_scenario,
+    quick_problems,
+)
 from experiment_settings import config_path
 from settings_help import settings_help
 from table_orders import write_orders
@@ -17,7 +23,7 @@ from table_run import Made, run_tables
 from table_settings import TableSettings
 
 from mkgc_cl.config import keys, resolve
-from mkgc_cl.errors import ConfigError, MkgcError
+from mkgc_cl.errors import ConfigError
 
 FLAGS = {
     "scenario": "stream.scenario",
@@ -35,7 +41,6 @@ FLAGS = {
     "vision_encoder": "encoders.vision",
     "device": "device",
 }
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -92,20 +97,20 @@ Run = Callable[[TableSettings, argparse.Namespace, Sequence[str]], list[Made]]
 
 
 def main(script: Script, argv: Sequence[str] | None = None, *, run: Run = run_orders) -> int:
-    """Run a script; return the exit code (0 good, 1 a cell failed, 2 wrong settings)."""
+    """Run a script.
+
+    Returns:
+        The exit code: 0 good, 1 a cell failed or something could not be written, 2 wrong settings.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     arguments = parse(script, argv)
-    try:
+
+    def work() -> int:
         settings = settings_of(script, arguments)
         made = run(settings, arguments, ["python", f"experiments/{script.file}", *argv])
         return int(any(each.failed for each in made))
-    except MkgcError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; the same command goes on from here\n")
-        return INTERRUPTED
+
+    return exit_code(work)
 
 
 def settings_of(script: Script, arguments: argparse.Namespace) -> TableSettings:
@@ -114,8 +119,7 @@ def settings_of(script: Script, arguments: argparse.Namespace) -> TableSettings:
     Raises:
         ConfigError: naming every mistake.
     """
-    empty = _empty(arguments)
-    wrong = [f"--{flag} names none; name at least one, or leave the flag out" for flag in empty]
+    empty, wrong = empty_flags(arguments), flag_problems(arguments)
     given = given_keys(arguments, FLAGS)
     wrong += [
         f"{key!r} is set by {script.file} itself; {words}"
@@ -145,15 +149,6 @@ def settings_of(script: Script, arguments: argparse.Namespace) -> TableSettings:
     if wrong:
         raise ConfigError(wrong)
     return settings
-
-
-def _empty(arguments: argparse.Namespace) -> list[str]:
-    """Flags that are given an empty list.
-
-    To a setting that means its default, not what somebody meant whose shell variable is empty.
-    """
-    given = {flag: getattr(arguments, flag) for flag in ("systems", "seeds", "orders")}
-    return [f for f, text in given.items() if text is not None and not text.strip(", ")]
 
 
 def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:

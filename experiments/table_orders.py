@@ -18,6 +18,7 @@ from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.table_text import Row, Stat, Table, beside_the_best
 from mkgc_cl.results.tables import AVERAGE, write_table
 from mkgc_cl.results.undefined import mean_defined, undefined_words
+from mkgc_cl.results.writing import written_to
 from mkgc_cl.systems import SYSTEMS
 
 FINAL = "final A"
@@ -47,7 +48,8 @@ def write_orders(made: Sequence[Made], out: Path) -> None:
     asked = {system for each in made for system in each.settings.rows}
     table = _table(made, runs, [name for name in SYSTEMS if name in asked and name not in runs])
     stem = shared_stem(made, "orders")
-    write_table(table, lambda name, text: write_atomic(out / name, text), stem=stem)
+    with written_to(out):
+        write_table(table, lambda name, text: write_atomic(out / name, text), stem=stem)
     sys.stdout.write(table.text() + f"written to {out / stem}.*\n")
 
 

@@ -14,7 +14,8 @@ from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.results import Cell, CellRecord
 from mkgc_cl.results.files import write_atomic
-from mkgc_cl.results.grid import TRACES, load_cell
+from mkgc_cl.results.run_files import TRACES, foreign, load_cell, read_run
+from mkgc_cl.results.writing import written_to
 from mkgc_cl.systems import SYSTEMS
 
 
@@ -100,7 +101,11 @@ def plan_table(settings: TableSettings, out: Path) -> Plan:
 
 
 def take_over(cells: Sequence[Cell], target: Path) -> None:
-    """Copy finished cells from the folders beside ``target``: the same name is the same run."""
+    """Copy finished cells from the folders beside ``target``: the same name is the same run.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
     for cell in cells:
         if (target / "cells" / f"{cell.key}.json").exists():
             continue
@@ -108,7 +113,8 @@ def take_over(cells: Sequence[Cell], target: Path) -> None:
             # the record last: a cell counts as finished when it is there
             for path in (found.with_name(f"{cell.key}{TRACES}"), found):
                 text = path.read_text(encoding="utf-8")
-                write_atomic(target / "cells" / path.name, text)
+                with written_to(target):
+                    write_atomic(target / "cells" / path.name, text)
 
 
 def options_by_system(settings: TableSettings) -> dict[str, dict[str, Any]]:
@@ -134,8 +140,14 @@ def options_by_system(settings: TableSettings) -> dict[str, dict[str, Any]]:
 
 
 def _beside(cell: Cell, target: Path) -> Path | None:
-    """File of the same cell, with its traces, in another folder of the same name."""
+    """File of the same cell, whole and with its traces, in another folder of the same name."""
     for found in sorted(target.parent.glob(f"*/cells/{cell.key}.json")):
-        if found.with_name(f"{cell.key}{TRACES}").exists() and found.parent.parent != target:
+        if found.parent.parent == target:
+            continue
+        try:
+            record = read_run(found)
+        except ValueError:  # damaged, which is told where it is asked for
+            continue
+        if foreign(record, cell) is None:
             return found
     return None

@@ -20,6 +20,7 @@ from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.table_text import Row, Stat, Table, beside_the_best
 from mkgc_cl.results.tables import write_table
 from mkgc_cl.results.undefined import mean_defined, undefined_words
+from mkgc_cl.results.writing import written_to
 from mkgc_cl.systems import SYSTEMS
 
 Cells = Mapping[str, Mapping[int, Sequence[CellRecord]]]
@@ -75,19 +76,20 @@ def write_sweep(
     stem = shared_stem(made, stem)
     left_out = [system for system in SYSTEMS if system in asked and system not in cells]
     table = _table(made, cells, left_out, values=values, setting=setting, measure=measure)
-    write_table(table, lambda name, text: write_atomic(out / name, text), stem=stem)
     drawn = {system: columns for system, columns in begun.items() if system in cells.keys() | asked}
-    draw_sweep(
-        {
-            system: [[measure.of(record) for record in column] for column in columns.values()]
-            for system, columns in drawn.items()
-        },
-        out / stem,
-        values=values,
-        xlabel=setting,
-        ylabel=measure.words,
-        title=f"{made[0].settings.scenario}, {_number_words(drawn)}",
-    )
+    with written_to(out):
+        write_table(table, lambda name, text: write_atomic(out / name, text), stem=stem)
+        draw_sweep(
+            {
+                system: [[measure.of(record) for record in column] for column in columns.values()]
+                for system, columns in drawn.items()
+            },
+            out / stem,
+            values=values,
+            xlabel=setting,
+            ylabel=measure.words,
+            title=f"{made[0].settings.scenario}, {_number_words(drawn)}",
+        )
     sys.stdout.write(table.text() + f"written to {out / stem}.*\n")
 
 

@@ -99,3 +99,7 @@ class ConfigError(MkgcError, ValueError):
 
 class TrainingError(MkgcError, RuntimeError):
     """Training cannot go on (a loss that is not finite, an experience without samples, ...)."""
+
+
+class OutputError(MkgcError, RuntimeError):
+    """Results cannot be kept: a folder that is read-only or gone, a full disk."""

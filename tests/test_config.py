@@ -321,7 +321,7 @@ def test_an_alias_bomb_a_fifo_and_an_endless_file_are_refused(tmp_path: Path) ->
         f"{file}:2: not YAML (found the alias *a0; write the value out)",
     )
     os.mkfifo(tmp_path / "fifo")
-    assert "found a FIFO" in mistakes(yaml_path=tmp_path / "fifo")[0]
+    assert "found a named pipe" in mistakes(yaml_path=tmp_path / "fifo")[0]
     assert "found a device" in mistakes(yaml_path="/dev/zero")[0]
     file.write_bytes(b"# " + b"x" * 2**18)
     assert "at most 262,144 bytes" in mistakes(yaml_path=file)[0]

@@ -1,37 +1,49 @@
 """Running a grid of cells: each once, each safely on disk, whatever happens in between.
 
-Under the folder of a grid::
+Under the folder of a grid are the files of every run (:mod:`mkgc_cl.results.run_files`) and::
 
-    cells/<key>.json          a finished cell: its record and a digest of it
-    cells/<key>.traces.json   its series over training steps
-    failed/<key>.json         a cell that failed: what it was and the traceback
     results.json              {"cells": [...]}: records of all finished cells, of this call and of
                               earlier ones, by scenario, order, system and seed
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import math
 import re
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.errors import ConfigError, OutputError
+from mkgc_cl.results.claims import claimed, is_free
+from mkgc_cl.results.counted import counted
 from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.parallel import as_finished
 from mkgc_cl.results.progress import GridProgress, Progress, duration
-from mkgc_cl.results.record import CellRecord, RecordError, RecordFormatError
+from mkgc_cl.results.record import CellRecord, RecordError
+from mkgc_cl.results.run_files import (
+    digest,
+    finished_records,
+    foreign,
+    keep_failure,
+    keep_record,
+    load_cell,
+    note_of_failure,
+    paths_of,
+    read_json,
+    run_key,
+)
 from mkgc_cl.results.undefined import mean_defined, per_cent
+from mkgc_cl.results.writing import check_writable, written_to
 
 logger = logging.getLogger(__name__)
 
-TRACES = ".traces.json"
+POLL_SECONDS = 1.0
+"""How often runs that another process has claimed are looked after."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Name of the cell's files: a digest of :attr:`identity`, the same on every machine."""
-        return _digest(self.identity)[:16]
+        return run_key(self.identity)
 
     @property
     def setting(self) -> str:
@@ -76,7 +88,7 @@ class Cell:
         shared = {k: v for k, v in self.identity.items() if k not in ("system", "seed")}
         # Orders of relations are many words with slashes; the digest tells them apart.
         order = re.sub(r"[^A-Za-z0-9]+", "-", self.order).strip("-")[:40].rstrip("-")
-        return f"{order}-{_digest(shared)[:8]}"
+        return f"{order}-{digest(shared)[:8]}"
 
     @property
     def name(self) -> str:
@@ -118,8 +130,11 @@ def run_grid(
 
     A cell whose file is whole is read, not run. A damaged file is set aside as ``*.damaged`` and
     its cell runs again. A cell that raises is recorded as failed, with its traceback, and the
-    others go on; it is tried again the next time. Only an interrupt (Ctrl-C, a signal) ends the
-    grid early; the same call later goes on from there.
+    others go on; it is tried again the next time. An interrupt (Ctrl-C, a signal) ends the grid
+    early, and so does a folder that takes no more files: the same call later goes on from there.
+
+    Several processes may run grids of one folder: a cell that another one has claimed is left to
+    it, and read when it is finished. If that process dies, the cell is run here.
 
     Args:
         cells: the cells, in the order in which they run.
@@ -136,84 +151,38 @@ def run_grid(
     Raises:
         ConfigError: if two cells are the same, or ``jobs`` is below 1.
         RecordError: if a cell's file holds another cell, or was written by a newer version.
+        OutputError: if ``out`` cannot be written to, before anything runs; if something cannot be
+            kept; if finished records are gone at the end.
     """
     out = Path(out)
     _check_distinct(cells)
     if jobs < 1:
         raise ConfigError([f"jobs={jobs}; give 1 or more"])
     todo = [cell for cell in cells if load_cell(out, cell) is None]
+    if todo:
+        check_writable(out / "cells")
     failures: list[CellFailure] = []
     progress = GridProgress(len(todo), quiet=quiet)
     if done := len(cells) - len(todo):
         progress.message(f"{done} of {len(cells)} cells are finished already in {out}")
+    attempt = _Attempt(run, out, {cell.key: note_of_failure(out, cell) for cell in todo})
     try:
-        for cell, made in _made(todo, run, progress, jobs):
-            if (failure := _keep(cell, made, out, progress)) is not None:
-                failures.append(failure)
-    finally:
+        for cell, made in _shared(todo, partial(_made, attempt, progress, jobs), out, progress):
+            if isinstance(made, CellFailure):
+                failures.append(made)
+                logger.error("cell %s failed: %s; see %s", cell.name, made.error, out / "failed")
+            progress.finish(_outcome(made))
+    except BaseException:
         progress.close()
-        finished = finished_records(out)
-        _write(out / "results.json", {"cells": [record.to_dict() for record in finished]})
-    return GridResult(finished, tuple(failures))
-
-
-def finished_records(out: str | Path) -> tuple[CellRecord, ...]:
-    """Return every finished cell of a grid's folder, by scenario, order, system and seed.
-
-    A file that cannot be read is left out, with a warning: the cell runs again when it is asked
-    for.
-    """
-    found = []
-    for path, record in read_cells(out).items():
-        if isinstance(record, CellRecord):
-            found.append(record)
-        else:
-            logger.warning("%s is left out of the results: %s", path, record)
-    return tuple(sorted(found, key=lambda r: (r.scenario, r.order, r.system, r.seed)))
-
-
-def read_cells(out: str | Path) -> dict[Path, CellRecord | Exception]:
-    """Return, for every file of a cell in a grid's folder, its record or why it has none."""
-    found: dict[Path, CellRecord | Exception] = {}
-    for path in sorted(Path(out).glob("cells/*.json")):
-        if path.name.endswith(TRACES):
-            continue
         try:
-            found[path] = _read_record(path, path.with_name(path.stem + TRACES))
-        except (OSError, ValueError, RecursionError) as error:
-            found[path] = error
-    return found
-
-
-def load_cell(out: str | Path, cell: Cell) -> CellRecord | None:
-    """Return the record of a finished cell, or ``None`` if it has to be run.
-
-    Raises:
-        RecordError: if the file holds another cell or was written by a newer version.
-    """
-    path, side = _paths(Path(out), cell)
-    if not path.exists():
-        return None
-    try:
-        record = _read_record(path, side)
-    except RecordFormatError as error:
-        raise RecordFormatError(f"{path}: {error}") from error
-    except (OSError, ValueError) as error:
-        aside = path.with_name(path.name + ".damaged")
-        path.replace(aside)
-        logger.warning(
-            "%s is damaged (%s); it is kept as %s and the cell (%s) runs again",
-            path,
-            error,
-            aside.name,
-            cell.name,
-        )
-        return None
-    if (wrong := _foreign(record, cell)) is not None:
-        raise RecordError(
-            f"{path}: {wrong}; somebody renamed it: move it away, or choose another output folder"
-        )
-    return record
+            _write_results(out)
+        except OutputError as error:  # the first error is the one to be told
+            logger.warning("%s", error)
+        raise
+    progress.close()
+    finished = _write_results(out)
+    _check_complete(cells, failures, out)
+    return GridResult(finished, tuple(failures))
 
 
 def read_results(path: str | Path) -> tuple[CellRecord, ...]:
@@ -223,99 +192,140 @@ def read_results(path: str | Path) -> tuple[CellRecord, ...]:
         RecordError: naming the file and what is wrong with it.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data: Any = read_json(Path(path))
         return tuple(CellRecord.from_dict(entry) for entry in data["cells"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path}: not a results file of mkgc_cl ({error})") from error
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A cell's run in whatever process: the series over steps are no part of a plain record."""
+    """A cell's run, claimed, made and kept in whatever process.
+
+    Args:
+        run: makes the record.
+        out: folder of the grid.
+        noted: by key of a cell, the note of its failure that was there before.
+    """
 
     run: Callable[[Cell, Progress], CellRecord]
+    out: Path
+    noted: Mapping[str, Mapping[str, object] | None]
 
-    def __call__(self, cell: Cell, progress: Progress | None = None) -> CellRecord | CellFailure:
-        try:
-            record = self.run(cell, progress or _unseen)
-            if (wrong := _foreign(record, cell)) is not None:
-                raise RecordError(f"the record of the run is not the cell's: {wrong}")
-        except Exception as error:  # one cell's failure must not cost the others their turn
-            return CellFailure(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
-        return record
+    def __call__(
+        self, cell: Cell, progress: Progress | None = None
+    ) -> CellRecord | CellFailure | None:
+        """Return what became of the cell, or ``None`` where another process has it."""
+        with claimed(paths_of(self.out, cell)[0]) as mine:
+            if not mine:
+                return None
+            # made, or tried in vain, by another process since this grid began
+            if (record := load_cell(self.out, cell)) is not None:
+                return record
+            note = note_of_failure(self.out, cell)
+            if note is not None and note != self.noted[cell.key]:
+                return CellFailure(cell, str(note.get("error")), str(note.get("traceback")))
+            check_writable(self.out / "cells")  # nothing is computed that cannot be kept
+            try:
+                record = self.run(cell, progress or _unseen)
+                if (wrong := foreign(record, cell)) is not None:
+                    raise RecordError(f"the record of the run is not the cell's: {wrong}")
+                keep_record(self.out, cell, record)
+            except OutputError:
+                raise
+            except Exception as error:  # one cell's failure must not cost the others their turn
+                failure = CellFailure(
+                    cell, f"{type(error).__name__}: {error}", traceback.format_exc()
+                )
+                keep_failure(self.out, cell, failure.error, failure.traceback)
+                return failure
+            return record
 
 
 def _unseen(fraction: float, note: str = "") -> None:
     """Progress in a process without a terminal of its own."""
 
 
-def _made(
+_Made = tuple[Cell, CellRecord | CellFailure]
+
+
+def _shared(
     todo: Sequence[Cell],
-    run: Callable[[Cell, Progress], CellRecord],
+    made: Callable[[Sequence[Cell]], Iterator[tuple[Cell, CellRecord | CellFailure | None]]],
+    out: Path,
     progress: GridProgress,
-    jobs: int,
-) -> Iterator[tuple[Cell, CellRecord | CellFailure]]:
+) -> Iterator[_Made]:
+    """Yield every cell with what became of it, those that another process has claimed last."""
+    waiting = free = list(todo)
+    told = False
+    while waiting:
+        left = {cell.key for cell in waiting}
+        for cell, what in made(free):
+            if what is not None:
+                left.discard(cell.key)
+                yield cell, what
+        waiting = [cell for cell in waiting if cell.key in left]
+        if waiting and not told:
+            number = counted(len(waiting), "cell")
+            progress.message(f"waiting for {number} that another process runs")
+            told = True
+        free = []
+        while waiting and not free:
+            time.sleep(POLL_SECONDS)
+            free = [cell for cell in waiting if is_free(paths_of(out, cell)[0])]
+
+
+def _made(
+    attempt: _Attempt, progress: GridProgress, jobs: int, todo: Sequence[Cell]
+) -> Iterator[tuple[Cell, CellRecord | CellFailure | None]]:
     """Yield every cell with what became of it, one after another or as they end."""
-    attempt = _Attempt(run)
     if jobs > 1 and len(todo) > 1:
+        refused: dict[str, None] = {}
         for cell, made in as_finished(attempt, todo, jobs=min(jobs, len(todo))):
+            if isinstance(made, OutputError):
+                refused[str(made)] = None  # the others end: what they say is kept, too
+                continue
             if isinstance(made, Exception):  # the process died: out of memory, a signal
                 made = CellFailure(cell, f"{type(made).__name__}: {made}", str(made))
+                keep_failure(attempt.out, cell, made.error, made.traceback)
             progress.start(cell.name)
             yield cell, made
+        if refused:
+            raise OutputError("\n".join(refused))
     else:
         for cell in todo:
             progress.start(cell.name)
             yield cell, attempt(cell, progress)
 
 
-def _keep(
-    cell: Cell, made: CellRecord | CellFailure, out: Path, progress: GridProgress
-) -> CellFailure | None:
-    """Write what became of a cell; a record that cannot be written is a failure, too."""
-    path, side = _paths(out, cell)
-    failed = out / "failed" / path.name
-    if isinstance(made, CellRecord):
-        try:
-            _write(side, {name: [_or_null(v) for v in s] for name, s in made.traces.items()})
-            plain = made.to_dict()
-            _write(path, {"digest": _digest(plain), "record": plain})
-        except Exception as error:
-            made = CellFailure(cell, f"{type(error).__name__}: {error}", traceback.format_exc())
+def _outcome(made: CellRecord | CellFailure) -> str:
     if isinstance(made, CellFailure):
-        _write(failed, {**cell.identity, "error": made.error, "traceback": made.traceback})
-        logger.error("cell %s failed: %s; traceback in %s", cell.name, made.error, failed)
-        progress.finish(f"FAILED, {made.error}")
-        return made
-    failed.unlink(missing_ok=True)
+        return f"FAILED, {made.error}"
     final, average = per_cent(made.A[-1]), per_cent(mean_defined(made.A))
-    progress.finish(f"done in {duration(made.seconds)}, final A {final}, mean A {average}")
-    return None
+    return f"done in {duration(made.seconds)}, final A {final}, mean A {average}"
 
 
-def _read_record(path: Path, side: Path) -> CellRecord:
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(data, dict) or "record" not in data:
-        raise ValueError("it has no record")
-    if data.get("digest") != _digest(data["record"]):
-        raise ValueError("its digest does not fit its record")
-    traces = json.loads(side.read_text(encoding="utf-8"))
-    if not isinstance(traces, dict):
-        raise ValueError(f"{side.name} holds no series")
-    series = {name: [math.nan if v is None else v for v in s] for name, s in traces.items()}
-    return CellRecord.from_dict(data["record"], traces=series)
+def _write_results(out: Path) -> tuple[CellRecord, ...]:
+    finished = finished_records(out)
+    with written_to(out):
+        write_atomic(
+            out / "results.json", to_json({"cells": [record.to_dict() for record in finished]})
+        )
+    return finished
 
 
-def _or_null(value: float) -> float | None:
-    """JSON has no word for NaN and infinities; a trace may hold them, a measure may not."""
-    return value if math.isfinite(value) else None
-
-
-def _foreign(record: CellRecord, cell: Cell) -> str | None:
-    """Say how ``record`` is not ``cell``'s, or ``None``."""
-    found = (record.system, record.scenario, record.order, record.seed)
-    wanted = (cell.system, cell.scenario, cell.order, cell.seed)
-    return None if found == wanted else f"it holds the cell {found}, expected {wanted}"
+def _check_complete(cells: Sequence[Cell], failures: Sequence[CellFailure], out: Path) -> None:
+    """Refuse to call a grid finished whose records somebody moved away meanwhile."""
+    failed = {failure.cell.key for failure in failures}
+    gone = [
+        cell for cell in cells if cell.key not in failed and not paths_of(out, cell)[0].exists()
+    ]
+    if gone:
+        raise OutputError(
+            f"{out}: the records of finished runs are gone ({'; '.join(c.name for c in gone)}); if "
+            "the folder was moved or renamed meanwhile, put its files back: the same command goes "
+            "on with what is there"
+        )
 
 
 def _check_distinct(cells: Sequence[Cell]) -> None:
@@ -327,16 +337,3 @@ def _check_distinct(cells: Sequence[Cell]) -> None:
         seen.add(cell.key)
     if problems:
         raise ConfigError(problems)
-
-
-def _paths(out: Path, cell: Cell) -> tuple[Path, Path]:
-    return out / "cells" / f"{cell.key}.json", out / "cells" / f"{cell.key}{TRACES}"
-
-
-def _write(path: Path, data: Any) -> None:
-    write_atomic(path, to_json(data))
-
-
-def _digest(data: object) -> str:
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any, Protocol, TextIO
 
+from mkgc_cl.results.lasting import Lasting
+
 
 class Progress(Protocol):
     """How a running cell tells how far it is."""
@@ -18,7 +20,8 @@ class GridProgress:
     """Shows how far a grid is and how long it will take.
 
     Time left is the time of the work done in this process, extended to the cells left; cells taken
-    from an earlier run cost nothing and count for nothing.
+    from an earlier run cost nothing and count for nothing. A stream that breaks ends the showing
+    and nothing else.
 
     Args:
         cells: number of cells to be run now.
@@ -32,7 +35,7 @@ class GridProgress:
     ) -> None:
         self._cells = cells
         self._quiet = quiet
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = Lasting(sys.stderr if stream is None else stream)
         self._every = every
         self._done = 0
         self._name = ""

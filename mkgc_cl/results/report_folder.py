@@ -14,9 +14,9 @@ import yaml
 from mkgc_cl.errors import DataError, MissingDataError
 from mkgc_cl.results.compared_rows import about_comparison
 from mkgc_cl.results.config_words import OPTIONS, dig
-from mkgc_cl.results.grid import read_cells
 from mkgc_cl.results.provenance import image_words
 from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.run_files import read_cells
 from mkgc_cl.results.table_file import notes_of
 
 LAYOUT = "<name>/<order>-<digest>/cells/*.json"

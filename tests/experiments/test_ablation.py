@@ -220,8 +220,8 @@ def test_several_orders_have_a_table_each_and_a_balance_each(
     ("argv", "said"),
     [
         (["--orders", "sep5,sep9"], "must be sep10, sep7 or sep5, got ['sep9']"),
-        (["--orders", "sep5,sep5"], "--orders must name at least one, and each once"),
-        (["--orders", ""], "--orders must name at least one, and each once"),
+        (["--orders", "sep5,sep5"], "--orders must name each once"),
+        (["--orders", ""], "--orders is empty; give a value"),
         (["--orders", "sep5", "--order", "sep7"], "--order is one order and --orders are several"),
         (["--orders", "sep5", "stream.order=sep7"], "stream.order= is one order and --orders are"),
         (["--orders", "sep5,sep5", "--epochs", "0"], "2 mistake(s)"),

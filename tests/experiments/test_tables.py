@@ -476,7 +476,7 @@ def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) 
         ),
         ("imre", ["options={EWC: {weight: heavy}}"], "EWC: 'weight' must be a number, got 'heavy'"),
         ("imner", ["stream.merge=2"], "'stream.merge' is for the relation demonstration"),
-        ("imre", ["--systems", ""], "--systems names none; name at least one, or leave the flag"),
+        ("imre", ["--systems", ""], "--systems is empty; give a value, or leave the flag out"),
         ("imre", ["--seeds", ",", "--orders", " "], "2 mistake(s)"),
         ("task_number", ["--scenario", "imner"], "for streams of relations only"),
         ("task_number", ["--quick", "--task", "ner"], "relations only"),

@@ -1,0 +1,269 @@
+"""The files of one run: read strictly, written whole, never lost without a word.
+
+Under the folder of a grid::
+
+    cells/<key>.json          a finished run: its record and digests of it and of its series
+    cells/<key>.traces.json   its series over training steps
+    failed/<key>.json         a run that failed: what it was and the traceback
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mkgc_cl.errors import OutputError
+from mkgc_cl.regular_file import read_regular
+from mkgc_cl.results.files import to_json, write_atomic
+from mkgc_cl.results.record import CellRecord, RecordError, RecordFormatError
+from mkgc_cl.results.writing import reason_of
+
+if TYPE_CHECKING:
+    from mkgc_cl.results.grid import Cell
+
+logger = logging.getLogger(__name__)
+
+TRACES = ".traces.json"
+LARGEST = 2**28
+"""Bytes of a file: ten series of a million steps each."""
+_DEEP = "lists within lists, too deep to be read"
+
+
+def paths_of(out: Path, cell: Cell) -> tuple[Path, Path]:
+    """Return where the record of a run and its series lie."""
+    return out / "cells" / f"{cell.key}.json", out / "cells" / f"{cell.key}{TRACES}"
+
+
+def read_json(path: Path) -> object:
+    """Read a file of JSON.
+
+    Raises:
+        DataError: it is no regular file of that size, or not there.
+        ValueError: it is not JSON.
+    """
+    try:
+        data: object = json.loads(read_regular(path, limit=LARGEST).decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError(_DEEP) from error
+    return data
+
+
+def read_run(path: Path) -> CellRecord:
+    """Read a record with its series.
+
+    Raises:
+        RecordFormatError: it was written by another version.
+        ValueError: a file is missing, damaged, or of another run than the other.
+    """
+    side = path.with_name(path.stem + TRACES)
+    data, series = read_json(path), read_json(side)
+    if not isinstance(data, dict) or "record" not in data:
+        raise ValueError("it has no record")
+    if not isinstance(series, dict) or not all(map(_is_series, series.values())):
+        raise ValueError(f"{side.name} holds no series of numbers")
+    try:
+        if data.get("digest") != digest(data["record"]):
+            raise ValueError("its digest does not fit its record")
+        # records of earlier versions have none for their series
+        if "traces_digest" in data and data["traces_digest"] != digest(series):
+            raise ValueError(f"{side.name} is that of another run")
+    except RecursionError as error:
+        raise ValueError(_DEEP) from error
+    traces = {name: [math.nan if v is None else v for v in s] for name, s in series.items()}
+    return CellRecord.from_dict(data["record"], traces=traces)
+
+
+def read_cells(out: str | Path) -> dict[Path, CellRecord | Exception]:
+    """Return, for every file of a run in a grid's folder, its record or why it has none."""
+    found: dict[Path, CellRecord | Exception] = {}
+    for path in sorted(Path(out).glob("cells/*.json")):
+        if path.name.endswith(TRACES):
+            continue
+        try:
+            found[path] = read_run(path)
+        except (OSError, ValueError) as error:
+            found[path] = error
+    return found
+
+
+def finished_records(out: str | Path) -> tuple[CellRecord, ...]:
+    """Return every finished run of a grid's folder, by scenario, order, system and seed.
+
+    A file that cannot be read is left out, with a warning: the run is made again when it is asked
+    for. So is a second file of one run, under a name that is not its own.
+    """
+    runs: dict[str, list[tuple[Path, CellRecord]]] = {}
+    for path, record in read_cells(out).items():
+        if isinstance(record, CellRecord):
+            names = ("system", "scenario", "order", "seed", "config")
+            key = run_key({name: getattr(record, name) for name in names})
+            runs.setdefault(key, []).append((path, record))
+        else:
+            logger.warning("%s is left out of the results: %s", path, record)
+    found = []
+    for key, same in runs.items():
+        (first, record), *copies = sorted(same, key=lambda each: each[0].stem != key)
+        found.append(record)
+        for path, _ in copies:
+            logger.warning("%s is left out of the results: %s is of that run", path, first.name)
+    return tuple(sorted(found, key=lambda r: (r.scenario, r.order, r.system, r.seed)))
+
+
+def load_cell(out: str | Path, cell: Cell) -> CellRecord | None:
+    """Return the record of a finished run, or ``None`` if it has to be made.
+
+    Damaged files are set aside, as ``*.damaged``.
+
+    Raises:
+        RecordError: if the file holds another run or was written by a newer version.
+        OutputError: if a damaged file cannot be set aside.
+    """
+    path, side = paths_of(Path(out), cell)
+    if not os.path.exists(path):  # which a folder that cannot be looked into does not break
+        return None
+    try:
+        record = read_run(path)
+    except RecordFormatError as error:
+        raise RecordFormatError(f"{path}: {error}") from error
+    except (OSError, ValueError) as error:
+        aside = _set_aside(path)
+        _set_aside(side)
+        logger.warning(
+            "%s is damaged (%s); it is kept as %s and the cell (%s) runs again",
+            path,
+            error,
+            aside.name,
+            cell.name,
+        )
+        return None
+    if (wrong := foreign(record, cell)) is not None:
+        raise RecordError(
+            f"{path}: {wrong}; somebody renamed it: move it away, or choose another output folder"
+        )
+    return record
+
+
+def foreign(record: CellRecord, cell: Cell) -> str | None:
+    """Say how ``record`` is not ``cell``'s, or ``None``."""
+    found = (record.system, record.scenario, record.order, record.seed)
+    wanted = (cell.system, cell.scenario, cell.order, cell.seed)
+    return None if found == wanted else f"it holds the cell {found}, expected {wanted}"
+
+
+def keep_record(out: Path, cell: Cell, record: CellRecord) -> None:
+    """Write a finished run, and forget that it failed before.
+
+    Raises:
+        OutputError: the system refuses; the record is in a temporary folder, or in the message.
+        ValueError: the record holds what JSON has no word for.
+    """
+    series = {name: [_or_null(v) for v in values] for name, values in record.traces.items()}
+    plain = record.to_dict()
+    whole = {"digest": digest(plain), "record": plain, "traces_digest": digest(series)}
+    path, side = paths_of(out, cell)
+    try:
+        _write_run(path, whole, side, series)
+        (out / "failed" / path.name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the record of the finished run ({cell.name}) cannot be written "
+            f"({reason_of(error)}); {_rescue(path, whole, series)}"
+        ) from error
+
+
+def keep_failure(out: Path, cell: Cell, error: str, traceback: str) -> Path:
+    """Write down that a run failed, and return the path.
+
+    Raises:
+        OutputError: the system refuses; the message says what the run failed of.
+    """
+    path = out / "failed" / f"{cell.key}.json"
+    note = {**cell.identity, "error": _writable(error), "traceback": _writable(traceback)}
+    try:
+        write_atomic(path, to_json(note))
+    except (OSError, ValueError) as refused:
+        raise OutputError(
+            f"{path}: that the run ({cell.name}) failed cannot be written ({reason_of(refused)}); "
+            f"it failed of {error}"
+        ) from refused
+    return path
+
+
+def run_key(identity: Mapping[str, object]) -> str:
+    """Return the name of a run's files, the same on every machine."""
+    return digest(identity)[:16]
+
+
+def note_of_failure(out: Path, cell: Cell) -> dict[str, object] | None:
+    """Return what is written down of a run's failure; ``None`` where nothing readable is."""
+    path = out / "failed" / f"{cell.key}.json"
+    try:
+        note = read_json(path)
+    except ValueError:
+        return None
+    return note if isinstance(note, dict) else None
+
+
+def digest(data: object) -> str:
+    """Return the sha256 of plain data."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_run(path: Path, whole: object, side: Path, series: object) -> None:
+    # the record last: a run counts as finished when it is there
+    write_atomic(side, to_json(series))
+    write_atomic(path, to_json(whole))
+
+
+def _rescue(path: Path, whole: Mapping[str, Any], series: object) -> str:
+    """Keep a record that its folder does not take, and say where."""
+    try:
+        place = Path(tempfile.mkdtemp(prefix="mkgc-kept-"))
+        _write_run(place / path.name, whole, place / f"{path.stem}{TRACES}", series)
+    except OSError as error:
+        text = json.dumps(whole, sort_keys=True)
+        return (
+            f"nor can a temporary folder keep it ({reason_of(error)}): here is what {path.name} "
+            f"would hold, without the series over steps\n{text}"
+        )
+    return f"it is kept in {place}: move its files to {path.parent}"
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a file, over no other one; one that is gone meanwhile stays gone."""
+    names = (f"{path.name}.damaged{'' if n == 1 else f'-{n}'}" for n in range(1, 1000))
+    aside = next(place for name in names if not (place := path.with_name(name)).exists())
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(
+            f"{path}: it is damaged and cannot be set aside ({reason_of(error)}); move it away"
+        ) from error
+    return aside
+
+
+def _is_series(values: object) -> bool:
+    """Whether it is a list of numbers, ``None`` for those that JSON has no word for."""
+    return isinstance(values, list) and all(
+        v is None or isinstance(v, float) or (type(v) is int and abs(v) < 2**63) for v in values
+    )
+
+
+def _or_null(value: float) -> float | None:
+    """JSON has no word for NaN and infinities; a trace may hold them, a measure may not."""
+    return value if math.isfinite(value) else None
+
+
+def _writable(text: str) -> str:
+    """Spell out what UTF-8 has no bytes for, such as the name of a file in another encoding."""
+    return text.encode("utf-8", "backslashreplace").decode()

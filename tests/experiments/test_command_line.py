@@ -1,0 +1,128 @@
+"""What scripts share: flags that cannot be meant, exit codes, runs that are there already."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mkgc_cl.data import LabelSpace
+from mkgc_cl.errors import ConfigError, DataError, OutputError
+from mkgc_cl.metrics import Counts, ResultMatrix
+from mkgc_cl.results import Cell, CellRecord, run_grid
+
+LABELS = LabelSpace("re", ("r",), na="None")
+CELL = Cell("full", "demo-ner", "PER", 0, {"epochs": 1})
+
+
+def record(*_: object) -> CellRecord:
+    matrix = ResultMatrix(1)
+    matrix.record("test", after=0, on=0, counts=Counts(1, 2, 2))
+    return CellRecord.from_matrix(
+        matrix, system=CELL.system, scenario=CELL.scenario, order=CELL.order, seed=CELL.seed,
+        tasks=["T1"], seconds=1.0, config=CELL.config,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def command_line(experiments: Path) -> ModuleType:
+    return importlib.import_module("command_line")
+
+
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [
+        (["--out", ""], "--out is empty; give a value, or leave the flag out"),
+        (["--config", " "], "--config is empty"),
+        (["--data", "", "--scenario", "imner"], "--data is empty"),
+        (["--seeds", ""], "--seeds is empty"),
+        (["--order", "-"], "--order is empty"),
+        (["--out", "FILE"], "FILE: results cannot be kept there (Not a directory)"),
+        (["--out", "FILE/below"], "FILE/below: results cannot be kept there (Not a directory)"),
+        (["--out", "x" * 300], "results cannot be kept there (File name too long)"),
+        (["--config", "x" * 5000], "xxx...: no such file or setting"),
+        (["--config", "FIFO"], "FIFO: expected a regular file, found a FIFO"),
+        (["--config", "."], ".: expected a regular file, found a folder"),
+        (["name=" + "x" * 300], "'name' must be at most 200 bytes long, got 300"),
+        (['name="a\\nb"'], "'name' must be the name of one folder"),
+        (['name="a\\0b"'], "no NUL"),
+        (['name="\\ud800"'], "no bytes that are not UTF-8"),
+    ],
+)
+def test_flags_that_cannot_be_meant(
+    experiments: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    argv: list[str],
+    problem: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").touch()
+    os.mkfifo(tmp_path / "FIFO")
+    ablation, tables = (importlib.import_module(name) for name in ("ablation", "table_cli"))
+    argv = ["--out", str(tmp_path / "runs"), *argv]
+    with pytest.raises(ConfigError) as caught:
+        ablation.settings_of_orders(ablation.parse(argv))
+    assert problem in "\n".join(caught.value.problems)
+    assert len(str(caught.value)) < 1000
+    if "--order" not in argv:  # which tables do not have
+        script = importlib.import_module("imre").SCRIPT
+        with pytest.raises(ConfigError) as caught:
+            tables.settings_of(script, tables.parse(script, argv))
+        assert problem in "\n".join(caught.value.problems)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["FIFO", "FILE"]
+
+
+def test_an_empty_flag_is_told_with_the_other_mistakes(ablation: ModuleType) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ablation.settings_of_orders(ablation.parse(["--out", "", "--epochs", "0", "seeds=1,1"]))
+    assert len(caught.value.problems) == 2  # the last is asked for where all fields are right
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OutputError("the disk is full"), 1),
+        (ConfigError(["wrong"]), 2),
+        (DataError("damaged"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_exit_codes(command_line: ModuleType, capsys, error: BaseException, code: int) -> None:
+    def fail() -> int:
+        raise error
+
+    streams = sys.stdout, sys.stderr
+    assert command_line.exit_code(fail) == code
+    assert command_line.exit_code(lambda: 0) == 0
+    assert str(error) in capsys.readouterr().err
+    assert (sys.stdout, sys.stderr) == streams
+
+
+def test_runs_beside_are_taken_over_when_they_are_whole(experiments: Path, tmp_path: Path) -> None:
+    plan = importlib.import_module("table_plan")
+    run_grid([CELL], record, out=tmp_path / "one", quiet=True)
+    target = tmp_path / "two"
+    traces = tmp_path / "one" / "cells" / f"{CELL.key}.traces.json"
+    text = traces.read_text()
+    for wrong in ('{"gamma": 5}', "", '{"gamma": [1.0]}'):
+        traces.write_text(wrong)
+        plan.take_over([CELL], target)
+        assert not target.exists()
+    traces.write_text(text)
+    plan.take_over([CELL], target)
+    assert (target / "cells" / traces.name).read_text() == text
+
+
+def test_records_of_other_settings_are_no_rows_of_an_ablation(
+    ablation: ModuleType, tmp_path: Path
+) -> None:
+    plan_of = importlib.import_module("ablation_plan").Plan
+    plan = plan_of(ablation.settings_of(ablation.parse([])), LABELS, "f00d", tmp_path)
+    own = replace(record(), config=plan.cells[0].config)
+    assert plan.current([record(), own]) == (own,)
