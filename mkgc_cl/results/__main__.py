@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mkgc_cl.errors import DataError
+from mkgc_cl.errors import MkgcError
+from mkgc_cl.results.lasting import lasting_output
 from mkgc_cl.results.report import write_html
 
 EPILOG = """exit codes: 0 written; 2 there is nothing to report, or nowhere to write"""
@@ -32,12 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     report.add_argument("--out", metavar="FILE", help="the page (default: RUNS/report.html)")
     options = parser.parse_args(arguments)
-    try:
-        out = write_html(options.runs, options.out, say=lambda line: print(line, flush=True))
-    except DataError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    sys.stdout.write(f"written to {out}\n")
+    with lasting_output():
+        try:
+            out = write_html(options.runs, options.out, say=lambda line: print(line, flush=True))
+        except MkgcError as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+        sys.stdout.write(f"written to {out}\n")
     return 0
 
 

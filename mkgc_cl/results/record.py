@@ -128,7 +128,7 @@ class CellRecord:
         """Read what :meth:`to_dict` wrote.
 
         Raises:
-            RecordError: if a field is missing, unknown or of another kind.
+            RecordError: if a field is missing, unknown, of another kind or another length.
             RecordFormatError: if another version wrote it.
         """
         if not isinstance(data, Mapping):
@@ -143,6 +143,8 @@ class CellRecord:
         if missing or unknown:
             raise RecordError(f"a record lacks {missing} and has unknown fields {unknown}")
         values = {name: _kind_of(name, data[name]) for name in names}
+        if wrong := _misshapen(values):
+            raise RecordError(f"a record does not fit its tasks: {', '.join(wrong)}")
         return cls(**values | _read_off(values["counts"]), traces=dict(traces or {}))
 
 
@@ -201,8 +203,33 @@ def _kind_of(name: str, value: Any) -> Any:
     if not fits:
         raise RecordError(f"field {name!r} of a record is {type(value).__name__}, got {value!r}")
     if name == "matrix":
-        return tuple(tuple(row) for row in value)
+        return tuple(tuple(row) if isinstance(row, list) else () for row in value)
     return tuple(value) if name in _TUPLES else value
+
+
+def _misshapen(values: Mapping[str, Any]) -> list[str]:
+    """Name what is no row of numbers (``None`` for one that is undefined), one a task."""
+    tasks = len(values["tasks"])
+    rows = {
+        "A": (values["A"], tasks),
+        "U": (values["U"], tasks),
+        "forgetting_per_task": (values["forgetting_per_task"], tasks - 1),
+        **{f"matrix[{n}]": (row, tasks) for n, row in enumerate(values["matrix"])},
+    }
+    wrong = [
+        f"{name} must have {length} numbers, got {str(list(row))[:80]}"
+        for name, (row, length) in rows.items()
+        if len(row) != length or not all(map(_is_number, row))
+    ]
+    if len(values["matrix"]) != tasks:
+        wrong.append(f"matrix must have {tasks} rows, got {len(values['matrix'])}")
+    if not tasks or not all(isinstance(name, str) for name in values["tasks"]):
+        wrong.append(f"tasks must have names, got {str(list(values['tasks']))[:80]}")
+    return wrong
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, float) or (type(value) is int and abs(value) < 2**63)
 
 
 def _plain(value: Any) -> Any:

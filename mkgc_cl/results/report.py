@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from mkgc_cl.errors import DataError
 from mkgc_cl.results import report_section, report_sweep
 from mkgc_cl.results.counted import counted
 from mkgc_cl.results.files import write_atomic
+from mkgc_cl.results.markup import element
 from mkgc_cl.results.report_folder import Experiment, experiment_folders, read_experiment
 from mkgc_cl.results.report_page import Entry, anchor, page
 from mkgc_cl.results.report_sweep import Sweeps, sweep_tables
+from mkgc_cl.results.writing import check_writable, written_to
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +42,16 @@ def write_html(
 
     Raises:
         MissingDataError: if ``runs`` is no folder.
-        DataError: if it holds no experiment, or ``out`` cannot be written.
+        DataError: if it holds no experiment, or ``out`` is a folder.
+        OutputError: if ``out`` cannot be written.
     """
     runs = Path(runs)
     out = runs / "report.html" if out is None else Path(out)
     folders, other = experiment_folders(runs)
-    if out.is_dir():  # known before the figures are drawn
+    # known before the figures are drawn
+    if os.path.isdir(out):
         raise DataError("this is a folder; name a file, as in --out report.html", path=out)
+    check_writable(out.parent)
     swept = sweep_tables(runs)
     entries = []
     # a name stands before what is in it: its sweeps sum its experiments up
@@ -53,20 +59,24 @@ def write_html(
         name = folder.relative_to(runs).as_posix() if folder != runs else runs.resolve().name
         # Bytes of a name that are not UTF-8 could be written to no page and no terminal.
         name = name.encode("utf-8", "replace").decode()
-        if folder in swept:
-            entries.append(_of_sweeps(Sweeps(folder, f"{name}, sweeps", swept[folder]), number))
-            say(f"{name}: {counted(len(swept[folder]), 'sweep')}")
-        else:
-            experiment = read_experiment(folder, name)
-            entries.append(_of_experiment(experiment, number))
-            say(f"{name}: {_state(experiment)}")
+        try:
+            if folder in swept:
+                sweeps = Sweeps(folder, f"{name}, sweeps", swept[folder])
+                entry, state = _of_sweeps(sweeps, number), counted(len(swept[folder]), "sweep")
+            else:
+                experiment = read_experiment(folder, name)
+                entry, state = _of_experiment(experiment, number), _state(experiment)
+        except Exception as error:  # one odd folder must not cost the others their place
+            logger.warning("%s cannot be shown: %s", folder, error)
+            state = f"cannot be shown: {type(error).__name__}: {error}"
+            entry = _of_nothing(name, state, number)
+        entries.append(entry)
+        say(f"{name}: {state}")
     other = [folder for folder in other if folder not in swept]
     remarks = [f"{folder.relative_to(runs).as_posix()}: holds no experiment" for folder in other]
     title = f"Results in {runs.resolve().name}"
-    try:
+    with written_to(out.parent):
         write_atomic(out, page(title, entries, remarks))
-    except OSError as error:
-        raise DataError(f"cannot be written ({error.strerror}); choose --out", path=out) from error
     return out
 
 
@@ -77,6 +87,13 @@ def _of_sweeps(sweeps: Sweeps, number: int) -> Entry:
         report_sweep.badges(sweeps),
         report_sweep.section(sweeps, anchor=anchor(number)),
     )
+
+
+def _of_nothing(name: str, why: str, number: int) -> Entry:
+    heading = element("h2", name, id=anchor(number))
+    said = element("p", why, class_="problem")
+    section = element("section", heading, said, aria_labelledby=anchor(number))
+    return Entry(name, why, None, section)
 
 
 def _of_experiment(experiment: Experiment, number: int) -> Entry:

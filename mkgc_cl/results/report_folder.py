@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
-import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mkgc_cl import plain_yaml
 from mkgc_cl.errors import DataError, MissingDataError
+from mkgc_cl.regular_file import read_regular
 from mkgc_cl.results.compared_rows import about_comparison
 from mkgc_cl.results.config_words import OPTIONS, dig
 from mkgc_cl.results.provenance import image_words
 from mkgc_cl.results.record import CellRecord
-from mkgc_cl.results.run_files import read_cells
+from mkgc_cl.results.run_files import LARGEST, TRACES, read_cells, read_json
 from mkgc_cl.results.table_file import notes_of
 
 LAYOUT = "<name>/<order>-<digest>/cells/*.json"
@@ -70,7 +70,7 @@ def experiment_folders(runs: Path) -> tuple[list[Path], list[Path]]:
         MissingDataError: if ``runs`` is no folder.
         DataError: if it holds no experiment.
     """
-    if not runs.is_dir():
+    if not os.path.isdir(runs):
         raise MissingDataError(
             f"no such folder; give the one that experiments write to (their --out, with {LAYOUT})",
             path=runs,
@@ -96,7 +96,8 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     """Read a folder; what cannot be read is listed as damaged."""
     damaged = [
         (f"cells/{path.name}", "set aside; its cell ran again, or will when it is asked for")
-        for path in sorted(folder.glob("cells/*.damaged"))
+        for path in sorted(folder.glob("cells/*.damaged*"))
+        if TRACES not in path.name  # beside its record, which stands for both
     ]
     cells: dict[str, CellRecord] = {}
     for path, record in read_cells(folder).items():
@@ -108,7 +109,7 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     for path in sorted(folder.glob("failed/*.json")):
         try:
             failures.append({**_object(path), "file": f"failed/{path.name}"})
-        except (OSError, ValueError, RecursionError) as error:
+        except ValueError as error:
             damaged.append((f"failed/{path.name}", f"a cell failed here, but: {error}"))
     # Only the order of the systems and what is known of the paper come from the written tables: of
     # cells there may be more than when these were written.
@@ -119,8 +120,13 @@ def read_experiment(folder: Path, name: str) -> Experiment:
         cells.items(),
         key=lambda item: (place.get(item[1].system, len(place)), item[1].system, item[1].seed),
     )
-    notes, footnotes = notes_of(_text(folder / "table-A.md") or "")
-    config = _text(folder / "config.yaml")
+    notes, footnotes = notes_of(text_of(folder / "table-A.md") or "")
+    config = text_of(folder / "config.yaml")
+    reference, wrong = _reference(config, footnotes)
+    if config is None and os.path.lexists(folder / "config.yaml"):
+        wrong = "it cannot be read"
+    if wrong is not None:
+        damaged.append(("config.yaml", f"left aside: {wrong}"))
     return Experiment(
         folder=folder,
         name=name,
@@ -131,7 +137,7 @@ def read_experiment(folder: Path, name: str) -> Experiment:
         paper=paper,
         # the cells themselves say what options they had
         notes=tuple(note for note in notes if not note.startswith(OPTIONS)),
-        reference=_reference(config, footnotes),
+        reference=reference,
     )
 
 
@@ -187,20 +193,24 @@ def _differ(records: Sequence[CellRecord]) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    try:
+        return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except PermissionError:  # then it is one that holds no experiment
+        return []
 
 
 def _object(path: Path) -> dict[str, Any]:
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = read_json(path)
     if not isinstance(data, dict):
         raise ValueError(f"it holds a {type(data).__name__}, expected a JSON object")
     return data
 
 
-def _text(path: Path) -> str | None:
+def text_of(path: Path) -> str | None:
+    """Return the text of a file, ``None`` where it is not there or cannot be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return read_regular(path, limit=LARGEST).decode("utf-8", errors="replace")
+    except DataError:
         return None
 
 
@@ -208,7 +218,7 @@ def _written_rows(folder: Path) -> dict[str, list[float | None]]:
     """Return the systems of the main table the experiment wrote, each with the paper's numbers."""
     rows: dict[str, list[float | None]] = {}
     try:
-        for line in csv.DictReader((_text(folder / "table-A.csv") or "").splitlines()):
+        for line in csv.DictReader((text_of(folder / "table-A.csv") or "").splitlines()):
             value = float(line["paper"]) if line["paper"] else None
             rows.setdefault(line["system"], []).append(value)
     except (csv.Error, KeyError, TypeError, ValueError):
@@ -216,14 +226,19 @@ def _written_rows(folder: Path) -> dict[str, list[float | None]]:
     return rows
 
 
-def _reference(config: str | None, footnotes: Sequence[str]) -> str | None:
-    """Return the system of reference: of the settings, or else as the written table names it."""
+def _reference(config: str | None, footnotes: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the system of reference: of the settings, or else as the written table names it.
+
+    Returns:
+        It, and what keeps the settings from being read.
+    """
+    said, wrong = None, None
     try:
-        said = dig(yaml.safe_load(config or ""), "reference")
-    except yaml.YAMLError:
-        said = None
+        said = dig(plain_yaml.parse(config or "").data, "reference")
+    except DataError as error:
+        wrong = str(error)
     if isinstance(said, str):
-        return said
+        return said, wrong
     # the ablation has no setting for it
     found = about_comparison(footnotes[0]) if footnotes else None
-    return None if found is None else found[found.lastindex or 0]
+    return (None if found is None else found[found.lastindex or 0]), wrong

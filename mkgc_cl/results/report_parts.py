@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from mkgc_cl.regular_file import read_regular
 from mkgc_cl.results.figures import DPI
 from mkgc_cl.results.markup import Markup, element, joined, picture, row, table
 from mkgc_cl.results.table_text import PAPER, Table
@@ -15,6 +16,8 @@ from mkgc_cl.results.undefined import decimal
 logger = logging.getLogger(__name__)
 
 _ITEM = "- "
+_LARGEST_PICTURE = 2**24
+"""Bytes of a figure."""
 
 
 def attempt(folder: Path, heading: str, build: Callable[[], Markup]) -> Markup:
@@ -59,9 +62,8 @@ def numbers(made: Table, *, best: bool = True) -> Markup:
 
 def figure(png: Path, alt: str, caption: object) -> Markup:
     """Show a PNG file over its caption."""
-    return element(
-        "figure", picture(png.read_bytes(), alt, dpi=DPI), element("figcaption", caption)
-    )
+    image = picture(read_regular(png, limit=_LARGEST_PICTURE), alt, dpi=DPI)
+    return element("figure", image, element("figcaption", caption))
 
 
 def _below(notes: tuple[str, ...]) -> list[Markup]:

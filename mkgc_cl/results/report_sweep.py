@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mkgc_cl.results.counted import counted
 from mkgc_cl.results.markup import Markup, element, joined
-from mkgc_cl.results.report_folder import MARKS, is_experiment
+from mkgc_cl.results.report_folder import MARKS, is_experiment, text_of
 from mkgc_cl.results.report_parts import attempt, figure, numbers
 from mkgc_cl.results.table_file import HEAD, read_table
 
@@ -49,7 +49,8 @@ def section(sweeps: Sweeps, *, anchor: str) -> Markup:
 
 def badges(sweeps: Sweeps) -> Markup | None:
     """Build the marks that the captions carry."""
-    said = " ".join(_text(path.with_suffix(".md")).partition("\n")[0] for path in sweeps.tables)
+    texts = (text_of(path.with_suffix(".md")) or "" for path in sweeps.tables)
+    said = " ".join(text.partition("\n")[0] for text in texts)
     found = [element("li", mark, class_="warn") for mark in MARKS if mark in said]
     return element("ul", joined(found, " "), class_="badges") if found else None
 
@@ -72,11 +73,4 @@ def _sweep(path: Path) -> Markup:
 
 
 def _is_table(path: Path) -> bool:
-    return _text(path).startswith(HEAD)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    return (text_of(path) or "").startswith(HEAD)

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mkgc_cl.errors import DataError
+from mkgc_cl.regular_file import read_regular
 from mkgc_cl.results.compared_rows import about_comparison
 from mkgc_cl.results.statistics import Comparison
 from mkgc_cl.results.table_text import Row, Stat, Table
 
+LARGEST = 2**24
+"""Bytes of a file of a table."""
 HEAD = "system,column,mean,sd,"
 """How the CSV form of every table begins."""
 
@@ -26,8 +29,10 @@ def read_table(path: Path) -> Table:
         DataError: if it is no table of ours, or the Markdown is missing.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        markdown = path.with_suffix(".md").read_text(encoding="utf-8")
+        text, markdown = (
+            read_regular(file, limit=LARGEST).decode("utf-8")
+            for file in (path, path.with_suffix(".md"))
+        )
         lines = list(csv.DictReader(text.splitlines()))
         groups = {
             system: list(group)
@@ -35,11 +40,9 @@ def read_table(path: Path) -> Table:
         }
         rows = tuple(_row(system, group) for system, group in groups.items())
         columns = {tuple(line["column"] for line in group) for group in groups.values()}
-    except OSError as error:
+    except DataError as error:
         raise DataError(
-            f"cannot be read ({error.strerror}: {error.filename}); the same command of the "
-            "experiment writes it again",
-            path=path,
+            f"{error}; the same command of the experiment writes it again", path=path
         ) from error
     except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise DataError(

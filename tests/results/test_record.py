@@ -90,6 +90,13 @@ def test_an_incomplete_run_makes_no_record() -> None:
         ({"A": "x"}, RecordError, "field 'A' of a record is str, got 'x'"),
         ({"extra": 1}, RecordError, r"unknown fields \['extra'\]"),
         ({"seed": None}, RecordError, "field 'seed' of a record is NoneType"),
+        ({"A": [1.0]}, RecordError, r"A must have 2 numbers, got \[1.0\]"),
+        ({"U": [1.0, "2"]}, RecordError, r"U must have 2 numbers, got \[1.0, '2'\]"),
+        ({"U": [1.0, 10**400]}, RecordError, "U must have 2 numbers"),
+        ({"forgetting_per_task": []}, RecordError, "forgetting_per_task must have 1 numbers"),
+        ({"matrix": [[1.0, None], 5]}, RecordError, r"matrix\[1\] must have 2 numbers"),
+        ({"matrix": [[1.0, None]]}, RecordError, "matrix must have 2 rows, got 1"),
+        ({"tasks": ["T1", 2]}, RecordError, r"tasks must have names, got \['T1', 2\]"),
     ],
 )
 def test_foreign_records_are_refused(make_record, change, error, message) -> None:

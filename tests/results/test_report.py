@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from mkgc_cl.errors import DataError
+from mkgc_cl.errors import OutputError
 from mkgc_cl.results import Cell, CellRecord, build_table, report_section, run_grid
 from mkgc_cl.results.__main__ import main
 from mkgc_cl.results.markup import element, escaped
 from mkgc_cl.results.report import write_html
-from mkgc_cl.results.report_folder import Experiment, marks
+from mkgc_cl.results.report_folder import Experiment, marks, read_experiment
 from mkgc_cl.results.tables import write_table
 
 NASTY = 'M-[R-Replay & EWC] <img src="x" onerror="alert(1)">'
@@ -319,7 +320,7 @@ def test_a_sweep_that_cannot_be_read_says_so_and_the_rest_stays(swept: Path, cap
     (name / "other-0a1b.csv").replace(swept / "lone" / "other-0a1b.csv")
     page = made(swept)
     assert "Cannot be shown: DataError" in page.text
-    assert "lone/other-0a1b.csv: cannot be read (No such file" in page.text
+    assert "lone/other-0a1b.md: no such file; the same command" in page.text
     assert page.rows[1][0] == "full"
     assert "lone: holds no experiment" not in page.text
     assert len(page.all("img")) == 4  # those of the experiment
@@ -339,6 +340,50 @@ def test_a_part_that_cannot_be_built_says_so_and_the_rest_stays(
     assert "two records of" in caplog.text
     assert f"copy{paths[0].name}" in [row[-1] for row in page.rows]
     assert f"cells/{paths[1].name}: left out of the results" in page.text
+
+
+@pytest.mark.usefixtures("quick")
+def test_odd_files_are_named_and_cost_the_others_nothing(fill, tmp_path: Path) -> None:
+    folder, _ = fill(tmp_path)
+    paths = sorted(p for p in folder.glob("cells/*.json") if "traces" not in p.name)
+    paths[0].with_name(f"{paths[0].stem}.traces.json").write_text('{"gamma": 5}')
+    paths[1].write_text("[" * 100_000)
+    (folder / "failed").mkdir()
+    (folder / "failed" / "deep.json").write_text("[" * 100_000)
+    (folder / "config.yaml").write_text("name: !!timestamp 2020-13-45\n")
+    for name in ("table-A.md", "table-A.csv", "failed/fifo.json", "cells/fifo.json"):
+        os.mkfifo(folder / name)
+    (folder / "figures").mkdir()
+    os.mkfifo(tmp_path / "abl" / "sweep.csv")
+    page = made(tmp_path)
+    assert "6 DAMAGED" in page.text
+    for said in (
+        f"cells/{paths[0].name}: left out of the results: {paths[0].stem}.traces.json holds no",
+        f"cells/{paths[1].name}: left out of the results: lists within lists",
+        "failed/deep.json: a cell failed here, but: lists within lists",
+        "found a FIFO",
+        "config.yaml: left aside: not YAML (could not determine a constructor",
+    ):
+        assert said in page.text
+    assert [row[0] for row in page.rows[:2]] == ["System", NASTY]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_that_cannot_be_shown_says_so_and_the_rest_stays(
+    fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    fill(tmp_path, "a")
+    fill(tmp_path, "b")
+
+    def read(folder: Path, name: str) -> Experiment:
+        if name.startswith("a/"):
+            raise KeyError("odd")
+        return read_experiment(folder, name)
+
+    monkeypatch.setattr("mkgc_cl.results.report.read_experiment", read)
+    page = made(tmp_path)
+    assert page.text.count("cannot be shown: KeyError: 'odd'") == 2  # in the contents, too
+    assert page.rows[1][0] == NASTY
 
 
 def test_figures_are_drawn_from_the_cells_with_their_numbers_in_words(fill, tmp_path: Path) -> None:
@@ -376,7 +421,7 @@ def test_the_command(fill, tmp_path: Path, capsys) -> None:
     assert [p.name for p in out.parent.iterdir()] == ["page.html"]
     assert main(["report", str(runs), "--out", str(tmp_path)]) == 2
     assert "this is a folder; name a file" in capsys.readouterr().err
-    with pytest.raises(DataError, match=r"cannot be written .*choose --out"):
+    with pytest.raises(OutputError, match=r"results cannot be kept there \(Not a directory\)"):
         write_html(runs, out / "below-a-file.html")
 
 
