@@ -56,13 +56,17 @@ def load_text_encoder(name: str, *, pretrained: bool = True, seed: int = 0) -> T
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        # Said every time: left out, transformers asks on the terminal whether to run the code that
+        # a folder or a hub name brings along, and takes a yes.
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         with seeded(seed, "text-encoder"), _no_loading_bar():
-            module: Any = (
-                AutoModel.from_pretrained(source, dtype=torch.float32)
-                if pretrained
-                else AutoModel.from_config(AutoConfig.from_pretrained(source))
-            )
+            if pretrained:
+                module: Any = AutoModel.from_pretrained(
+                    source, dtype=torch.float32, trust_remote_code=False
+                )
+            else:
+                config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+                module = AutoModel.from_config(config, trust_remote_code=False)
     except Exception as error:  # readers of weights and vocabularies raise errors of their own
         raise ConfigError(
             [

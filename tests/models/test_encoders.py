@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -310,3 +312,34 @@ def test_encoders_of_another_kind(roberta_folder: Path, tmp_path: Path) -> None:
         load_text_encoder(str(tmp_path))
     with pytest.raises(ConfigError, match="ResNet is not a timm ViT"):
         load_vision_encoder("test_resnet", pretrained=False)
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize("kind", ["bert", "evil"])
+def test_a_folder_with_code_neither_runs_it_nor_asks(
+    bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, pretrained: bool
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "yes")
+    ran = tmp_path / "RAN"
+    folder = tmp_path / "encoder"
+    shutil.copytree(bert_folder, folder)
+    (folder / "evil.py").write_text(
+        f"from pathlib import Path\nPath({str(ran)!r}).touch()\n"
+        "from transformers import BertConfig, BertModel, BertTokenizer\n"
+        "class Config(BertConfig):\n    model_type = 'evil'\n"
+        "class Model(BertModel):\n    config_class = Config\n"
+        "class Tokenizer(BertTokenizer):\n    pass\n"
+    )
+    own = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}
+    path = folder / "config.json"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "model_type": kind, "auto_map": own})
+    )
+    card = {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]}, "tokenizer_class": "Tokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(card))
+    with contextlib.suppress(ConfigError):  # a kind that transformers knows is loaded without it
+        load_text_encoder(str(folder), pretrained=pretrained)
+        assert kind == "bert"
+    assert asked == []
+    assert not ran.exists()
