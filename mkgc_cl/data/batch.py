@@ -17,7 +17,8 @@ class MultimodalBatch(dict[str, Tensor]):
     Keys (B batch, T tokens, W words, U distinct visual inputs, V crop slots):
         input_ids (B, T) long; attention_mask (B, T) bool;
         word_starts (B, W) long, word_mask (B, W) bool (tagging);
-        marker_positions (B, 2) long, start markers of head and tail (relations);
+        marker_positions (B, 2) long, start markers of head and tail, entities (B, T) long, the
+        entities each token is a piece of: 1 the head, 2 the tail, 3 both (relations);
         visual_index (B,) long; images (U, 3, S, S) uint8; crop_0 ... crop_{V-1} (U, 3, s, s) uint8;
         crops_present (U, V) bool; replayed (B,) bool, true on posts that come from a memory.
         The :class:`~mkgc_cl.data.processor.Processor` makes these. One more is read where it is

@@ -24,10 +24,15 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
-    """Token ids of one post and where its words or markers start."""
+    """Token ids of one post and where its words or markers start.
+
+    Of a relation also which entities each token is a piece of: 0 none, 1 the head, 2 the tail, 3
+    both (markers are pieces of none).
+    """
 
     input_ids: tuple[int, ...]
     starts: tuple[int, ...]
+    entities: tuple[int, ...] = ()
 
 
 class Processor:
@@ -157,6 +162,7 @@ class Processor:
         starts = _pad([text.starts for text in encoded], 0)
         if self.labels.kind == "re":
             tensors["marker_positions"] = starts
+            tensors["entities"] = _pad([text.entities for text in encoded], 0)
             targets = torch.tensor([self.target(sample)[0] for sample in samples])
         else:
             words = torch.tensor([len(text.starts) for text in encoded])
@@ -171,31 +177,36 @@ class Processor:
         words = self.tokenizer.encode_words(sample.tokens)
         ids = [self.tokenizer.cls_id]
         starts: list[int] = []
+        entities: list[int] = []
         if isinstance(sample, TaggingSample):
             for pieces in words:
                 starts.append(len(ids))
                 ids.extend(pieces)
         else:
-            starts = self._encode_marked(sample, words, ids)
+            starts, entities = self._encode_marked(sample, words, ids)
         ids.append(self.tokenizer.sep_id)
+        entities += [0] * (len(ids) - len(entities)) if entities else []
         if len(ids) > self.max_text_length:
             raise fault(
                 sample,
                 f"{len(ids)} tokens, but the model takes {self.max_text_length}; build the model "
                 f"with max_text_length={len(ids)} or more, or shorten the post",
             )
-        return EncodedText(tuple(ids), tuple(starts))
+        return EncodedText(tuple(ids), tuple(starts), tuple(entities))
 
     def _encode_marked(
         self, sample: RelationSample, words: list[list[int]], ids: list[int]
-    ) -> list[int]:
-        """Append words with markers round both entities; return where the start markers stand.
+    ) -> tuple[list[int], list[int]]:
+        """Append words with markers round both entities.
+
+        Returns where the start markers stand, and the entities of every token so far.
 
         RELEASED CODE loses the closing marker of an entity that ends the post and crosses markers
         where the tail ends as the head starts; here closing markers come first at every gap.
         """
         head_open, head_close, tail_open, tail_close = self.tokenizer.marker_ids
         starts = [0, 0]
+        entities: list[int] = []
         for gap in range(len(words) + 1):
             # Inner entity closes first, outer opens first, so markers nest wherever spans do.
             closing = [
@@ -217,8 +228,11 @@ class Processor:
                 starts[slot] = len(ids)
                 ids.append(marker)
             if gap < len(words):
+                within = [span[0] <= gap < span[1] for span in (sample.head, sample.tail)]
+                entities += [0] * (len(ids) - len(entities))  # what opens the post, and markers
+                entities += [within[0] + 2 * within[1]] * len(words[gap])
                 ids.extend(words[gap])
-        return starts
+        return starts, entities
 
     def _slots(self, sample: Sample) -> list[tuple[int, ImageSource]]:
         """Pictures of a sample with the side each is resized to, crops without a file left out."""

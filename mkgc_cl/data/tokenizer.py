@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
+
+from mkgc_cl.errors import ConfigError
 
 MARKERS = ("<s>", "</s>", "<o>", "</o>")
 """Markers round the head and the tail entity, as in the released code."""
+
+PUNCTUATION = ("@", "@", "#", "#")
+"""Markers that an encoder knows before it is trained (Zhou and Chen, AACL 2022)."""
+
+MarkerKind = Literal["new", "punctuation"]
 
 
 class WordTokenizer(Protocol):
@@ -17,7 +24,7 @@ class WordTokenizer(Protocol):
         cls_id: id that opens every sequence.
         sep_id: id that closes every sequence.
         pad_id: id of padding.
-        marker_ids: ids of :data:`MARKERS`.
+        marker_ids: ids of :data:`MARKERS`, or of :data:`PUNCTUATION`.
         vocabulary: number of ids, markers included.
     """
 
@@ -33,24 +40,42 @@ class WordTokenizer(Protocol):
 
 
 class PretrainedTokenizer:
-    """A Hugging Face tokenizer, with four marker tokens added.
+    """A Hugging Face tokenizer, with entity markers.
 
     Args:
         tokenizer: a ``PreTrainedTokenizerBase``.
+        markers: ``"new"`` adds four marker tokens, which only training gives a meaning;
+            ``"punctuation"`` puts ``@`` round heads and ``#`` round tails, which a frozen encoder
+            knows.
+
+    Raises:
+        ConfigError: the kind of markers is unknown, or the vocabulary lacks the punctuation.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, *, markers: MarkerKind = "new") -> None:
+        check_markers(markers)
         self._tokenizer = tokenizer
-        present = set(tokenizer.get_vocab())
-        # RoBERTa's own <s> and </s> open and close its sequences: markers need names of their own.
-        names = [name if name not in present else f"[{name}]" for name in MARKERS]
-        tokenizer.add_special_tokens({"additional_special_tokens": names})
-        first, second, third, fourth = tokenizer.convert_tokens_to_ids(names)
-        self.marker_ids = (first, second, third, fourth)
         self.cls_id: int = tokenizer.cls_token_id
         self.sep_id: int = tokenizer.sep_token_id
         self.pad_id: int = tokenizer.pad_token_id
         self._unknown: int = tokenizer.unk_token_id
+        if markers == "new":
+            present = set(tokenizer.get_vocab())
+            # RoBERTa's own <s> and </s> open and close its sequences: markers need other names
+            names = [name if name not in present else f"[{name}]" for name in MARKERS]
+            tokenizer.add_special_tokens({"additional_special_tokens": names})
+            first, second, third, fourth = tokenizer.convert_tokens_to_ids(names)
+        else:
+            pieces = self.encode_words(PUNCTUATION)
+            if any(len(ids) > 1 or ids[0] == self._unknown for ids in pieces):
+                raise ConfigError(
+                    [
+                        "markers='punctuation', but '@' or '#' is no token of this vocabulary; use "
+                        "markers='new'"
+                    ]
+                )
+            first, second, third, fourth = (ids[0] for ids in pieces)
+        self.marker_ids = (first, second, third, fourth)
         self.vocabulary = len(tokenizer)
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
@@ -77,18 +102,32 @@ class HashTokenizer:
 
     Args:
         buckets: number of word ids; two words share an id with probability 1 / buckets.
+        markers: see :class:`PretrainedTokenizer`; punctuation has the ids of these words.
+
+    Raises:
+        ConfigError: the kind of markers is unknown.
 
     >>> HashTokenizer(buckets=100).encode_words(["Jordan", "jordan"])
     [[24], [24]]
     """
 
-    def __init__(self, *, buckets: int) -> None:
+    def __init__(self, *, buckets: int, markers: MarkerKind = "new") -> None:
+        check_markers(markers)
         self.pad_id, self.cls_id, self.sep_id = 0, 1, 2
         self.marker_ids = (3, 4, 5, 6)
         self._first = 7
         self._buckets = buckets
         self.vocabulary = self._first + buckets
+        if markers == "punctuation":
+            first, second, third, fourth = (ids[0] for ids in self.encode_words(PUNCTUATION))
+            self.marker_ids = (first, second, third, fourth)
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Return one id in a list for each word."""
         return [[self._first + zlib.crc32(w.lower().encode()) % self._buckets] for w in words]
+
+
+def check_markers(markers: str) -> None:
+    """Raise :class:`ConfigError` for a kind of markers there is not."""
+    if markers not in get_args(MarkerKind):
+        raise ConfigError([f"markers={markers!r}; choose one of {list(get_args(MarkerKind))}"])

@@ -87,6 +87,11 @@ class ExtractionModel(nn.Module, ABC):
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it."""
 
+    @property
+    def readout_width(self) -> int:
+        """Width F of the features that a readout reads: the head's."""
+        return int(self.head.rows.shape[1])
+
     def scored(
         self,
         batch: MultimodalBatch,

@@ -12,7 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from mkgc_cl.data.tokenizer import HashTokenizer, PretrainedTokenizer, WordTokenizer
+from mkgc_cl.data.tokenizer import (
+    HashTokenizer,
+    MarkerKind,
+    PretrainedTokenizer,
+    WordTokenizer,
+    check_markers,
+)
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.text import check_bert_family
 from mkgc_cl.models.vision import check_vit
@@ -37,7 +43,9 @@ class TextEncoder:
     tokenizer: WordTokenizer
 
 
-def load_text_encoder(name: str, *, pretrained: bool = True, seed: int = 0) -> TextEncoder:
+def load_text_encoder(
+    name: str, *, pretrained: bool = True, markers: MarkerKind = "new", seed: int = 0
+) -> TextEncoder:
     """Load a text encoder.
 
     Args:
@@ -45,13 +53,16 @@ def load_text_encoder(name: str, *, pretrained: bool = True, seed: int = 0) -> T
             ``"minilm"`` (the extra ``mkgc_cl[minilm]``: 6 layers, width 384, works offline), the
             name of a BERT-family model on the Hugging Face hub, or a local folder of one.
         pretrained: load its weights; ``False`` keeps the architecture and draws them from ``seed``.
+        markers: tokens round the entities of a relation: new ones, or punctuation that a frozen
+            encoder knows; see :class:`~mkgc_cl.data.tokenizer.PretrainedTokenizer`.
         seed: seed of drawn weights.
 
     Raises:
         ConfigError: the model cannot be found or loaded; the message says what to do.
     """
+    check_markers(markers)
     if name == "tiny":
-        return _tiny_text(seed)
+        return _tiny_text(seed, markers)
     source = str(_minilm_folder()) if name == "minilm" else name
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -79,7 +90,7 @@ def load_text_encoder(name: str, *, pretrained: bool = True, seed: int = 0) -> T
         # transformers makes an empty tokenizer of a folder without one: every word unknown
         raise ConfigError([f"text encoder {name!r} has no vocabulary; add its tokenizer's files"])
     module.pooler = None  # not used: the heads read the last layer
-    wrapped = PretrainedTokenizer(tokenizer)
+    wrapped = PretrainedTokenizer(tokenizer, markers=markers)
     _grow_vocabulary(module, wrapped.vocabulary, seed)
     return TextEncoder(module, wrapped)
 
@@ -169,10 +180,10 @@ def _no_loading_bar() -> Iterator[None]:
             hub_logging.enable_progress_bar()
 
 
-def _tiny_text(seed: int) -> TextEncoder:
+def _tiny_text(seed: int, markers: MarkerKind) -> TextEncoder:
     from transformers import BertConfig, BertModel
 
-    tokenizer = HashTokenizer(buckets=8192)
+    tokenizer = HashTokenizer(buckets=8192, markers=markers)
     config = BertConfig(
         vocab_size=tokenizer.vocabulary,
         hidden_size=TINY_WIDTH,

@@ -21,6 +21,8 @@ class ModelOutput:
         text_mask: (B, T) bool, true on real tokens.
         word_features: (B, W, F) what the tagging head reads; ``None`` for relations.
         word_mask: (B, W) bool, true on real words; ``None`` for relations.
+        layer_features: (B, G), or (B, W, G) of words, from layers that the model was told to read
+            for a readout; ``None`` in training, and where it was told of none.
     """
 
     logits: Tensor
@@ -29,6 +31,7 @@ class ModelOutput:
     text_mask: Tensor
     word_features: Tensor | None = None
     word_mask: Tensor | None = None
+    layer_features: Tensor | None = None
 
     def scores_only(self) -> ModelOutput:
         """Return a copy with logits and masks alone, cheap enough to keep during an evaluation."""

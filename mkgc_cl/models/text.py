@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -113,21 +114,34 @@ class TextStream(nn.Module):
         Returns:
             States (B, T, D) of the last layer and the interaction layers' maps, each (B, H, T, T).
         """
-        states = self.embeddings(input_ids=input_ids)
         maps = []
+        for states, scores in self.layer_by_layer(input_ids, mask, keys):  # noqa: B007
+            if scores is not None:
+                maps.append(scores)
+        return states, tuple(maps)
+
+    def layer_by_layer(
+        self, input_ids: Tensor, mask: Tensor, keys: list[Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield states (B, T, D) after the embeddings and after every layer, with its map.
+
+        Args:
+            input_ids: (B, T) token ids.
+            mask: (B, T) bool, true on real tokens.
+            keys: the shared key of each interaction layer, empty with self-keys.
+        """
+        states = self.embeddings(input_ids=input_ids)
+        yield states, None
         for index, layer in enumerate(self.layers):
             attention = layer.attention.self
             if isinstance(attention, SharedKeyAttention):
                 context, scores = attention(states, mask, keys[index - self.first_interaction])
-                maps.append(scores)
             else:
                 explicit = index >= self.first_interaction
                 projected = project_text(attention, states)
-                context, own_scores = attend_text(attention, projected, mask, explicit=explicit)
-                if own_scores is not None:
-                    maps.append(own_scores)
+                context, scores = attend_text(attention, projected, mask, explicit=explicit)
             states = finish_text_layer(layer, context, states)
-        return states, tuple(maps)
+            yield states, scores
 
     def freeze_lower(self, layers: int) -> None:
         """Stop training the embeddings and the lowest ``layers`` layers.

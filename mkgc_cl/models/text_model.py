@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
-from mkgc_cl.data.tokenizer import WordTokenizer
+from mkgc_cl.data.tokenizer import MarkerKind, WordTokenizer
 from mkgc_cl.data.views import ViewPlan
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.base import (
     ExtractionModel,
     Pooling,
@@ -20,6 +23,7 @@ from mkgc_cl.models.base import (
 )
 from mkgc_cl.models.encoders import load_text_encoder
 from mkgc_cl.models.heads import LinearHead
+from mkgc_cl.models.layer_features import PARTS, layer_features
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.seeds import seeded
@@ -41,6 +45,8 @@ class TextModel(ExtractionModel):
         dropout: probability on what the head reads (or, with ``projection``, the projection) while
             training.
         head_bias: give the head a bias.
+        layers: layers that a readout reads beside the head, 0 for the embeddings; see
+            :mod:`mkgc_cl.models.layer_features`. None by default.
         seed: seed of every parameter that is not pretrained.
 
     Raises:
@@ -60,6 +66,7 @@ class TextModel(ExtractionModel):
         freeze_lower: int = 0,
         dropout: float = 0.1,
         head_bias: bool = True,
+        layers: Sequence[int] = (),
         seed: int = 0,
     ) -> None:
         check_choices(
@@ -88,6 +95,7 @@ class TextModel(ExtractionModel):
                 width = self.text.width
         self.head = LinearHead(width=width, outputs=len(labels.outputs), seed=seed, bias=head_bias)
         self.text.freeze_lower(freeze_lower)
+        self.layers = self._checked(layers)
 
     @classmethod
     def build(
@@ -103,10 +111,12 @@ class TextModel(ExtractionModel):
         freeze_lower: int = 0,
         dropout: float = 0.1,
         head_bias: bool = True,
+        layers: Sequence[int] = (),
+        markers: MarkerKind = "new",
         seed: int = 0,
     ) -> TextModel:
         """Build the model from an encoder's name; see :mod:`mkgc_cl.models.encoders`."""
-        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        encoder = load_text_encoder(text, pretrained=pretrained, markers=markers, seed=seed)
         return cls(
             labels,
             text=encoder.module,
@@ -118,13 +128,30 @@ class TextModel(ExtractionModel):
             freeze_lower=freeze_lower,
             dropout=dropout,
             head_bias=head_bias,
+            layers=layers,
             seed=seed,
         )
 
+    @property
+    def readout_width(self) -> int:
+        """Width of what a readout reads: of the layers' features, or of the head's where none."""
+        if not self.layers:
+            return super().readout_width
+        return PARTS[self.labels.kind] * self.text.width * len(self.layers)
+
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
-        """Encode a batch and score it."""
-        mask = batch["attention_mask"]
-        states, _ = self.text(batch["input_ids"], mask, [])
+        """Encode a batch and score it; in evaluation mode also read the layers for a readout."""
+        if self.training or not self.layers:
+            states, _ = self.text(batch["input_ids"], batch["attention_mask"], [])
+            return self._read(batch, states)
+        run = self.text.layer_by_layer(batch["input_ids"], batch["attention_mask"], [])
+        wanted = {*self.layers, len(self.text.layers)}
+        kept = {depth: states for depth, (states, _) in enumerate(run) if depth in wanted}
+        output = self._read(batch, kept[len(self.text.layers)])
+        features = layer_features(batch, [kept[layer] for layer in self.layers])
+        return replace(output, layer_features=features)
+
+    def _read(self, batch: MultimodalBatch, states: Tensor) -> ModelOutput:
         if self.labels.kind == "ner":
             words = word_states(batch, states)
             return self.scored(
@@ -135,6 +162,19 @@ class TextModel(ExtractionModel):
         if self.projection is not None:
             read = features = self.projection(read)
         return self.scored(batch, states, self.head(read), features=features)
+
+    def _checked(self, layers: Sequence[int]) -> tuple[int, ...]:
+        depth = len(self.text.layers)
+        wrong = [
+            f"layers names {layer}, but the text encoder has layers 0 (embeddings) to {depth}"
+            for layer in layers
+            if not 0 <= layer <= depth
+        ]
+        if len(set(layers)) < len(layers):
+            wrong.append(f"layers names one twice: {list(layers)}")
+        if wrong:
+            raise ConfigError(wrong)
+        return tuple(layers)
 
 
 def _projection(wide: int, width: int, seed: int) -> nn.Sequential:

@@ -248,6 +248,7 @@ def test_relations_collate_to_padded_batches() -> None:
         "attention_mask": ((3, 10), torch.bool),
         "replayed": ((3,), torch.bool),
         "marker_positions": ((3, 2), torch.long),
+        "entities": ((3, 10), torch.long),
         "visual_index": ((3,), torch.long),
         "images": ((2, 3, 8, 8), torch.uint8),
         "crops_present": ((2, 0), torch.bool),
@@ -256,6 +257,8 @@ def test_relations_collate_to_padded_batches() -> None:
     assert batch["attention_mask"].sum(dim=1).tolist() == [10, 8, 10]
     assert not batch["attention_mask"][1, 8:].any()
     assert batch["marker_positions"].tolist() == [[1, 6], [4, 1], [1, 6]]
+    of_a = [0, 0, 1, 0, 0, 0, 0, 2, 0, 0]  # ^ <s> a </s> b b <o> c </o> $
+    assert batch["entities"].tolist() == [of_a, [0, 0, 2, 0, 0, 1, 0, 0, 0, 0], of_a]
     assert batch["visual_index"].tolist() == [0, 1, 0]
     assert (targets.tolist(), targets.dtype) == ([1, 0, 2], torch.long)
     assert batch["images"][:, :, 0, 0].tolist() == [[10, 0, 245], [20, 0, 235]]

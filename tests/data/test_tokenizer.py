@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mkgc_cl.data.tokenizer import MARKERS, HashTokenizer, PretrainedTokenizer
+from mkgc_cl.errors import ConfigError
 
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "jordan", "won", "##s", "[", "]", "<", ">",
           "/", "s", "o", "sep", "mask")  # fmt: skip
@@ -87,6 +88,20 @@ def test_markers_do_not_take_over_robertas_own_tokens() -> None:
     names = raw.convert_ids_to_tokens(list(tokenizer.marker_ids))
     assert names == ["[<s>]", "[</s>]", "<o>", "</o>"]
     assert tokenizer.cls_id == 0
+
+
+def test_punctuation_adds_no_id_and_must_be_in_the_vocabulary() -> None:
+    raw = byte_pairs()
+    size = len(raw)
+    tokenizer = PretrainedTokenizer(byte_pairs(["see @ me # now"]), markers="punctuation")
+    assert tokenizer.vocabulary == len(byte_pairs(["see @ me # now"]))
+    at, sharp = (ids[0] for ids in tokenizer.encode_words(["@", "#"]))
+    assert tokenizer.marker_ids == (at, at, sharp, sharp)
+    with pytest.raises(ConfigError, match="'@' or '#' is no token"):
+        PretrainedTokenizer(raw, markers="punctuation")  # two bytes each: a space and the sign
+    assert len(raw) == size
+    with pytest.raises(ConfigError, match="'@' or '#' is no token"):
+        PretrainedTokenizer(wordpiece(), markers="punctuation")
 
 
 @pytest.mark.parametrize("make", MAKERS)
