@@ -2,6 +2,7 @@
 
 from mkgc_cl.models.base import ExtractionModel
 from mkgc_cl.models.dual_stream import DualStreamModel
+from mkgc_cl.models.gaussian import GaussianOptions, GaussianReadout, load_readout, save_readout
 from mkgc_cl.models.groups import build_optimizer, parameter_groups
 from mkgc_cl.models.mega import MEGAModel
 from mkgc_cl.models.memory_attention import MemoryAttentionReadout
@@ -16,6 +17,8 @@ __all__ = [
     "DualStreamModel",
     "DualStreamOutput",
     "ExtractionModel",
+    "GaussianOptions",
+    "GaussianReadout",
     "MEGAModel",
     "MKGformerModel",
     "MemoryAttentionReadout",
@@ -25,5 +28,7 @@ __all__ = [
     "UMGFModel",
     "UMTModel",
     "build_optimizer",
+    "load_readout",
     "parameter_groups",
+    "save_readout",
 ]

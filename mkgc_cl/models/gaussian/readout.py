@@ -1,0 +1,253 @@
+"""A readout in closed form: classes as Gaussians over an encoder's features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.base import ExtractionModel, Readout
+from mkgc_cl.models.gaussian.lift import RandomLift
+from mkgc_cl.models.gaussian.options import GaussianOptions
+from mkgc_cl.models.gaussian.solve import (
+    LinearScores,
+    QuadraticScores,
+    deviations,
+    solve_gaussian,
+    solve_per_class,
+    solve_ridge,
+)
+from mkgc_cl.models.gaussian.statistics import ClassStatistics
+from mkgc_cl.models.heads import UNSEEN_LOGIT
+from mkgc_cl.models.output import ModelOutput
+
+FLOOR = UNSEEN_LOGIT / 10
+"""Least log posterior of a known class: a tag of no probability is still no breach of grammar."""
+
+
+class GaussianReadout(Readout):
+    """Predict by the posterior of Gaussian classes, learnt from additive statistics.
+
+    Per output (N/A and ``O`` are outputs like any other) a count and a mean, and one scatter within
+    all outputs: learning a task adds to them, so task by task gives what all tasks at once give, in
+    any order; two readouts can be merged, and samples taken away again. Nothing is trained and no
+    sample is kept. Scores need one Cholesky factorization, made when they are asked for.
+
+    Features are standardized by the deviations of all that was learnt, which the statistics hold;
+    random features (:class:`RandomLift`) by the first task's.
+
+    It reads ``layer_features`` of a model's output where there are any, else what the head reads:
+    ``word_features``, or ``features`` of relations. Before anything is learnt, the head predicts.
+
+    Sources: Hayes and Kanan (CVPR-W 2020) for streams; FeCAM, RanPAC and KLDA as options.
+
+    Args:
+        outputs: names of the outputs, as :attr:`~mkgc_cl.data.samples.LabelSpace.outputs` has them.
+        width: F of the features.
+        options: see :class:`GaussianOptions`.
+        seed: of random features.
+    """
+
+    counts: Tensor
+    means: Tensor
+    scatter: Tensor
+
+    def __init__(
+        self,
+        outputs: Sequence[str],
+        *,
+        width: int,
+        options: GaussianOptions | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.outputs = tuple(outputs)
+        self.width = width
+        self.options = options = GaussianOptions() if options is None else options
+        self.lift: RandomLift | None = None
+        if options.features != "raw":
+            self.lift = RandomLift(
+                options.features,
+                width=width,
+                lifted=options.random_features,
+                bandwidth=options.bandwidth,
+                seed=seed,
+            )
+        empty = self.no_samples()
+        self.register_buffer("counts", empty.counts)
+        self.register_buffer("means", empty.means)
+        self.register_buffer("scatter", empty.scatter)
+        self._solved: tuple[object, LinearScores | QuadraticScores] | None = None
+
+    @classmethod
+    def of(cls, model: ExtractionModel) -> GaussianReadout:
+        """Return the readout of a model, which must be of this kind.
+
+        Raises:
+            ConfigError: it has none, or another one.
+        """
+        if not isinstance(model.readout, cls):
+            raise ConfigError(
+                [
+                    f"the model's readout is {type(model.readout).__name__}, the method predicts "
+                    "from a GaussianReadout; set model.readout = GaussianReadout("
+                    "model.labels.outputs, width=model.readout_width) before training and before a "
+                    "saved state is loaded"
+                ]
+            )
+        return model.readout
+
+    @property
+    def statistics(self) -> ClassStatistics:
+        """What was learnt so far, as it is kept: what changes in it changes here."""
+        return ClassStatistics(self.counts, self.means, self.scatter)
+
+    def no_samples(self) -> ClassStatistics:
+        """Statistics of no sample, to be filled with :meth:`lifted` features and learnt at once."""
+        options = self.options
+        lifted = self.width if options.features == "raw" else options.random_features
+        device = self.counts.device if hasattr(self, "counts") else "cpu"
+        return ClassStatistics.empty(
+            len(self.outputs), lifted, per_class=options.covariance == "class", device=device
+        )
+
+    def lifted(self, features: Tensor) -> Tensor:
+        """What statistics are taken of: features (..., F), or random features of them (..., D).
+
+        The first features decide how they are standardized for all that follow.
+
+        Raises:
+            ConfigError: features of another width.
+        """
+        self._check_width(features)
+        if self.lift is None:
+            return features
+        if not bool(self.lift.ready):
+            self.lift.standardize(features.reshape(-1, self.width))
+        found: Tensor = self.lift(features)
+        return found
+
+    def add(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:
+        """Learn samples: features (N, F), outputs (N,), weights (N,); see :class:`ClassStatistics`.
+
+        Raises:
+            ConfigError: features of another width.
+            DataError: a feature is not finite, or a label is no output.
+        """
+        self.statistics.add(self.lifted(features), labels, weights)
+
+    def remove(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:
+        """Unlearn samples, as if they had never been added with these weights.
+
+        Raises:
+            ConfigError: features of another width.
+            DataError: more of an output is taken away than was learnt.
+        """
+        self.statistics.remove(self.lifted(features), labels, weights)
+
+    def merge(self, other: GaussianReadout) -> None:
+        """Learn what another readout learnt, as good as all of its samples; outputs join by name.
+
+        Raises:
+            ConfigError: it was learnt with other features, or has outputs that this one lacks.
+        """
+        self.statistics.merge(self._aligned(other))
+
+    def subtract(self, other: GaussianReadout) -> None:
+        """Unlearn what another readout learnt.
+
+        Raises:
+            ConfigError: it was learnt with other features, or has outputs that this one lacks.
+            DataError: more of an output is taken away than was learnt.
+        """
+        self.statistics.subtract(self._aligned(other))
+
+    @torch.no_grad()
+    def log_posterior(self, features: Tensor) -> Tensor:
+        """Log probability of every output given features (..., F): (..., C), in double precision.
+
+        Outputs without a sample are masked. With ridge regression it orders the outputs alone.
+
+        Raises:
+            ConfigError: features of another width, or a covariance that is singular.
+        """
+        self._check_width(features)
+        known = self.statistics.known
+        scores = self._solution().scores(features if self.lift is None else self.lift(features))
+        # normalized over what is known: a score far below the mask would lose to it
+        own = scores.log_softmax(dim=-1).clamp(min=FLOOR)
+        found = own.new_full((*own.shape[:-1], len(self.outputs)), UNSEEN_LOGIT)
+        found[..., known] = own
+        return found
+
+    def forward(self, output: ModelOutput) -> Tensor:
+        """Score a batch: log posteriors (B, C) of samples or (B, W, C) of words."""
+        if not bool(self.statistics.known.any()):
+            return output.logits
+        return self.log_posterior(self.read(output))
+
+    @staticmethod
+    def read(output: ModelOutput) -> Tensor:
+        """The features of a batch that count: (B, F), or (B, W, F) of words."""
+        if output.layer_features is not None:
+            return output.layer_features
+        return output.features if output.word_features is None else output.word_features
+
+    def _solution(self) -> LinearScores | QuadraticScores:
+        """Scores of the present statistics, solved anew only when these have changed."""
+        kept = (self.counts, self.means, self.scatter)
+        # whoever changes them, a loaded state or another device too: each shows in one of the two
+        now = tuple((tensor.data_ptr(), tensor._version) for tensor in kept)
+        if self._solved is None or self._solved[0] != now:
+            self._solved = (now, self._solve())
+        return self._solved[1]
+
+    def _solve(self) -> LinearScores | QuadraticScores:
+        options, statistics = self.options, self.statistics
+        scale = deviations(statistics)
+        if options.solve == "ridge":
+            return solve_ridge(statistics, shrinkage=options.shrinkage, scale=scale)
+        solve = solve_per_class if options.covariance == "class" else solve_gaussian
+        return solve(
+            statistics,
+            shrinkage=options.shrinkage,
+            scale=scale,
+            prior=options.prior,
+            tau=options.tau,
+        )
+
+    def _aligned(self, other: GaussianReadout) -> ClassStatistics:
+        """Statistics of another readout with the outputs of this one."""
+        wrong = [f"it has an output {n!r}" for n in other.outputs if n not in self.outputs]
+        if self.width != other.width:
+            wrong.append(f"its features are {other.width} wide, these {self.width}")
+        same = ("features", "covariance", "random_features", "bandwidth")
+        wrong += [
+            f"its option {name} is {getattr(other.options, name)!r}, here "
+            f"{getattr(self.options, name)!r}"
+            for name in same
+            if getattr(other.options, name) != getattr(self.options, name)
+        ]
+        if not wrong and self.lift is not None and other.lift is not None:
+            mine, theirs = self.lift.state_dict(), other.lift.state_dict()
+            if not all(torch.equal(mine[name], theirs[name].to(mine[name])) for name in mine):
+                wrong.append("its random features have another seed or another first task")
+        if wrong:
+            raise ConfigError([f"the other readout does not fit: {problem}" for problem in wrong])
+        index = [self.outputs.index(name) for name in other.outputs]
+        found = self.no_samples()
+        found.counts[index] = other.counts.to(found.counts)
+        found.means[index] = other.means.to(found.means)
+        found.scatter[index if found.per_class else [0]] = other.scatter.to(found.scatter)
+        return found
+
+    def _check_width(self, features: Tensor) -> None:
+        if features.shape[-1] != self.width:
+            raise ConfigError(
+                [
+                    f"features {tuple(features.shape)} for a readout of width {self.width}; build "
+                    "it with width=model.readout_width, and read a model in evaluation mode"
+                ]
+            )
