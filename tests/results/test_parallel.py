@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from mkgc_cl._cores import usable_cores
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.results import Cell, run_grid
+from mkgc_cl.results import Cell, parallel, run_grid
 from mkgc_cl.results.parallel import as_finished
 
 CELLS = [Cell(s, "made", "A-B", seed, {}) for seed in (0, 1) for s in ("one", "two", "bad", "dead")]
@@ -46,8 +47,10 @@ if __name__ == "__main__":
 def test_a_grid_of_two_jobs_has_every_record_and_every_failure(tmp_path: Path) -> None:
     script = tmp_path / "grid.py"
     script.write_text(SCRIPT)
+    limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
     made = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "out")],
+        env={name: value for name, value in os.environ.items() if name not in limits},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     parent, code, records, failures = map(int, made.stdout.split())
@@ -57,7 +60,7 @@ def test_a_grid_of_two_jobs_has_every_record_and_every_failure(tmp_path: Path) -
         (s, n) for s in ("one", "two") for n in (0, 1)
     }
     assert parent not in {c["provenance"]["process"] for c in cells}
-    share = str(max(1, (os.cpu_count() or 1) // 2))
+    share = str(max(1, usable_cores() // 2))
     assert {c["provenance"]["threads"] for c in cells} == {share}
     failed = [json.loads(path.read_text()) for path in (tmp_path / "out" / "failed").iterdir()]
     assert len(failed) == 2
@@ -71,6 +74,31 @@ def test_a_grid_of_two_jobs_has_every_record_and_every_failure(tmp_path: Path) -
 def test_a_process_that_dies_is_a_failure_and_names_what_it_worked_on() -> None:
     ended = dict(as_finished(os._exit, [3], jobs=2))
     assert "terminated abruptly" in str(ended[3])
+
+
+@pytest.mark.parametrize(
+    ("cores", "jobs", "limits", "threads"),
+    [
+        (8, 2, {}, 4),
+        (8, 3, {}, 2),
+        (8, 16, {}, 1),
+        (8, 2, {"OMP_NUM_THREADS": "1"}, 1),
+        (8, 2, {"OMP_NUM_THREADS": "16"}, 4),
+        (8, 2, {"OMP_NUM_THREADS": " 3, 1"}, 3),
+        (8, 2, {"MKL_NUM_THREADS": "2"}, 2),
+        (8, 2, {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "2"}, 2),
+        (8, 2, {"OMP_NUM_THREADS": "0", "MKL_NUM_THREADS": "many"}, 4),
+    ],
+)
+def test_a_process_has_its_share_of_the_cores_within_the_users_limit(
+    monkeypatch: pytest.MonkeyPatch, cores: int, jobs: int, limits: dict[str, str], threads: int
+) -> None:
+    monkeypatch.setattr(parallel, "usable_cores", lambda: cores)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in limits.items():
+        monkeypatch.setenv(name, value)
+    assert parallel.threads_each(jobs) == threads
 
 
 def test_the_callers_threads_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
