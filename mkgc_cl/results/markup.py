@@ -23,7 +23,12 @@ def escaped(value: object) -> str:
     """Return ``value`` as it may stand in an element or in a quoted attribute."""
     if isinstance(value, Markup):
         return value
-    return html.escape(_NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", str(value)))
+    return html.escape(without_controls(str(value)))
+
+
+def without_controls(text: str) -> str:
+    """Replace characters that neither HTML nor a file of text in UTF-8 may hold."""
+    return _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def element(name: str, /, *children: object, **attributes: object) -> Markup:

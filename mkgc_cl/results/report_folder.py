@@ -17,6 +17,7 @@ from mkgc_cl.results.config_words import OPTIONS, dig
 from mkgc_cl.results.provenance import image_words
 from mkgc_cl.results.record import CellRecord
 from mkgc_cl.results.run_files import LARGEST, TRACES, read_cells, read_json
+from mkgc_cl.results.table_escapes import from_csv
 from mkgc_cl.results.table_file import notes_of
 
 LAYOUT = "<name>/<order>-<digest>/cells/*.json"
@@ -220,7 +221,7 @@ def _written_rows(folder: Path) -> dict[str, list[float | None]]:
     try:
         for line in csv.DictReader((text_of(folder / "table-A.csv") or "").splitlines()):
             value = float(line["paper"]) if line["paper"] else None
-            rows.setdefault(line["system"], []).append(value)
+            rows.setdefault(from_csv(line["system"]), []).append(value)
     except (csv.Error, KeyError, TypeError, ValueError):
         return {}  # not a table of ours
     return rows

@@ -185,9 +185,9 @@ def keep_failure(out: Path, cell: Cell, error: str, traceback: str) -> Path:
         OutputError: the system refuses; the message says what the run failed of.
     """
     path = out / "failed" / f"{cell.key}.json"
-    note = {**cell.identity, "error": _writable(error), "traceback": _writable(traceback)}
+    note = {**cell.identity, "error": error, "traceback": traceback}
     try:
-        write_atomic(path, to_json(note))
+        write_atomic(path, json_text(note))
     except (OSError, ValueError) as refused:
         raise OutputError(
             f"{path}: that the run ({cell.name}) failed cannot be written ({reason_of(refused)}); "
@@ -211,6 +211,15 @@ def note_of_failure(out: Path, cell: Cell) -> dict[str, object] | None:
     return note if isinstance(note, dict) else None
 
 
+def json_text(data: object) -> str:
+    """Return JSON; a lone surrogate, which UTF-8 has no bytes for, as JSON spells it.
+
+    Raises:
+        ValueError: if ``data`` holds a NaN or an infinity.
+    """
+    return to_json(data).encode("utf-8", "backslashreplace").decode()
+
+
 def digest(data: object) -> str:
     """Return the sha256 of plain data."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -219,8 +228,8 @@ def digest(data: object) -> str:
 
 def _write_run(path: Path, whole: object, side: Path, series: object) -> None:
     # the record last: a run counts as finished when it is there
-    write_atomic(side, to_json(series))
-    write_atomic(path, to_json(whole))
+    write_atomic(side, json_text(series))
+    write_atomic(path, json_text(whole))
 
 
 def _rescue(path: Path, whole: Mapping[str, Any], series: object) -> str:
@@ -262,8 +271,3 @@ def _is_series(values: object) -> bool:
 def _or_null(value: float) -> float | None:
     """JSON has no word for NaN and infinities; a trace may hold them, a measure may not."""
     return value if math.isfinite(value) else None
-
-
-def _writable(text: str) -> str:
-    """Spell out what UTF-8 has no bytes for, such as the name of a file in another encoding."""
-    return text.encode("utf-8", "backslashreplace").decode()

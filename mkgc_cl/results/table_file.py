@@ -11,6 +11,7 @@ from mkgc_cl.errors import DataError
 from mkgc_cl.regular_file import read_regular
 from mkgc_cl.results.compared_rows import about_comparison
 from mkgc_cl.results.statistics import Comparison
+from mkgc_cl.results.table_escapes import from_csv, from_markdown
 from mkgc_cl.results.table_text import Row, Stat, Table
 
 LARGEST = 2**24
@@ -35,7 +36,7 @@ def read_table(path: Path) -> Table:
         )
         lines = list(csv.DictReader(text.splitlines()))
         groups = {
-            system: list(group)
+            from_csv(system): list(group)
             for system, group in itertools.groupby(lines, key=lambda line: line["system"])
         }
         rows = tuple(_row(system, group) for system, group in groups.items())
@@ -55,16 +56,17 @@ def read_table(path: Path) -> Table:
             path=path,
         )
     notes, below = notes_of(markdown)
-    caption = markdown.partition("\n")[0]
-    return Table(caption, columns.pop(), rows, notes, below)
+    caption = from_markdown(markdown.partition("\n")[0])
+    return Table(caption, tuple(map(from_csv, columns.pop())), rows, notes, below)
 
 
 def notes_of(markdown: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return notes and footnotes from the Markdown form of a table: what follows its last row."""
-    below = [line for line in markdown.rpartition("|\n")[2].splitlines() if line.strip()]
+    # a bar that is not the end of a row has a backslash before it, not a blank
+    lines = markdown.rpartition(" |\n")[2].splitlines()
+    below = [from_markdown(line) for line in lines if line.strip()]
     first = next((n for n, line in enumerate(below) if about_comparison(line)), len(below))
-    # of these alone, a table escapes the stars
-    return tuple(below[:first]), tuple(line.replace(r"\*", "*") for line in below[first:])
+    return tuple(below[:first]), tuple(below[first:])
 
 
 def _row(system: str, lines: Sequence[Mapping[str, str]]) -> Row:
@@ -83,7 +85,7 @@ def _row(system: str, lines: Sequence[Mapping[str, str]]) -> Row:
 def _comparison(system: str, line: Mapping[str, str]) -> Comparison:
     low, high = _number(line["difference_low"]), _number(line["difference_high"])
     return Comparison(
-        reference=line["reference"],
+        reference=from_csv(line["reference"]),
         system=system,
         n=int(line["pairs"]),
         left_out=int(line["left_out"]),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mkgc_cl.results.statistics import Comparison, student_interval
+from mkgc_cl.results.table_escapes import one_line, to_csv, to_latex, to_markdown
 from mkgc_cl.results.undefined import decimal, mean_defined
 from mkgc_cl.systems import UPPER_BOUNDS
 
@@ -126,13 +127,13 @@ class Table:
         def spaced(cells: Iterable[str]) -> list[str]:
             return [cell + blank for cell, blank in zip(cells, space, strict=True)]
 
-        lines = [["", *spaced(self.columns)]]
+        lines = [["", *spaced(map(one_line, self.columns))]]
         for row, marked in zip(self.rows, marks, strict=True):
             cells = [
                 stat.text() + mark.ljust(len(blank))
                 for stat, mark, blank in zip(row.stats, marked, space, strict=True)
             ]
-            lines.append([row.system, *cells])
+            lines.append([one_line(row.system), *cells])
             if row.paper is not None:
                 lines.append([f"  {PAPER}", *spaced(map(decimal, row.paper))])
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -153,7 +154,7 @@ class Table:
         """GitHub Markdown; the best mean of a column is bold."""
         best = self.best()
         lines = [
-            "| System | " + " | ".join(self.columns) + " |",
+            "| System | " + " | ".join(map(to_markdown, self.columns)) + " |",
             "|:--|" + "--:|" * len(self.columns),
         ]
         for row in self.rows:
@@ -162,13 +163,11 @@ class Table:
                 + row.mark(column).replace("*", r"\*")
                 for column, stat in enumerate(row.stats)
             ]
-            lines.append(f"| {row.system} | " + " | ".join(cells) + " |")
+            lines.append(f"| {to_markdown(row.system)} | " + " | ".join(cells) + " |")
             if row.paper is not None:
                 lines.append(f"| *{PAPER}* | " + " | ".join(map(decimal, row.paper)) + " |")
-        # A bare star would begin a list or an emphasis.
-        below = [note.replace("*", r"\*") for note in self.footnotes]
-        notes = [f"\n{note}" for note in (*self.notes, *below)]
-        return "\n".join([self.caption, "", *lines, *notes]) + "\n"
+        notes = [f"\n{to_markdown(note)}" for note in (*self.notes, *self.footnotes)]
+        return "\n".join([to_markdown(self.caption), "", *lines, *notes]) + "\n"
 
     def latex(self) -> str:
         r"""A booktabs table environment (needs ``\usepackage{booktabs}``); best means are bold."""
@@ -176,10 +175,10 @@ class Table:
         lines = [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_tex(' '.join([self.caption, *self.notes]))}}}",
+            rf"\caption{{{to_latex(' '.join([self.caption, *self.notes]))}}}",
             rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}",
             r"\toprule",
-            "System & " + " & ".join(map(_tex, self.columns)) + r" \\",
+            "System & " + " & ".join(map(to_latex, self.columns)) + r" \\",
             r"\midrule",
         ]
         for row in self.rows:
@@ -190,14 +189,14 @@ class Table:
                 + (rf"\rlap{{$^{{{row.mark(column)}}}$}}" if row.mark(column) else "")
                 for column, text in enumerate(shown)
             ]
-            lines.append(f"{_tex(row.system)} & " + " & ".join(cells) + r" \\")
+            lines.append(f"{to_latex(row.system)} & " + " & ".join(cells) + r" \\")
             if row.paper is not None:
                 cells = [rf"\textit{{{decimal(value)}}}" for value in row.paper]
                 lines.append(rf"\quad\textit{{{PAPER}}} & " + " & ".join(cells) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}"]
         if self.footnotes:
             lines += ["", r"\smallskip", r"\parbox{\linewidth}{\footnotesize"]
-            lines += [rf"{_tex(note)}\par" for note in self.footnotes]
+            lines += [rf"{to_latex(note)}\par" for note in self.footnotes]
             lines.append("}")
         return "\n".join([*lines, r"\end{table}"]) + "\n"
 
@@ -205,7 +204,8 @@ class Table:
         """One line per system and column, rounded to four decimals; empty where there is nothing.
 
         Columns: system, column, mean, sd, low and high (the 95 % interval of the mean), n, paper.
-        A table with comparisons has further ones, empty where nothing is compared: reference,
+        Text that a spreadsheet would take for a formula has an apostrophe before it. A table with
+        comparisons has further columns, empty where nothing is compared: reference,
         pairs, left_out (records without a partner), difference with its own low and high, p and
         p_corrected (six significant digits), mark.
         """
@@ -214,7 +214,8 @@ class Table:
         head = [*_SHOWN, *_COMPARED] if compared else _SHOWN
         writer = csv.DictWriter(file, head, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self._cells())
+        for cell in self._cells():
+            writer.writerow({k: to_csv(v) if isinstance(v, str) else v for k, v in cell.items()})
         return file.getvalue()
 
     def json(self) -> str:
@@ -226,7 +227,9 @@ class Table:
             "notes": self.notes,
             "footnotes": self.footnotes,
         }
-        return json.dumps(made, ensure_ascii=False, indent=1) + "\n"
+        text = json.dumps(made, ensure_ascii=False, indent=1) + "\n"
+        # a lone surrogate, which UTF-8 has no bytes for, as JSON spells it
+        return text.encode("utf-8", "backslashreplace").decode()
 
     def best(self) -> set[tuple[str, int]]:
         """Return (system, column) of every best mean as shown.
@@ -290,13 +293,5 @@ def _wrapped(paragraphs: Sequence[str]) -> list[str]:
     return [
         line
         for text in paragraphs
-        for line in textwrap.wrap(text, width=88, break_on_hyphens=False)
+        for line in textwrap.wrap(one_line(text), width=88, break_on_hyphens=False)
     ]
-
-
-def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$"}
-    # Braces: at the start of a row "[" would be an option of the row's end before it.
-    special |= {"[": "{[}"} | {char: "\\" + char for char in "&%$#_{}"}
-    return "".join(special.get(char, char) for char in text)

@@ -129,6 +129,18 @@ def test_a_record_that_is_no_json_is_a_failure_of_that_run_alone(make_record, ou
     assert [record.seed for record in result.records] == [1, 2]
 
 
+def test_text_that_utf_8_has_no_bytes_for_is_kept_as_it_is(make_record, out: Path) -> None:
+    cells = [Cell("\udcff", "demo-ner", "PER-LOC", seed) for seed in range(2)]
+
+    def act() -> None:
+        raise ValueError("\udcff")
+
+    result = run_grid(cells, Runner(make_record, act), out=out, quiet=True)
+    assert [record.system for record in result.records] == ["\udcff"]
+    assert result.failures[0].error == "ValueError: \udcff"
+    assert read_results(out / "results.json")[0].system == "\udcff"
+
+
 def test_a_folder_that_is_renamed_meanwhile_is_an_error_at_the_end(make_record, out: Path) -> None:
     runner = Runner(make_record, lambda: out.rename(out.with_name("moved")))
     with pytest.raises(OutputError, match=r"are gone \(full, PER-LOC, seed 0\); if the folder was"):

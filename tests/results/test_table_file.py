@@ -35,6 +35,22 @@ def test_a_table_reads_back_as_it_was_written(records, tmp_path: Path, reference
     assert (found.notes, found.footnotes) == (table.notes, table.footnotes)
 
 
+def test_names_read_back_as_they_were(make_record, tmp_path: Path) -> None:
+    names = ("=1+1", "'=1", "-x", "-1.5", "a|b", "*c* \\ `d`", "M-[R-Replay & EWC]", "&lt;_e_")
+    records = [make_record(name, seed) for name in names for seed in range(3)]
+    for record in records:
+        object.__setattr__(record, "tasks", ("+T", "T|2"))
+    notes = ["A note that ends in a bar |", "Another *one* <b>."]
+    table = build_table(records, reference="=1+1", notes=notes)
+    found = read_table(write(table, tmp_path))
+    assert [row.system for row in found.rows] == list(names)
+    assert found.columns == ("+T", "T|2", "AVG")
+    assert (found.caption, found.notes, found.footnotes) == (
+        table.caption, table.notes, table.footnotes
+    )  # fmt: skip
+    assert found.rows[1].comparisons[1].reference == "=1+1"
+
+
 def test_columns_may_have_one_name_and_a_cell_one_seed(make_record, tmp_path: Path) -> None:
     table = build_table([make_record("a"), make_record("b")])
     path = write(table, tmp_path)

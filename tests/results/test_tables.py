@@ -100,6 +100,52 @@ def test_latex_prints_every_name_as_it_is(make_record) -> None:
     ]
 
 
+NASTY = ("=cmd|' /C calc'!A0", "*a* [x](y) <b>", "`@` | $x$ _y_", "--a\nb\x1b[2J", "-1.5")
+
+
+@pytest.fixture
+def nasty(make_record) -> Table:
+    return build_table([make_record(name) for name in NASTY], remarks=["*x*", "<i>y"])
+
+
+def test_no_name_is_a_formula_of_a_spreadsheet(nasty: Table) -> None:
+    rows = list(csv.DictReader(io.StringIO(nasty.csv())))
+    assert [row["system"] for row in rows[::3]] == [
+        "'=cmd|' /C calc'!A0",
+        "*a* [x](y) <b>",
+        "`@` | $x$ _y_",
+        "'--a b\N{REPLACEMENT CHARACTER}[2J",
+        "-1.5",
+    ]
+    assert {row["mean"] for row in rows} == {"80.0", "65.0", "72.5"}
+
+
+def test_no_name_is_markup_of_markdown(nasty: Table) -> None:
+    lines = nasty.markdown().splitlines()
+    assert [line.partition(" | **")[0] for line in lines[4:9]] == [
+        r"| =cmd\|' /C calc'!A0",
+        r"| \*a\* [x\](y) \<b>",
+        r"| \`@\` \| \$x\$ \_y\_",
+        "| --a b\N{REPLACEMENT CHARACTER}[2J",
+        "| -1.5",
+    ]
+    assert lines[0].startswith("A_k, micro-F1 (%)")
+    assert r", \*x\*, \<i>y." in lines[0]
+
+
+def test_no_name_is_a_command_of_latex_or_of_a_terminal(nasty: Table) -> None:
+    names = [line.partition(r" & \textbf{8")[0] for line in nasty.latex().splitlines()[7:12]]
+    assert names == [
+        r"=cmd\textbar{}' /C calc'!A0",
+        r"{*}a* {[}x](y) \textless{}b\textgreater{}",
+        r"`@` \textbar{} \$x\$ \_y\_",
+        "-{}-a b?{[}2J",
+        "-1.5",
+    ]
+    assert "\x1b" not in nasty.text()
+    assert "--a b\N{REPLACEMENT CHARACTER}[2J" in nasty.text()
+
+
 def test_csv(table: Table) -> None:
     rows = list(csv.DictReader(io.StringIO(table.csv())))
     assert rows[0] == {

@@ -1,0 +1,89 @@
+"""Text as each form of a table takes it: names are shown as they are and never obeyed."""
+
+from __future__ import annotations
+
+import re
+
+from mkgc_cl.results.markup import without_controls
+
+_BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
+
+# What can begin a code span, emphasis, a tag, a link, a formula, an entity, a cell, a quotation or
+# a heading. Text in brackets and a lone "<" cannot.
+_MARKDOWN = re.compile(
+    r"[\\`*|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|<(?=[A-Za-z/!?])|\](?=[(\[:])|&(?=#?\w+;)|^[>#]"
+)
+_ESCAPED = re.compile(r"\\([\\`*|~$_<\]&>#])")
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "[": "{[}",
+    "\N{REPLACEMENT CHARACTER}": "?",
+    **{char: "\\" + char for char in "&%$#_{}"},
+}
+
+_FORMULA = ("=", "+", "-", "@")
+
+
+def one_line(text: str) -> str:
+    r"""Return text for one line of a terminal or a file.
+
+    >>> one_line("a\nb \x1b[2J")
+    'a b �[2J'
+    """
+    return without_controls(_BREAKS.sub(" ", text))
+
+
+def to_markdown(text: str) -> str:
+    r"""Escape what Markdown would take for its own.
+
+    >>> print(to_markdown("A_k of *x* | <b>, p < 0.05 [a](b)"))
+    A_k of \*x\* \| \<b>, p < 0.05 [a\](b)
+    """
+    return _MARKDOWN.sub(lambda found: "\\" + found[0], one_line(text))
+
+
+def from_markdown(text: str) -> str:
+    """Undo :func:`to_markdown`."""
+    return _ESCAPED.sub(r"\1", text)
+
+
+def to_latex(text: str) -> str:
+    r"""Spell out what LaTeX would take for its own.
+
+    >>> print(to_latex("*50 % [a] --x"))
+    {*}50 \% {[}a] -{}-x
+    """
+    spelled = "".join(_LATEX.get(char, char) for char in one_line(text)).replace("--", "-{}-")
+    # Braces: at the start of a row "*" and "[" would belong to the end of the row before it.
+    return "{*}" + spelled[1:] if spelled.startswith("*") else spelled
+
+
+def to_csv(text: str) -> str:
+    """Put an apostrophe before what a spreadsheet would take for a formula.
+
+    >>> to_csv("=1+1"), to_csv("-1.5"), to_csv("w/o MM"), to_csv("'=1")
+    ("'=1+1", '-1.5', 'w/o MM', "''=1")
+    """
+    text = one_line(text)
+    # one that is there already is doubled, so that from_csv() finds what was
+    return f"'{text}" if text.startswith((*_FORMULA, "'")) and not _is_number(text) else text
+
+
+def from_csv(text: str) -> str:
+    """Undo :func:`to_csv`."""
+    return text.removeprefix("'")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
