@@ -82,7 +82,7 @@ def umgf(
     *,
     width: int = 512,
     layers: int = 6,
-    train_vision: bool = False,
+    train_vision: bool = True,
 ) -> MultimodalStrategy:
     """Unified multimodal graph fusion (Zhang et al., AAAI 2021), fine-tuned task after task.
 
@@ -95,8 +95,8 @@ def umgf(
         training: how to train.
         width: of the graph's nodes (512: the authors' code).
         layers: fusion layers (6: the authors' code).
-        train_vision: train the picture backbone. RELEASED CODE: on; off here, as in the other
-            fusion models, so that the picture costs all of them the same.
+        train_vision: train the picture backbone (on: the authors' code). Off, it is as in the other
+            fusion models, and the picture costs all of them the same.
     """
     model = multimodal(
         UMGFModel.build,

@@ -100,13 +100,19 @@ class GraphFusionLayer(nn.Module):
 class GraphFusion(nn.Module):
     """Stacked graph fusion layers over projected words and objects (Zhang et al. 2021).
 
+    Words are projected by a linear layer, objects by two, each followed by ReLU and dropout.
+
+    RELEASED CODE has one more linear layer between ResNet and the first of these two, with which it
+    is one linear map; and it begins all fusion layers as copies of one (Xavier), where here each is
+    drawn for itself, as torch draws linear layers.
+
     Args:
         text_width: width of the text states.
         object_width: width of the objects' vectors.
         width: width D of the nodes.
         layers: number of layers.
         heads: number of heads.
-        dropout: see :class:`GraphFusionLayer`.
+        dropout: see :class:`GraphFusionLayer`; on the objects' projection, too.
         object_attention: see :class:`GraphFusionLayer`.
     """
 
@@ -124,7 +130,12 @@ class GraphFusion(nn.Module):
         super().__init__()
         self.project_words = nn.Linear(text_width, width)
         self.project_objects = nn.Sequential(
-            nn.Linear(object_width, width), nn.ReLU(), nn.Linear(width, width)
+            nn.Linear(object_width, width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
         )
         self.layers = nn.ModuleList(
             GraphFusionLayer(width, heads=heads, dropout=dropout, object_attention=object_attention)
@@ -147,7 +158,8 @@ class GraphFusion(nn.Module):
             Words (B, T, D).
         """
         words = self.project_words(text)
-        nodes, present = self.project_objects(objects)[index], object_mask[index]
+        # objects of one picture lose other units in every post that shows it
+        nodes, present = self.project_objects(objects[index]), object_mask[index]
         for layer in self.layers:
             words, nodes = layer(words, text_mask, nodes, present)
         fused: Tensor = words

@@ -36,7 +36,7 @@ class UMGFModel(ExtractionModel):
         text: a BERT-family encoder.
         tokenizer: its tokenizer.
         vision: a timm backbone; the paper's is ResNet-152.
-        train_vision: train the backbone (RELEASED CODE does).
+        train_vision: train the backbone, as its authors do.
         images: what the objects are: ``"crops"``, or ``"image"`` where a stream has no crops.
         objects: most objects a post may have; those there are not take no part.
         width: width of the graph's nodes, a multiple of ``heads``.
@@ -46,8 +46,8 @@ class UMGFModel(ExtractionModel):
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
         max_text_length: most tokens a post may have.
         freeze_lower: number of lowest text layers, embeddings included, that do not train.
-        dropout: probability in the fusion layers and on what the head reads, while training
-            (RELEASED CODE: 0.4).
+        dropout: probability on the objects' projection and in the fusion layers, while training
+            (RELEASED CODE: 0.4); nothing is dropped before the head.
         seed: seed of every parameter that is not pretrained.
 
     Raises:
@@ -61,7 +61,7 @@ class UMGFModel(ExtractionModel):
         text: nn.Module,
         tokenizer: WordTokenizer,
         vision: nn.Module,
-        train_vision: bool = False,
+        train_vision: bool = True,
         images: Objects = "crops",
         objects: int = 4,
         width: int = 512,
@@ -104,7 +104,6 @@ class UMGFModel(ExtractionModel):
                 dropout=dropout,
                 object_attention=object_attention,
             )
-        self.dropout = nn.Dropout(dropout)
         both = self.text.width + width
         self.head = LinearHead(
             width=both if labels.kind == "ner" else 2 * both,
@@ -121,7 +120,7 @@ class UMGFModel(ExtractionModel):
         text: str = "tiny",
         vision: str = "tiny",
         pretrained: bool = True,
-        train_vision: bool = False,
+        train_vision: bool = True,
         images: Objects = "crops",
         objects: int = 4,
         width: int = 512,
@@ -165,11 +164,9 @@ class UMGFModel(ExtractionModel):
         both = torch.cat([text, fused], dim=-1)
         if self.labels.kind == "re":
             features = relation_states(batch, both, "entity-markers")
-            return self.scored(batch, text, self.head(self.dropout(features)), features=features)
+            return self.scored(batch, text, self.head(features), features=features)
         words = word_states(batch, both)
-        return self.scored(
-            batch, text, self.head(self.dropout(words)), features=both[:, 0], words=words
-        )
+        return self.scored(batch, text, self.head(words), features=both[:, 0], words=words)
 
 
 def _check_sizes(sizes: dict[str, int]) -> None:

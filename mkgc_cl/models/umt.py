@@ -33,6 +33,10 @@ class UMTModel(ExtractionModel):
     Relations are a port of ours, which the paper does not have: no span detector, the fused states
     at both start markers and a linear layer.
 
+    RELEASED CODE crops and mirrors every picture at random, once and for ever, test posts' too; its
+    CRFs have tags for word-pieces, padding and special tokens. Here pictures are whole, and the
+    CRFs run over words.
+
     Args:
         labels: the stream's classes.
         text: a BERT-family encoder.
@@ -45,7 +49,8 @@ class UMTModel(ExtractionModel):
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`; spans have a CRF either way.
         max_text_length: most tokens a post may have.
         freeze_lower: number of lowest text layers, embeddings included, that do not train.
-        dropout: probability in the fusion layers and on what the heads read, while training.
+        dropout: probability on the text encoder's states and in the fusion layers, while training;
+            nothing is dropped before the heads.
         seed: seed of every parameter that is not pretrained.
 
     Raises:
@@ -154,15 +159,15 @@ class UMTModel(ExtractionModel):
         """Encode a batch and score it; a :class:`~mkgc_cl.models.output.SpanOutput` for tags."""
         mask = batch["attention_mask"]
         text, _ = self.text(batch["input_ids"], mask, [])
-        fused = self.fusion(text, mask, *self.vision.grid(batch["images"]), batch["visual_index"])
+        states = self.dropout(text)  # one draw for both branches
+        fused = self.fusion(states, mask, *self.vision.grid(batch["images"]), batch["visual_index"])
         if self.aux_head is None or self.fusion.auxiliary is None:
             features = relation_states(batch, fused, "entity-markers")
-            return self.scored(batch, text, self.head(self.dropout(features)), features=features)
+            return self.scored(batch, text, self.head(features), features=features)
         words = word_states(batch, fused)
-        untyped = word_states(batch, self.fusion.auxiliary(text, text, mask))
-        spans = self.aux_head(self.dropout(untyped))
+        spans = self.aux_head(word_states(batch, self.fusion.auxiliary(states, states, mask)))
         converted = spans @ conversion_matrix(self.seen).to(spans.dtype)
-        own = self.head(self.dropout(words))
+        own = self.head(words)
         return SpanOutput(
             logits=self.mask_unseen((1 - self.conversion) * own + self.conversion * converted),
             features=fused[:, 0],

@@ -18,6 +18,7 @@ from mkgc_cl.data.samples import LabelSpace, Sample, VisualInput
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import ExtractionModel, UMGFModel, UMTModel, build_optimizer, parameter_groups
 from mkgc_cl.models.heads import UNSEEN_LOGIT
+from mkgc_cl.models.span_tags import conversion_matrix
 
 Make = Callable[..., Any]
 Post = Callable[..., Sample]
@@ -140,6 +141,19 @@ def test_outputs_have_the_documented_shapes(kind: str, name: str, make: Make, po
     assert kept.text_states.numel() == kept.features.numel() == 0
 
 
+def test_nothing_is_dropped_before_the_heads(kind: str, name: str, make: Make, post: Post) -> None:
+    """As published: in training, too, the head reads its features as they are."""
+    model = make(dropout=0.5).train()
+    batch, _ = model.processor.collate(mixed(post, kind))
+    output = model(batch)
+    read = output.features if output.word_features is None else output.word_features
+    expected = read @ model.head.weight.T + model.head.bias
+    if name == "umt" and kind == "ner":
+        spans = conversion_matrix(model.seen).to(output.span_logits.dtype)
+        expected = 0.5 * expected + 0.5 * output.span_logits @ spans
+    assert torch.allclose(output.logits, expected, atol=1e-9)
+
+
 def test_classes_not_seen_yet_cannot_be_chosen_or_learned(
     kind: str, make: Make, post: Post
 ) -> None:
@@ -202,7 +216,8 @@ def test_a_seed_makes_the_model_and_leaves_the_global_generator(name: str, kind:
 def test_training_lowers_the_loss_and_leaves_frozen_pictures_alone(
     name: str, kind: str, post: Post
 ) -> None:
-    model = fresh(name, LABELS[kind], dropout=0.0, freeze_lower=1).train()
+    options = {"dropout": 0.0, "freeze_lower": 1, "train_vision": False}
+    model = fresh(name, LABELS[kind], **options).train()
     model.observe(model.labels.classes)
     batch, targets = model.processor.collate(mixed(post, kind))
     start = copy.deepcopy(model.state_dict())
@@ -244,7 +259,7 @@ def test_every_parameter_has_a_group_and_fusion_a_rate(make: Make) -> None:
     optimizer = build_optimizer(model, lr=1e-3, fusion_lr=0.5)
     rates = {group["role"]: group["lr"] for group in optimizer.param_groups}
     assert rates == {"encoder": 1e-3, "fusion": 0.5, "head": 1e-3}
-    frozen = {group.modality for group in parameter_groups(make())}
+    frozen = {group.modality for group in parameter_groups(make(train_vision=False))}
     assert frozen == {"text", "shared"}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mkgc_cl.data.samples import LabelSpace, Sample
 from mkgc_cl.errors import ConfigError
@@ -69,6 +70,14 @@ def layer(
     return fed, [norm(obj[2], o + feed(block.object_feed, o)) for o in telling]
 
 
+def node(projection: Any, vector: Tensor) -> Tensor:
+    """``relu(W_2 relu(W_1 o + b_1) + b_2)``: no negative number is left."""
+    first, second = (part for part in projection if isinstance(part, nn.Linear))
+    inner = (first.weight @ vector + first.bias).clamp(min=0)
+    result: Tensor = (second.weight @ inner + second.bias).clamp(min=0)
+    return result
+
+
 def feed(block: Any, row: Tensor) -> Tensor:
     inner = block[0].weight @ row + block[0].bias
     result: Tensor = block[2].weight @ inner.clamp(min=0) + block[2].bias
@@ -106,15 +115,40 @@ def test_the_stack_worked_out_in_loops(kind: Any, stir: Stir) -> None:
     found = fusion(text, text_mask, vectors, object_mask, torch.tensor(index))
     for post, row in enumerate(index):
         words = [fusion.project_words(x) for x in text[post, : int(text_mask[post].sum())]]
-        first, _, second = fusion.project_objects
-        objects = [
-            second(first(o).clamp(min=0)) for o, there in zip(vectors[row], object_mask[row],
-                                                              strict=True) if there
-        ]  # fmt: skip
+        present = [o for o, there in zip(vectors[row], object_mask[row], strict=True) if there]
+        objects = [node(fusion.project_objects, o) for o in present]
         for block in fusion.layers:
             words, objects = layer(block, words, objects)
         for place, expected in enumerate(words):
             assert torch.allclose(found[post, place], expected, atol=1e-9)
+
+
+def test_objects_are_dropped_after_either_relu(stir: Stir) -> None:
+    """The published projection in plain words, from the same state of the generator."""
+    fusion: Any = stir(
+        GraphFusion(text_width=5, object_width=7, width=8, layers=1, heads=2, dropout=0.4)
+    ).train()
+    first, second = (part for part in fusion.project_objects if isinstance(part, nn.Linear))
+    objects = random(3, 4, 7)
+    torch.manual_seed(5)
+    found = fusion.project_objects(objects)
+    torch.manual_seed(5)
+    inner = F.dropout(F.relu(F.linear(objects, first.weight, first.bias)), 0.4)
+    expected = F.dropout(F.relu(F.linear(inner, second.weight, second.bias)), 0.4)
+    assert torch.equal(found, expected)
+    assert float((found == 0).double().mean()) > 0.5  # a half by ReLU, and 0.4 of the rest
+
+
+def test_posts_that_share_a_picture_lose_other_units(stir: Stir) -> None:
+    fusion: Any = stir(
+        GraphFusion(text_width=5, object_width=7, width=32, layers=1, heads=2, dropout=0.4)
+    ).train()
+    nodes = []
+    fusion.project_objects.register_forward_hook(lambda *call: nodes.append(call[-1]))
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    fusion(random(2, 3, 5), mask, random(1, 3, 7), mask[:1], torch.tensor([0, 0]))
+    assert nodes[0].shape == (2, 3, 32)
+    assert not torch.equal(nodes[0][0], nodes[0][1])
 
 
 def test_bare_attention_of_objects_has_neither_value_nor_output() -> None:
@@ -210,4 +244,5 @@ def test_the_defaults_are_the_released_sizes() -> None:
     shapes = [tuple(part.weight.shape) for part in model.fusion.layers[0].word_feed if
               isinstance(part, nn.Linear)]  # fmt: skip
     assert shapes == [(256, 512), (512, 256)]
-    assert model.dropout.p == 0.4
+    assert {m.p for m in model.fusion.modules() if isinstance(m, nn.Dropout)} == {0.4}
+    assert model.vision.trains

@@ -190,6 +190,24 @@ def test_emissions_and_loss_worked_by_hand(
     assert torch.equal(model.loss(output.scores_only(), targets), model.loss(output, targets))
 
 
+def test_the_encoders_states_are_dropped_once_for_both_branches(post: Post, stir: Stir) -> None:
+    model: Any = UMTModel.build(LabelSpace("ner", ("PER",)), dropout=0.25)
+    stir(model).train()
+    batch, _ = model.processor.collate([post(uid, kind="ner", length=9) for uid in "pqrs"])
+    read = []
+    for block in (model.fusion.main, model.fusion.auxiliary):
+        block.register_forward_pre_hook(lambda _, inputs: read.append(inputs[:2]))
+    states = model(batch).text_states
+    (main, own), (auxiliary, also) = read
+    assert main is own is auxiliary is also
+    kept = main != 0
+    assert torch.allclose(main[kept], states[kept] / 0.75)
+    assert float(kept.double().mean()) == pytest.approx(0.75, abs=0.03)  # of 2,816 units
+    read.clear()
+    states = model.eval()(batch).text_states
+    assert torch.equal(read[0][0], states)
+
+
 def test_the_span_detector_reads_no_picture(post: Post, stir: Stir) -> None:
     model: Any = UMTModel.build(LabelSpace("ner", ("PER",)))
     stir(model).eval()
