@@ -23,13 +23,13 @@ class Plan:
 
     Args:
         settings: of this order.
-        labels: classes of its stream.
+        stream: its stream.
         fingerprint: of all that its stream shows; part of what makes two cells the same.
         out: folder of all runs.
     """
 
     settings: Settings
-    labels: Any
+    stream: Any
     fingerprint: str
     out: Path
 
@@ -67,7 +67,8 @@ class Plan:
 def plan_orders(variants: Sequence[Settings], out: Path) -> list[Plan]:
     """Read the streams of all orders, and build every system that has a cell to run.
 
-    Both before anything runs, so that what is wrong with the last order is not told hours later.
+    Both before anything runs, so that what is wrong with the last order, or with a sample of its
+    last task, is not told hours later.
 
     Args:
         variants: settings of one order each.
@@ -75,18 +76,19 @@ def plan_orders(variants: Sequence[Settings], out: Path) -> list[Plan]:
 
     Raises:
         ConfigError: naming every mistake of every system, and a device that does not work.
-        DataError: a stream cannot be read.
+        DataError: a stream cannot be read, or naming every sample that a system cannot.
     """
     plans = []
     for settings in variants:
         stream = build_stream(settings).stream
-        plans.append(Plan(settings, stream.labels, content_fingerprint(stream), out))
+        plans.append(Plan(settings, stream, content_fingerprint(stream), out))
     trials: dict[str, Trial] = {}
     for plan in plans:
         for cell in plan.waiting:
             # once, not once an order: of its order a build reads the labels only
-            build = partial(_build, cell, plan.labels)
-            trials.setdefault(cell.system, Trial(cell.system, plan.settings, build))
+            build = partial(_build, cell, plan.stream.labels)
+            new = Trial(cell.system, plan.settings, build, plan.settings.model, {})
+            trials.setdefault(cell.system, new).streams[plan.fingerprint] = plan.stream
     check_builds(trials.values())
     return plans
 
@@ -142,5 +144,5 @@ def built(
     )
 
 
-def _build(cell: Cell, labels: Any, settings: Settings, device: str) -> None:
-    left_to_the_cell(lambda: built(settings, cell, labels, device=device))
+def _build(cell: Cell, labels: Any, settings: Settings, device: str) -> Any:
+    return left_to_the_cell(lambda: built(settings, cell, labels, device=device))

@@ -1,15 +1,15 @@
-"""The check that every system can be built, before the first of them trains."""
+"""The check of every system, and of what it is to read, before the first of them trains."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiment_run import device_of
 
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.errors import ConfigError, DataError, gathered
 
 
 @dataclass(frozen=True)
@@ -19,24 +19,30 @@ class Trial:
     Args:
         system: its name.
         settings: an experiment's, with ``device`` and ``training.precision``.
-        build: builds it with settings on a device.
+        build: builds it with settings on a device; ``None`` where that is left to the cell.
+        encoders: those of the settings, on which it depends how a sample is read.
+        streams: the streams that it is to run on, by fingerprint.
     """
 
     system: str
     settings: Any
-    build: Callable[[Any, str], object]
+    build: Callable[[Any, str], Any]
+    encoders: Hashable = None
+    streams: dict[str, Any] = field(default_factory=dict)
 
 
 def check_builds(trials: Iterable[Trial]) -> None:
-    """Build every system once, and forget it.
+    """Build every system once, let it look at every sample of its streams, and forget it.
 
     Raises:
         ConfigError: naming every mistake of every system, and a device that does not work.
+        DataError: where nothing else is wrong, naming every sample that a system cannot read.
         Exception: what else a build raises; the first that does ends the check.
     """
     wrong: list[str] = []
     of_systems: dict[str, dict[str, None]] = {}  # problem -> systems that have it, in order
     devices: dict[str, str] = {}
+    samples = Samples()
     for trial in trials:
         settings = trial.settings
         if settings.device not in devices:
@@ -51,27 +57,65 @@ def check_builds(trials: Iterable[Trial]) -> None:
             training = replace(settings.training, precision="fp32")
             settings, device = replace(settings, training=training), "cpu"
         try:
-            trial.build(settings, device)
+            strategy = trial.build(settings, device)
         except ConfigError as error:
             for problem in error.problems:
                 of_systems.setdefault(problem, {})[trial.system] = None
+        else:
+            samples.look(trial, strategy)
+            del strategy
         gc.collect()  # parts of a strategy refer to each other: its weights go before the next
     wrong += [f"{', '.join(systems)}: {problem}" for problem, systems in of_systems.items()]
+    unread = gathered(samples.problems) if samples.problems else None
     if wrong:
-        raise ConfigError(wrong)
+        raise ConfigError([*wrong, str(unread)] if unread else wrong)
+    if unread:
+        raise unread
 
 
-def left_to_the_cell(build: Callable[[], object]) -> None:
+class Samples:
+    """What is wrong with samples, for systems that read them in whatever way.
+
+    Attributes:
+        problems: one for each sample or picture.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[DataError] = []
+        self._seen: set[Hashable] = set()
+
+    def look(self, trial: Trial, strategy: Any) -> None:
+        """Let a system read its streams, unless another one has read them in the same way."""
+        from mkgc_cl.data.readiness import require_readable
+
+        if strategy is None:
+            return
+        processor = strategy.network.processor
+        for fingerprint, stream in trial.streams.items():
+            way = (trial.encoders, processor.views, fingerprint)
+            if way in self._seen:
+                continue
+            self._seen.add(way)
+            try:
+                require_readable(stream, processor)
+            except DataError as error:
+                self.problems += error.problems
+
+
+def left_to_the_cell(build: Callable[[], Any]) -> Any:
     """Build; a failure that is no mistake in the settings (a download, memory) stays with the cell.
 
     Its record keeps the traceback, and the other cells have their turn.
+
+    Returns:
+        What was built, ``None`` where it failed so.
 
     Raises:
         ConfigError: a setting or an option does not fit the system.
     """
     try:
-        build()
+        return build()
     except ConfigError:
         raise
-    except Exception:  # noqa: S110  # the cell will fail of it, and say so
-        pass
+    except Exception:  # the cell will fail of it, and say so
+        return None

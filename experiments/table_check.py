@@ -44,17 +44,19 @@ def built(settings: TableSettings, cell: Cell, labels: Any, *, device: str) -> A
 def check_systems(plans: Sequence[Plan]) -> None:
     """Build every system that still has a cell to run, once, as the cell would.
 
-    So a mistake in the settings is told before the first cell trains, with all others, and not as
-    one failed cell after the other.
+    So a mistake in the settings or in a sample is told before the first cell trains, with all
+    others, and not as one failed cell after the other.
 
     Raises:
         ConfigError: naming every mistake of every system, and a device that does not work.
+        DataError: naming every sample that a system cannot read.
     """
     trials: dict[str, Trial] = {}
     for plan in plans:
         for cell in plan.waiting:
-            build = partial(_build, cell, plan.labels)
-            trials.setdefault(build_key(cell), Trial(cell.system, plan.settings, build))
+            build = partial(_build, cell, plan.stream.labels)
+            new = Trial(cell.system, plan.settings, build, plan.settings.encoders, {})
+            trials.setdefault(build_key(cell), new).streams[plan.fingerprint] = plan.stream
     check_builds(trials.values())
 
 
@@ -64,5 +66,5 @@ def build_key(cell: Cell) -> str:
     return json.dumps([cell.system, config], sort_keys=True)
 
 
-def _build(cell: Cell, labels: Any, settings: TableSettings, device: str) -> None:
-    left_to_the_cell(lambda: built(settings, cell, labels, device=device))
+def _build(cell: Cell, labels: Any, settings: TableSettings, device: str) -> Any:
+    return left_to_the_cell(lambda: built(settings, cell, labels, device=device))

@@ -25,14 +25,14 @@ class Plan:
 
     Args:
         settings: of this order.
-        labels: classes of its stream.
+        stream: its stream.
         fingerprint: of all that its stream shows; part of what makes two cells the same.
         options: of every system that has some, of the types its recipe declares.
         out: folder of all runs.
     """
 
     settings: TableSettings
-    labels: Any
+    stream: Any
     fingerprint: str
     options: Mapping[str, Mapping[str, Any]]
     out: Path
@@ -97,7 +97,7 @@ def plan_table(settings: TableSettings, out: Path) -> Plan:
     """
     options = options_by_system(settings)
     stream = stream_of(settings.stream, settings.encoders.images).stream
-    return Plan(settings, stream.labels, content_fingerprint(stream), options, out)
+    return Plan(settings, stream, content_fingerprint(stream), options, out)
 
 
 def take_over(cells: Sequence[Cell], target: Path) -> None:

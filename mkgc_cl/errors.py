@@ -64,11 +64,13 @@ NAMED_PROBLEMS = 20
 def gathered(problems: Sequence[DataError]) -> DataError:
     """Return one error that tells of all ``problems``: the only one, or one of their kind.
 
-    Advice that all of them give, behind the last ``"; "``, is given once.
+    The same mistake counts once. Advice that all of them give, behind the last ``"; "``, is given
+    once. Path, line and sample of the error are those of the first.
 
     Args:
         problems: at least one.
     """
+    problems = list({str(problem): problem for problem in problems}.values())
     if len(problems) == 1:
         return problems[0]
     texts = [str(problem) for problem in problems]
@@ -81,6 +83,7 @@ def gathered(problems: Sequence[DataError]) -> DataError:
     kind = kinds.pop() if len(kinds) == 1 else DataError
     error = kind(f"{len(problems):,} mistakes in the data:{lines}{rest}")
     error._gathered = tuple(problems)
+    error.path, error.line, error.sample = problems[0].path, problems[0].line, problems[0].sample
     return error
 
 

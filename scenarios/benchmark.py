@@ -152,15 +152,9 @@ def check_stream(stream: TaskStream) -> None:
             f"stream {stream.name!r}: task {empty[0]!r} has no training samples; drop the task or "
             "give it data"
         )
-    _raise_all(_repeated(stream))
-    _raise_all(_faulty(stream))
-
-
-def _raise_all(problems: Iterator[DataError]) -> None:
-    # a sentence of a tagging stream may stand in the test set of every task
-    distinct = list({str(problem): problem for problem in problems}.values())
-    if distinct:
-        raise gathered(distinct)
+    for problems in (list(_repeated(stream)), list(_faulty(stream))):
+        if problems:
+            raise gathered(problems)
 
 
 def _repeated(stream: TaskStream) -> Iterator[DataError]:

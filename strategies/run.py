@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from mkgc_cl.data.readiness import require_readable
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.metrics.matrix import ResultMatrix
 from mkgc_cl.scenarios.benchmark import KnowledgeBenchmark
@@ -46,6 +47,8 @@ def run_stream(
 ) -> StreamResult:
     """Train on every task in order and evaluate all seen tasks after each.
 
+    Every sample of every split is looked at before the first task is trained on.
+
     Args:
         strategy: a fresh strategy whose evaluator has
             :class:`~mkgc_cl.strategies.ContinualMetrics`.
@@ -55,8 +58,11 @@ def run_stream(
             it cannot be measured yet.
 
     Raises:
+        DataError: all that is wrong with samples of the stream
+            (:func:`~mkgc_cl.data.readiness.require_readable`).
         ConfigError: the evaluator has no :class:`~mkgc_cl.strategies.ContinualMetrics`.
     """
+    require_readable(benchmark.stream, strategy.network.processor)
     started = time.perf_counter()
     tasks = len(benchmark.train_stream)
     measured = benchmark.test_stream if split == "test" else benchmark.valid_stream

@@ -356,12 +356,15 @@ class MultimodalStrategy(SupervisedTemplate):
         """Train on one experience or several; see Avalanche. Draws only from own generators.
 
         Raises:
-            DataError: the posts of an experience have not what the model looks at.
+            DataError: all that is wrong with samples of the experiences given, and of those to
+                evaluate on, before the first is trained on.
         """
         experiences = _as_list(experiences)
         for experience in experiences:
             self.network.processor.require_crops(experience.samples)
         streams = [] if eval_streams is None else [list(_as_list(s)) for s in eval_streams]
+        given = [*experiences, *(experience for stream in streams for experience in stream)]
+        self.network.processor.prepare([s for experience in given for s in experience.samples])
         bound = [self._bind(experience) for experience in experiences]
         with torch.random.fork_rng(devices=self._cuda_devices()):
             metrics: dict[str, Any] = super().train(bound, streams, **kwargs)
@@ -382,11 +385,12 @@ class MultimodalStrategy(SupervisedTemplate):
         """Evaluate on experiences of one stream; each post is scored once.
 
         Raises:
-            DataError: the posts have not what the model looks at.
+            DataError: all that is wrong with samples of the experiences.
         """
         experiences = _as_list(experiences)
         posts = [sample for experience in experiences for sample in experience.samples]
         self.network.processor.require_crops(posts)
+        self.network.processor.prepare(posts)
         self._scored = {}
         try:
             bound = [self._bind(experience) for experience in experiences]
@@ -484,7 +488,6 @@ class MultimodalStrategy(SupervisedTemplate):
 
     def _bind(self, experience: KnowledgeExperience) -> KnowledgeExperience:
         """Give the dataset this model's collate function, for loaders that Avalanche makes."""
-        self.network.processor.prepare(experience.samples)
         return experience.bind(self._collated(experience.dataset))
 
     def _collated(self, dataset: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from mkgc_cl.data.sample_checks import check_form, fault, labels_of
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, TaggingSample
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.views import ViewPlan
-from mkgc_cl.errors import DataError
+from mkgc_cl.errors import DataError, ImageError, gathered
 
 IGNORED = -100
 """Label of padding positions."""
@@ -72,23 +74,48 @@ class Processor:
         """Encode text and decode pictures of ``samples`` ahead of training.
 
         Raises:
-            DataError: a post is longer than the model takes, has a label the stream lacks, or no
-                whole image where the model looks at it.
-            ImageError: pictures are missing or broken; all of them are counted.
+            DataError: all that is wrong with any of them: words or labels that the model does not
+                know, more tokens than it takes, no whole image where it looks at it, pictures that
+                are missing or broken (these alone: an ImageError).
         """
+        problems: list[DataError] = []
+        longest = 0
         for sample in samples:
-            self.encode(sample)
-            self.target(sample)
+            with suppress(DataError):  # told of below
+                longest = max(longest, len(self._text_of(sample).input_ids))
         by_side: dict[int, dict[str, ImageSource]] = {}
-        for sample in samples:
+
+        def look(sample: Sample) -> None:
             for side, source in self._slots(sample):
                 # Every evaluation comes by with the same posts; the cache would lock its folder
                 # and look at every file again.
                 if source.key not in self._decoded.get(side, ()):
                     by_side.setdefault(side, {})[source.key] = source
+
+        for sample in samples:
+            for read in (partial(self._fitting, longest=longest), self.target, look):
+                try:
+                    read(sample)
+                except DataError as error:
+                    problems.append(error)
         for side, sources in by_side.items():
-            self._cache(side).prepare(sources.values())
-            self._decoded.setdefault(side, set()).update(sources)
+            problems += self._decode(side, sources)
+        if problems:
+            raise gathered(problems)
+
+    def _decode(self, side: int, sources: Mapping[str, ImageSource]) -> list[DataError]:
+        """Decode pictures ahead; return what is wrong with those that cannot be."""
+        cache = self._cache(side)
+        try:
+            cache.prepare(sources.values())
+        except ImageError:
+            # it names the first few in one message; the good ones are in the cache
+            errors = (_broken(cache, source) for source in sources.values())
+            return [error for error in errors if error is not None]
+        except DataError as error:
+            return [error]
+        self._decoded.setdefault(side, set()).update(sources)
+        return []
 
     def require_crops(self, samples: Sequence[Sample]) -> None:
         """Check that a model which looks at crops has some to look at.
@@ -111,7 +138,26 @@ class Processor:
             )
 
     def encode(self, sample: Sample) -> EncodedText:
-        """Return the token ids of a sample, computed once per uid."""
+        """Return the token ids of a sample, computed once per uid.
+
+        Raises:
+            DataError: the model does not take so many, or its words cannot be read.
+        """
+        return self._fitting(sample)
+
+    def _fitting(self, sample: Sample, *, longest: int = 0) -> EncodedText:
+        """The same; the error names the length ``longest`` of others, if that is more."""
+        text = self._text_of(sample)
+        tokens = len(text.input_ids)
+        if tokens > self.max_text_length:
+            raise fault(
+                sample,
+                f"{tokens} tokens, but the model takes {self.max_text_length}; build the model "
+                f"with max_text_length={max(tokens, longest)} or more, or shorten the post",
+            )
+        return text
+
+    def _text_of(self, sample: Sample) -> EncodedText:
         spans = (sample.head, sample.tail) if isinstance(sample, RelationSample) else ()
         # A uid used twice must not return another's text or markers.
         key = (sample.uid, hash((sample.tokens, spans)))
@@ -186,12 +232,6 @@ class Processor:
             starts, entities = self._encode_marked(sample, words, ids)
         ids.append(self.tokenizer.sep_id)
         entities += [0] * (len(ids) - len(entities)) if entities else []
-        if len(ids) > self.max_text_length:
-            raise fault(
-                sample,
-                f"{len(ids)} tokens, but the model takes {self.max_text_length}; build the model "
-                f"with max_text_length={len(ids)} or more, or shorten the post",
-            )
         return EncodedText(tuple(ids), tuple(starts), tuple(entities))
 
     def _encode_marked(
@@ -278,6 +318,15 @@ class Processor:
                 slot += 1
         tensors["crops_present"] = torch.from_numpy(present)
         return tensors
+
+
+def _broken(cache: ImageCache, source: ImageSource) -> ImageError | None:
+    """Say what is wrong with one picture."""
+    try:
+        cache.get(source)
+    except ImageError as error:
+        return error
+    return None
 
 
 def _whole_image(sample: Sample) -> ImageSource:

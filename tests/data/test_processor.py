@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mkgc_cl.data.batch import MultimodalBatch
-from mkgc_cl.data.images import BLANK, BLANK_GREY
+from mkgc_cl.data.images import BLANK, BLANK_GREY, FileImage
 from mkgc_cl.data.processor import Processor
 from mkgc_cl.data.samples import (
     LabelSpace,
@@ -26,7 +27,7 @@ from mkgc_cl.data.samples import (
 )
 from mkgc_cl.data.tokenizer import HashTokenizer
 from mkgc_cl.data.views import ViewPlan
-from mkgc_cl.errors import DataError
+from mkgc_cl.errors import DataError, ImageError
 
 RELATIONS = LabelSpace("re", ("peer", "part_of"), na="None")
 TAGS = LabelSpace("ner", ("PER", "LOC"))
@@ -179,6 +180,34 @@ def test_a_label_the_stream_does_not_have_is_named() -> None:
         processor().prepare([relation("a b", (0, 1), (1, 2), label="enemy")])
     with pytest.raises(DataError, match=r"sample x: label 'B-DOG'"):
         processor(TAGS).target(TaggingSample("x", ("a",), ("B-DOG",)))
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    cut, gone = (VisualInput(FileImage(tmp_path / name)) for name in ("cut.jpg", "gone.jpg"))
+    blank = VisualInput(BLANK)
+    samples = [
+        relation("a b", (0, 1), (1, 2), uid="fine", visual=blank),
+        relation("abcdef g", (0, 1), (1, 2), uid="long", visual=blank),  # 2 + 7 + 4 tokens
+        relation("abcdefgh i", (0, 1), (1, 2), uid="longer", visual=blank, label="enemy"),
+        relation("a b", (0, 1), (1, 2), uid="bare", visual=VisualInput()),
+        relation("a b", (0, 1), (1, 2), uid="cut", visual=cut),
+        relation("a b", (0, 1), (1, 2), uid="gone", visual=gone),
+        relation("a b", (0, 1), (1, 2), uid="again", visual=cut),
+    ]
+    read = processor(longest=8)
+    with pytest.raises(DataError, match="6 mistakes in the data") as caught:
+        read.prepare(samples)
+    problems = caught.value.problems
+    assert [p.sample for p in problems] == ["long", "longer", "longer", "bare", None, None]
+    assert [p.path and p.path.name for p in problems[-2:]] == ["cut.jpg", "gone.jpg"]
+    # advice that is right for all
+    assert [str(p).count("max_text_length=15 or more") for p in problems] == [1, 1, 0, 0, 0, 0]
+    assert type(caught.value) is DataError
+    with pytest.raises(ImageError) as caught:
+        read.prepare(samples[-3:])
+    assert len(caught.value.problems) == 2
+    read.prepare(samples[:1])
 
 
 def test_words_that_cannot_be_read_are_named() -> None:

@@ -59,6 +59,26 @@ def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
 
 
 @pytest.mark.slow
+def test_a_picture_that_is_broken_in_the_last_task_is_told_before_the_first(
+    ablation: ModuleType,
+    download: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images = download / "MNER/data/twitter2017_images"
+    images.mkdir()
+    (images / "train_3.jpg").write_bytes(b"\xff\xd8\xff")  # of a MISC post, which come last
+    runner = importlib.import_module("ablation_run").CellRunner
+    monkeypatch.setattr(runner, "__call__", lambda *_: pytest.fail("a cell was run"))
+    argv = ["--scenario", "imner", "--data", str(download), "--text-encoder", "tiny"]
+    argv += ["--vision-encoder", "tiny", "--systems", "full", "fine-tuning", "--seeds", "0"]
+    assert ablation.main([*argv, "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert f"{images}/train_3.jpg: expected an image" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
 def test_it_prints_the_table_beside_the_papers_and_writes_everything(
     ablation: ModuleType, ran: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -547,6 +547,23 @@ def test_every_mistake_that_a_build_shows_is_told_before_the_first_cell(
 
 
 @pytest.mark.slow
+def test_samples_that_no_model_can_read_are_told_before_the_first_cell(
+    untrained: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = demo("re", train_per_task=12, valid_per_task=10, test_size=20)
+    for name in ("table_run", "table_plan"):
+        monkeypatch.setattr(importlib.import_module(name), "stream_of", lambda *_: small)
+    argv = ("--quick", "--systems", "Vanilla,UMT", "encoders.max_text_length=8", "--seeds", "0,1")
+    assert run("imre", *argv, out=tmp_path) == 2
+    told = capsys.readouterr().err
+    posts = {s.uid for t in small.stream.tasks for s in (*t.train, *t.valid, *t.test)}
+    assert told.startswith(f"{len(posts)} mistakes in the data:")  # each once for both systems
+    assert "tokens, but the model takes 8\n" in told
+    assert untrained == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_every_size_is_checked_before_the_first_is_run(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

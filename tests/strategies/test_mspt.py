@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.data.images import FileImage
+from mkgc_cl.data.samples import VisualInput
+from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies import (
     AttentionDistillationPlugin,
     GradientModulationPlugin,
@@ -120,6 +125,23 @@ def test_run_stream_on_the_validation_posts(kit: Any) -> None:
     result = run_stream(strategy, benchmark, split="valid")
     assert result.matrix.streams == ("valid",)
     result.matrix.require_complete("valid")
+
+
+def test_run_stream_looks_at_every_sample_before_it_trains(kit: Any, tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(b"\xff\xd8\xff")
+    stream = kit.stream("re", 3)
+    *before, last = stream.tasks
+    odd = replace(last.test[-1], visual=VisualInput(FileImage(path)))
+    long = replace(last.train[-1], tokens=(*last.train[-1].tokens, *("x",) * 40))
+    last = replace(last, train=(*last.train[:-1], long), test=(*last.test[:-1], odd))
+    benchmark = make_benchmark(replace(stream, tasks=(*before, last)))
+    strategy = mspt(kit.model(benchmark.labels), epochs=1, batch_size=4, lr=1e-2)
+    weights = kit.weights(strategy)
+    with pytest.raises(DataError, match="2 mistakes") as caught:
+        run_stream(strategy, benchmark)
+    assert [(p.sample, p.path) for p in caught.value.problems] == [(long.uid, None), (None, path)]
+    assert kit.same(weights, kit.weights(strategy))
 
 
 def test_run_stream_wants_an_evaluator_that_measures(kit: Any) -> None:

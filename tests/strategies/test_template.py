@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -400,3 +401,18 @@ def test_a_device_that_does_not_work(kit: Any, device: Any) -> None:
     benchmark = kit.benchmark("re")
     with pytest.raises(ConfigError, match="'device' must be one that works here"):
         kit.strategy(benchmark.labels, device=device)
+
+
+def test_all_experiences_given_are_looked_at_before_the_first_trains(kit: Any) -> None:
+    """Those to evaluate on, too."""
+    benchmark = kit.benchmark("re")
+    second = benchmark.stream.tasks[1]
+    long = replace(second.train[0], tokens=(*second.train[0].tokens, *("x",) * 40))
+    odd = KnowledgeExperience(second, (long,), labels=benchmark.labels, index=1)
+    for given in ({"experiences": [*benchmark.train_stream, odd]}, {"eval_streams": [[odd]]}):
+        strategy = kit.strategy(benchmark.labels)
+        before = kit.weights(strategy)
+        with pytest.raises(DataError, match="the model takes 32") as caught:
+            strategy.train(**{"experiences": benchmark.train_stream, **given})
+        assert caught.value.sample == long.uid
+        assert kit.same(before, kit.weights(strategy))
