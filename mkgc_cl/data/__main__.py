@@ -36,6 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--crops", action="store_true", help="open the crop dictionaries too (needs torch: slower)"
     )
     check.add_argument(
+        "--images",
+        action="store_true",
+        help="decode every image that is there (about 100 a second), to find the broken ones",
+    )
+    check.add_argument(
         "--negative",
         default=NEGATIVE,
         metavar="NAME",
@@ -50,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--limit must be 0 or more, found {options.limit}")
     try:
         root = data_root(options.root)
-        found = check_data(root, crops=options.crops, negative=options.negative)
+        found = check_data(
+            root, crops=options.crops, images=options.images, negative=options.negative
+        )
     except MissingDataError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -1,6 +1,7 @@
 """Look at a data folder before training: what is there, missing, malformed, and what it can run.
 
-Nothing here imports torch unless crop dictionaries are to be opened; a whole check takes seconds.
+Nothing here imports torch unless crop dictionaries are to be opened, nor Pillow unless images are
+to be decoded; without either, a whole check takes seconds.
 """
 
 from __future__ import annotations
@@ -27,15 +28,18 @@ from mkgc_cl.data.visuals import Spot, crop_spots
 Row = TypeVar("Row", RelationRow, TaggingRow)
 
 
-def check_data(root: Path, *, crops: bool = False, negative: str = NEGATIVE) -> Findings:
+def check_data(
+    root: Path, *, crops: bool = False, images: bool = False, negative: str = NEGATIVE
+) -> Findings:
     """Check the folder that holds ``MRE/`` and ``MNER/``.
 
     Args:
         root: the folder.
         crops: open the crop dictionaries too (imports torch) and look for every crop.
+        images: decode every image that is there (and with ``crops`` every crop), in parallel.
         negative: name of the negative relation in the files.
     """
-    found = Findings(root)
+    found = Findings(root, decode=images)
     _check_imre(found, MrePaths(root), crops, negative)
     _check_imner(found, MnerPaths(root), crops)
     return found

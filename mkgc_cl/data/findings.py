@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from mkgc_cl.data.image_check import broken_images
 from mkgc_cl.data.textfile import Report, read_bytes
 from mkgc_cl.data.visuals import Folders, Spot
 from mkgc_cl.errors import DataError, MissingDataError
@@ -27,6 +28,7 @@ class Findings:
 
     Args:
         root: the folder.
+        decode: whether images that are there are decoded, too.
         present: one line for each thing that is there and sound.
         missing: ``(path below the root, what it is needed for)``.
         problems: every malformed line or file.
@@ -34,6 +36,7 @@ class Findings:
     """
 
     root: Path
+    decode: bool = False
     present: list[str] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
     problems: list[DataError] = field(default_factory=list)
@@ -104,7 +107,7 @@ class Findings:
         return False
 
     def pictures(self, wanted: Iterable[Spot], what: str) -> Pictures | None:
-        """Look for pictures.
+        """Look for pictures, and decode them where that is asked for.
 
         Args:
             wanted: the pictures.
@@ -116,11 +119,19 @@ class Findings:
         """
         folders = Folders()
         every = dict.fromkeys(wanted)
-        gone = self.attempt(lambda: [s for s in every if folders.find(s) is None], "")
-        if gone is None:
+        found = self.attempt(lambda: {spot: folders.find(spot) for spot in every}, "")
+        if found is None:
             return None
-        if len(gone) < len(every):
-            self.present.append(f"{len(every) - len(gone):,} of {len(every):,} {what}")
+        there = [path for path in found.values() if path is not None]
+        broken = broken_images(there) if self.decode else []
+        self.problems += broken
+        if there:
+            how = "decoded" if self.decode else "not decoded; --images does"
+            number = len(there) - len(broken)
+            self.present.append(f"{number:,} of {len(every):,} {what} ({how})")
+        if broken:
+            return None
+        gone = [spot for spot, path in found.items() if path is None]
         if not gone:
             return "", ""
         count = f"{len(gone):,} of {len(every):,} {what}"

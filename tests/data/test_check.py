@@ -11,10 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from mkgc_cl.data import TaskStream, imner_stream, imre_stream
 from mkgc_cl.data.__main__ import main
 from mkgc_cl.data.check import check_data
+from mkgc_cl.data.locate import MrePaths
 from mkgc_cl.errors import DataError
 
 Edit = Callable[[str, Callable[[str], str]], Path]
@@ -124,6 +127,51 @@ def test_what_is_no_file_is_malformed_and_not_waited_for(download: Path) -> None
     names.unlink()
     with pytest.raises(DataError, match="found a named pipe"):
         imre_stream(download, tasks=5, missing_images="blank")
+
+
+def test_images_are_decoded_where_that_is_asked_for(
+    download: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mre, mner = download / "MRE/data/img_org/train", download / "MNER/data/twitter2017_images"
+    for folder in (mre, mner):
+        folder.mkdir(parents=True)
+    for path in (mre / "train_0.jpg", mre / "train_1.jpg", mner / "train_3.jpg"):
+        Image.new("RGB", (30, 20)).save(path)
+    broken = [mre / "train_0.jpg", mner / "train_4.jpg", mner / "valid_0.jpg"]
+    for path in broken:
+        path.write_bytes((mre / "train_1.jpg").read_bytes()[:200])
+    before = report(download, capsys)
+    assert before["exit_code"] == 0
+    assert "2 of 160 MRE images (not decoded; --images does)" in before["present"]  # type: ignore[operator]
+    found = report(download, capsys, "--images")
+    assert [problem["path"] for problem in found["problems"]] == [*map(str, broken)]  # type: ignore[attr-defined]
+    assert "1 of 160 MRE images (decoded)" in found["present"]  # type: ignore[operator]
+    # a blank picture stands for a missing one, not for a broken one
+    assert (found["run"], found["exit_code"]) == ([], 2)
+    broken[0].unlink()
+    found = report(download, capsys, "--images")
+    assert {entry["code"][:5] for entry in found["run"]} == {"imre("}  # type: ignore[attr-defined]
+    assert found["exit_code"] == 1
+
+
+def test_crops_are_decoded_with_the_images(with_crops: Path) -> None:
+    sound = check_data(with_crops, crops=True)
+    assert (sound.problems, bool(sound.run)) == ([], True)
+    found = check_data(with_crops, crops=True, images=True)
+    (problem,) = found.problems
+    assert (problem.path and problem.path.name, found.run) == ("0_b.png", sound.run)
+
+
+@pytest.fixture
+def with_crops(download: Path) -> Path:
+    """Two grounding crops of the first training post, one of them broken; no other has any."""
+    folder = download / "MRE/data/img_vg/train/crops"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (30, 20)).save(folder / "0_a.png")
+    (folder / "0_b.png").write_bytes((folder / "0_a.png").read_bytes()[:50])
+    crops = {row: ["0_a.png", "0_b.png"] if row == 0 else [] for row in range(80)}
+    torch.save(crops, MrePaths(download).grounding_list("train"))
+    return download
 
 
 def test_a_folder_of_images_that_cannot_be_listed(download: Path) -> None:
