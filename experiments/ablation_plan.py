@@ -11,6 +11,7 @@ from typing import Any
 from build_check import Trial, check_builds, left_to_the_cell
 from experiment_run import stream_of
 from experiment_settings import SYSTEMS, Settings
+from paper_rows import Paper, paper_of
 
 from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.results import Cell, CellRecord
@@ -25,12 +26,14 @@ class Plan:
         settings: of this order.
         stream: its stream.
         fingerprint: of all that its stream shows; part of what makes two cells the same.
+        paper: what the paper says of this stream.
         out: folder of all runs.
     """
 
     settings: Settings
     stream: Any
     fingerprint: str
+    paper: Paper
     out: Path
 
     @property
@@ -81,7 +84,8 @@ def plan_orders(variants: Sequence[Settings], out: Path) -> list[Plan]:
     plans = []
     for settings in variants:
         stream = build_stream(settings).stream
-        plans.append(Plan(settings, stream, content_fingerprint(stream), out))
+        paper = paper_of(settings, stream)
+        plans.append(Plan(settings, stream, content_fingerprint(stream), paper, out))
     trials: dict[str, Trial] = {}
     for plan in plans:
         for cell in plan.waiting:

@@ -61,5 +61,5 @@ def run_plan(
         out=target,
         quiet=quiet,
         jobs=jobs,
-        report=lambda records: write_report(target, settings, plan.current(records)),
+        report=lambda records: write_report(target, settings, plan.current(records), plan.paper),
     )

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from experiment_settings import SYSTEMS, Settings, StreamSettings
+from paper_rows import Paper
 
 from mkgc_cl.config import dump
 from mkgc_cl.results import CellRecord, build_table
@@ -31,7 +31,6 @@ REPLAY = {
 }
 WHOLE = "full"
 """The row that the others are compared with."""
-PAPER_TABLES = Path(__file__).resolve().parent / "paper" / "tables.yaml"
 
 
 def write_setup(
@@ -49,10 +48,10 @@ def write_setup(
         write_atomic(out / "env.json", to_json({**made_by, "command": line}))
 
 
-def write_report(out: Path, settings: Settings, records: Sequence[CellRecord]) -> str:
+def write_report(out: Path, settings: Settings, records: Sequence[CellRecord], paper: Paper) -> str:
     """Write tables and figures of all finished cells and return the main table as text."""
     records = in_order(records, tuple(SYSTEMS))
-    rows, notes = paper_rows(settings, [record.system for record in records])
+    rows, notes = paper.ablation_rows({record.system for record in records})
     remarks = list(conditions(settings, records))
     table = write_tables(
         out, records, reference=WHOLE, paper=rows, paper_notes=notes, remarks=remarks
@@ -131,28 +130,6 @@ def origin_words(stream: StreamSettings, records: Sequence[CellRecord]) -> list[
     if stream.scenario == "demo":
         words.append(f"{DEMONSTRATION}, not a result on the paper's benchmark")
     return words
-
-
-def paper_rows(
-    settings: Settings, systems: Sequence[str]
-) -> tuple[dict[str, list[float | None]], tuple[str, ...]]:
-    """Return the paper's row for each of the systems, and the notes that go with them."""
-    tables = yaml.safe_load(PAPER_TABLES.read_text(encoding="utf-8"))
-    rows: dict[str, list[float | None]] = {}
-    notes: tuple[str, ...] = ()
-    if settings.stream.split != "test":
-        return rows, notes
-    for table in tables.values():  # Table 3 comes last and replaces what Table 2 says of its rows
-        if (table["scenario"], table["order"]) != (settings.scenario, settings.order):
-            continue
-        found = {
-            ours: table["rows"][theirs]
-            for ours, theirs in table["system_rows"].items()
-            if ours in systems
-        }
-        if found:
-            rows, notes = rows | found, tuple(table["notes"])
-    return rows, notes
 
 
 def _draw_gamma(records: Sequence[CellRecord], figures: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment_run import stream_of
+from paper_rows import Paper, paper_of
 from table_settings import TableSettings
 
 from mkgc_cl.data.provenance import content_fingerprint
@@ -28,6 +29,7 @@ class Plan:
         stream: its stream.
         fingerprint: of all that its stream shows; part of what makes two cells the same.
         options: of every system that has some, of the types its recipe declares.
+        paper: what the paper says of this stream.
         out: folder of all runs.
     """
 
@@ -35,6 +37,7 @@ class Plan:
     stream: Any
     fingerprint: str
     options: Mapping[str, Mapping[str, Any]]
+    paper: Paper
     out: Path
 
     def config_of(self, system: str) -> dict[str, Any]:
@@ -97,7 +100,8 @@ def plan_table(settings: TableSettings, out: Path) -> Plan:
     """
     options = options_by_system(settings)
     stream = stream_of(settings.stream, settings.encoders.images).stream
-    return Plan(settings, stream, content_fingerprint(stream), options, out)
+    paper = paper_of(settings, stream)
+    return Plan(settings, stream, content_fingerprint(stream), options, paper, out)
 
 
 def take_over(cells: Sequence[Cell], target: Path) -> None:

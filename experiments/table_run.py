@@ -92,6 +92,8 @@ def _run(
         out=target,
         quiet=quiet,
         jobs=jobs,
-        report=lambda records: write_system_report(target, settings, plan.current(records)),
+        report=lambda records: write_system_report(
+            target, settings, plan.current(records), plan.paper
+        ),
     )
     return Made(settings, target, plan.current(result.records), bool(result.failures))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from mkgc_cl.data.images import fingerprint_bytes
-from mkgc_cl.data.samples import TaskStream
+from mkgc_cl.data.samples import RelationSample, TaskStream
 from mkgc_cl.data.splits import Splits
 from mkgc_cl.data.textfile import read_bytes
 from mkgc_cl.data.visuals import ImageCount, ImagePolicy
@@ -84,6 +85,27 @@ def content_fingerprint(stream: TaskStream) -> str:
                             pictures[source.key] = source.fingerprint()
                     shown.append([pictures[source.key] for source in group])
                 lines.append(repr((words, shown)))
+    return fingerprint_bytes("\n".join(lines).encode())
+
+
+def text_fingerprint(stream: TaskStream) -> str:
+    """Return a short sha256 over the words and labels that a stream trains and is tested on.
+
+    Pictures, validation samples and uids are left aside: two streams of one fingerprint are the
+    same benchmark, with whatever pictures, and their scores on the test samples can be compared.
+    """
+    lines = []
+    for task in stream.tasks:
+        lines.append(json.dumps(task.classes))
+        for split in ("train", "test"):
+            lines.append(split)
+            for sample in getattr(task, split):
+                labels = (
+                    (sample.head, sample.tail, sample.relation)
+                    if isinstance(sample, RelationSample)
+                    else (sample.tags,)
+                )
+                lines.append(json.dumps((sample.tokens, *labels)))
     return fingerprint_bytes("\n".join(lines).encode())
 
 

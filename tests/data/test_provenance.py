@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mkgc_cl.data.images import BLANK, FileImage
-from mkgc_cl.data.provenance import content_fingerprint
+from mkgc_cl.data.provenance import content_fingerprint, text_fingerprint
 from mkgc_cl.data.samples import (
     LabelSpace,
     Place,
@@ -43,6 +43,16 @@ def test_it_follows_the_bytes_of_the_pictures_and_not_their_place(tmp_path: Path
     assert content_fingerprint(stream(VisualInput(BLANK))) not in (first, other)
     crop = VisualInput(None, (painted(tmp_path / "one", 1),))
     assert content_fingerprint(stream(crop)) != first
+
+
+def test_that_of_the_text_leaves_pictures_and_uids_aside(tmp_path: Path) -> None:
+    blank = stream(VisualInput(BLANK))
+    assert text_fingerprint(stream(VisualInput(painted(tmp_path / "one", 1)))) == (
+        text_fingerprint(blank)
+    )
+    assert text_fingerprint(with_sample(blank, uid="r")) == text_fingerprint(blank)
+    for change in ({"tokens": ("Jordan", "met", "Bo")}, {"tail": (1, 2)}, {"relation": "None"}):
+        assert text_fingerprint(with_sample(blank, **change)) != text_fingerprint(blank)
 
 
 def with_sample(made: TaskStream, **changes: object) -> TaskStream:

@@ -55,6 +55,7 @@ def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
     plan = importlib.import_module("ablation_plan")
     monkeypatch.setattr(plan, "build_stream", lambda _: MADE)
     monkeypatch.setattr(plan, "built", lambda *_, **__: None)
+    monkeypatch.setattr(importlib.import_module("paper_rows"), "other_data", lambda *_: "")
     return done
 
 

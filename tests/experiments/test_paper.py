@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +11,11 @@ import pytest
 import yaml
 
 from mkgc_cl.config import resolve
+from mkgc_cl.data import LabelSpace, TaskStream, VisualInput
+from mkgc_cl.data.images import BLANK
+from mkgc_cl.data.provenance import text_fingerprint
+from mkgc_cl.data.streams_mner import imner_stream
+from mkgc_cl.data.streams_mre import imre_stream
 
 TABLES = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "experiments" / "paper" / "tables.yaml").read_text()
@@ -47,6 +54,14 @@ def test_the_first_task_of_both_orders_is_the_same_and_some_rows_are_not() -> No
     }
 
 
+MADE = TaskStream("made", LabelSpace("re", ("r",), na="None"), (), {})
+
+
+@pytest.fixture
+def paper(experiments: Path) -> ModuleType:
+    return importlib.import_module("paper_rows")
+
+
 @pytest.mark.parametrize(
     ("overrides", "systems", "first"),
     [
@@ -54,18 +69,98 @@ def test_the_first_task_of_both_orders_is_the_same_and_some_rows_are_not() -> No
         (["stream.scenario=imner", "stream.order=PER,ORG,LOC,MISC"], {"full"}, 79.8),
         (["stream.scenario=imner", "stream.order=LOC,ORG,PER,MISC"], set(), None),
         (["stream.scenario=imre"], {"full"}, 91.7),
+        (["stream.scenario=imre", "stream.missing_images=blank"], {"full"}, 91.7),
         (["stream.scenario=imre", "stream.order=sep7"], set(), None),
+        (["stream.scenario=imre", "stream.first=2"], set(), None),
+        (["stream.scenario=imre", "stream.first=10"], set(), None),
+        (["stream.scenario=imre", "stream.control=blank-images"], set(), None),
+        (["stream.scenario=imre", "stream.control=shuffled-images"], set(), None),
         (["stream.scenario=demo"], set(), None),
+        (["stream.scenario=demo", "stream.task=re", "stream.merge=2"], set(), None),
         (["stream.scenario=imner", "stream.split=valid"], set(), None),
         (["stream.scenario=imner", "systems=fine-tuning"], set(), None),
     ],
 )
 def test_the_papers_rows_stand_only_beside_the_papers_setting(
-    ablation: ModuleType, report: ModuleType, overrides: list[str], systems: set, first: float
+    ablation: ModuleType,
+    paper: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    systems: set,
+    first: float | None,
 ) -> None:
     settings = resolve(ablation.Settings, overrides=overrides)
-    rows, notes = report.paper_rows(settings, settings.systems)
+    monkeypatch.setattr(paper, "other_data", lambda *_: "")  # as if they were its own data
+    rows, notes = paper.paper_of(settings, MADE).ablation_rows(settings.systems)
     assert rows.keys() == systems
     assert bool(notes) == bool(systems)
     if first is not None:
         assert rows["full"][0] == first
+        monkeypatch.setattr(paper, "other_data", lambda *_: "7 samples")
+        rows, notes = paper.paper_of(settings, MADE).ablation_rows(settings.systems)
+        assert (rows, notes) == (
+            {},
+            ("No row of the paper: the data are not those of its benchmark (7 samples).",),
+        )
+
+
+def test_another_corpus_of_the_same_name_is_told_by_counts_words_and_labels(
+    ablation: ModuleType, paper: ModuleType, download: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = resolve(ablation.Settings, overrides=["stream.scenario=imner"])
+    stream = imner_stream(download, order=settings.order.split("-"), missing_images="blank")
+    made = paper.paper_of(settings, stream)
+    assert made.tables == ()
+    assert "train samples per task 1 2 1 1, not 943 487 909 642" in made.why_not
+
+    own = {
+        "train": [1, 2, 1, 1],
+        "test": [6, 6, 6, 6],
+        "text": text_fingerprint(stream),
+    }
+    assert paper.other_data(stream, own) == ""
+    first, *others = stream.tasks
+    (sample,) = first.train
+    seen = replace(sample, visual=VisualInput(BLANK, (BLANK,)))
+    same = replace(stream, tasks=(replace(first, train=(seen,)), *others))
+    assert paper.other_data(same, own) == ""  # with whatever pictures
+    for change in ({"tokens": ("Ann", *sample.tokens[1:])}, {"tags": ("O",) * 3}):
+        task = replace(first, train=(replace(sample, **change),))
+        other = replace(stream, tasks=(task, *others))
+        assert paper.other_data(other, own) == "as many samples, but other words or labels"
+    fewer = replace(stream, tasks=(replace(first, test=first.test[1:]), *others))
+    assert paper.other_data(fewer, own) == "test samples per task 5 6 6 6, not 6 6 6 6"
+    wider = replace(stream, tasks=(replace(first, classes=("PER", "X")), *others))
+    assert paper.other_data(wider, own)
+
+
+def test_every_table_has_its_benchmark(paper: ModuleType) -> None:
+    benchmarks = paper._read("benchmarks.yaml")
+    assert {f"{t['scenario']}/{t['order']}" for t in TABLES.values()} <= benchmarks.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("scenario", ["imre", "imner"])
+def test_the_benchmarks_own_data_are_known(
+    ablation: ModuleType, paper: ModuleType, data_root: Path, scenario: str
+) -> None:
+    for name, benchmark in paper._read("benchmarks.yaml").items():
+        known, _, order = name.partition("/")
+        if known != scenario:
+            continue
+        if scenario == "imre":
+            tasks = int(order.removeprefix("sep"))
+            stream = imre_stream(data_root, tasks=tasks, missing_images="blank")
+        else:
+            stream = imner_stream(data_root, order=order.split("-"), missing_images="blank")
+        assert paper.other_data(stream, benchmark) == ""
+        order = ",".join(order.split("-"))
+        settings = resolve(
+            ablation.Settings, overrides=[f"stream.scenario={scenario}", f"stream.order={order}"]
+        )
+        made = paper.paper_of(settings, stream)
+        assert ("full" in made.ablation_rows(["full"])[0]) == (order not in ("sep7", "sep5"))
+        last = stream.tasks[-1]
+        less = replace(stream, tasks=(*stream.tasks[:-1], replace(last, train=last.train[1:])))
+        assert paper.paper_of(settings, less).tables == ()

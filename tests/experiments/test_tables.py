@@ -71,6 +71,7 @@ def untrained(experiments: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[
     monkeypatch.setattr(
         importlib.import_module("experiment_report"), "draw_matrix", lambda *_: None
     )
+    monkeypatch.setattr(importlib.import_module("paper_rows"), "other_data", lambda *_: "")
     return done
 
 
@@ -109,6 +110,19 @@ def test_table_1_has_every_row_beside_the_papers(ran: list, tmp_path: Path, caps
     assert {path.name for path in (out / "figures").iterdir()} == {
         f"{stem}.{suffix}" for stem in "AU" for suffix in ("png", "pdf")
     }
+
+
+@pytest.mark.slow
+def test_another_corpus_has_no_row_of_the_paper_and_a_note(
+    ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper = importlib.import_module("paper_rows")
+    monkeypatch.setattr(paper, "other_data", lambda *_: "train samples per task 3, not 4")
+    assert run("imre", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "(paper)" not in printed
+    assert "91.7" not in printed
+    assert "No row of the paper: the data are not those of its benchmark (train" in printed
 
 
 @pytest.mark.slow

@@ -1,0 +1,93 @@
+"""The paper's rows: beside the benchmarks' own data, and beside nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mkgc_cl.data.provenance import text_fingerprint
+from mkgc_cl.data.samples import TaskStream
+
+PAPER = Path(__file__).resolve().parent / "paper"
+
+Rows = dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What the paper says of the stream of one order.
+
+    Args:
+        tables: its tables, as in ``paper/tables.yaml``; none where its numbers do not belong.
+        why_not: why they do not, although the stream goes by the name of theirs; empty otherwise.
+    """
+
+    tables: tuple[Mapping[str, Any], ...] = ()
+    why_not: str = ""
+
+    def rows(self, systems: Collection[str]) -> tuple[Rows, tuple[str, ...]]:
+        """Return the rows of systems by their names, and the notes that go with them."""
+        for table in self.tables:
+            rows = {name: row for name, row in table["rows"].items() if name in systems}
+            if rows:
+                return rows, tuple(table["notes"])
+        return {}, self._notes
+
+    def ablation_rows(self, systems: Collection[str]) -> tuple[Rows, tuple[str, ...]]:
+        """The same for the rows of an ablation."""
+        rows: Rows = {}
+        notes = self._notes
+        for table in self.tables:  # Table 3 comes last and replaces what Table 2 says of its rows
+            named = table["system_rows"].items()
+            found = {ours: table["rows"][theirs] for ours, theirs in named if ours in systems}
+            if found:
+                rows, notes = rows | found, tuple(table["notes"])
+        return rows, notes
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        return (f"No row of the paper: {self.why_not}.",) if self.why_not else ()
+
+
+def paper_of(settings: Any, stream: TaskStream) -> Paper:
+    """Return what the paper says of a stream.
+
+    Its numbers are of whole streams, of the test samples, with nothing taken away, and of its own
+    benchmarks. Of pictures that are blank the caption tells.
+
+    Args:
+        settings: of one order, of either kind of experiment.
+        stream: the stream of these settings.
+    """
+    if settings.stream.split != "test" or settings.stream.control != "none":
+        return Paper()
+    name = (settings.scenario, settings.order)  # of some tasks alone the order has another name
+    every = _read("tables.yaml").values()
+    tables = tuple(table for table in every if (table["scenario"], table["order"]) == name)
+    if not tables:
+        return Paper()
+    if wrong := other_data(stream, _read("benchmarks.yaml")["/".join(name)]):
+        return Paper(why_not=f"the data are not those of its benchmark ({wrong})")
+    return Paper(tables)
+
+
+def other_data(stream: TaskStream, benchmark: Mapping[str, Any]) -> str:
+    """Say in what a stream is not a benchmark of ``paper/benchmarks.yaml``; empty where it is."""
+    for split in ("train", "test"):
+        ours = [len(getattr(task, split)) for task in stream.tasks]
+        if ours != benchmark[split]:
+            return f"{split} samples per task {_listed(ours)}, not {_listed(benchmark[split])}"
+    same = text_fingerprint(stream) == benchmark["text"]
+    return "" if same else "as many samples, but other words or labels"
+
+
+def _listed(numbers: Collection[int]) -> str:
+    return " ".join(map(str, numbers)) or "none"
+
+
+def _read(name: str) -> Any:
+    return yaml.safe_load((PAPER / name).read_text(encoding="utf-8"))
