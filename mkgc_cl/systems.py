@@ -1,4 +1,4 @@
-"""The systems of the paper's Tables 1 and 2, as data: names, sources, tasks, inputs.
+"""The systems of Tables 1 and 2, as data: names, sources, tasks, inputs.
 
 What builds them is in ``mkgc_cl.strategies.catalogue``, which imports Avalanche; this does not.
 """
@@ -22,7 +22,7 @@ class SystemInfo:
         source: where the method comes from.
         image: whether it looks at the picture.
         native: tasks it was made for.
-        rows: tables of the paper in which it stands (Table 1: IMRE; Table 2: IMNER).
+        rows: tables in which it stands (Table 1: IMRE; Table 2: IMNER).
         memory: whether it keeps exemplars of earlier tasks.
     """
 
@@ -56,6 +56,8 @@ SYSTEMS: dict[str, SystemInfo] = {
         SystemInfo("EMAR-BERT", "Han et al., ACL 2020", False, ("re",), memory=True),
         SystemInfo("RP-CRE", "Cui et al., ACL 2021", False, ("re",), ("IMRE",), memory=True),
         SystemInfo("ExtendNER", "Monaikul et al., AAAI 2021", False, ("ner",), ("IMNER",)),
+        SystemInfo("Frozen + Gaussian", "Hayes and Kanan, CVPR-W 2020", False, _BOTH),
+        SystemInfo("Task-1 + Gaussian", "Panos et al., ICCV 2023", False, _BOTH),
         SystemInfo("UMT", "Yu et al., ACL 2020", True, ("ner",)),
         SystemInfo("UMGF", "Zhang et al., AAAI 2021", True, ("ner",)),
         SystemInfo("MEGA", "Zheng et al., ACM MM 2021", True, ("re",)),

@@ -6,6 +6,7 @@ from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
 from mkgc_cl.strategies.emar import EMARPlugin
 from mkgc_cl.strategies.evaluation import ContinualMetrics, JsonLinesLogger, continual_evaluator
 from mkgc_cl.strategies.ewc import EWCPlugin
+from mkgc_cl.strategies.gaussian import GaussianReadoutPlugin
 from mkgc_cl.strategies.modulation import GradientModulationPlugin
 from mkgc_cl.strategies.mspt import mspt
 from mkgc_cl.strategies.rate_control import control_coefficients
@@ -21,6 +22,7 @@ __all__ = [
     "CumulativePlugin",
     "EMARPlugin",
     "EWCPlugin",
+    "GaussianReadoutPlugin",
     "GradientModulationPlugin",
     "JsonLinesLogger",
     "MultimodalStrategy",

@@ -12,6 +12,7 @@ from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.strategies.recipe import Encoders, Training
 from mkgc_cl.strategies.recipe_mspt import mspt_recipe
+from mkgc_cl.strategies.recipes_closed_form import frozen_gaussian, task_one_gaussian
 from mkgc_cl.strategies.recipes_multimodal import (
     joint_training,
     m_ewc,
@@ -36,6 +37,8 @@ RECIPES: Mapping[str, Recipe] = {
     "EMAR-BERT": emar_bert,
     "RP-CRE": rp_cre,
     "ExtendNER": extend_ner,
+    "Frozen + Gaussian": frozen_gaussian,
+    "Task-1 + Gaussian": task_one_gaussian,
     "UMT": umt,
     "UMGF": umgf,
     "MEGA": mega,

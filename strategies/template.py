@@ -114,6 +114,7 @@ class MultimodalStrategy(SupervisedTemplate):
         self._phase_loss: Loss | None = None
         self._phase_lr_scale = 1.0
         self._step_factors: list[RateFactor] = []
+        self._no_epoch = False
         self._precision = precision
         self._steps = steps
         self._seed = seed
@@ -248,6 +249,13 @@ class MultimodalStrategy(SupervisedTemplate):
         self.network.processor.prepare(samples)
         self.adapted_dataset = self._collated(SampleDataset(samples, self._experience.labels))
 
+    def train_no_epoch(self) -> None:
+        """Let the task train no epoch: what it brings is learnt after it, in closed form.
+
+        Call in ``before_training_exp``. No sample is loaded, and nothing in the loop is called.
+        """
+        self._no_epoch = True
+
     def replay_in_turn(self, groups: Sequence[Sequence[Sample]]) -> None:
         """Put one group of memory samples before every batch; call in ``before_training_exp``.
 
@@ -380,6 +388,12 @@ class MultimodalStrategy(SupervisedTemplate):
             source = torch.Generator(device).manual_seed(derive(self._seed, f"dropout/{task}"))
             torch.cuda.set_rng_state(source.get_state(), device)
         super()._before_training_exp(**kwargs)
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        """Run the task's epochs, unless a plugin asked for none."""
+        skipped, self._no_epoch = self._no_epoch, False
+        if not skipped:
+            super()._train_exp(experience, eval_streams, **kwargs)
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
         """Evaluate on experiences of one stream; each post is scored once.

@@ -23,7 +23,7 @@ from mkgc_cl.models.base import (
 )
 from mkgc_cl.models.encoders import load_text_encoder
 from mkgc_cl.models.heads import LinearHead
-from mkgc_cl.models.layer_features import PARTS, layer_features
+from mkgc_cl.models.layer_features import PARTS, default_layers, layer_features
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.seeds import seeded
@@ -46,7 +46,8 @@ class TextModel(ExtractionModel):
             training.
         head_bias: give the head a bias.
         layers: layers that a readout reads beside the head, 0 for the embeddings; see
-            :mod:`mkgc_cl.models.layer_features`. None by default.
+            :mod:`mkgc_cl.models.layer_features`. By default none is; ``None`` is the last and
+            one or two below it.
         seed: seed of every parameter that is not pretrained.
 
     Raises:
@@ -66,7 +67,7 @@ class TextModel(ExtractionModel):
         freeze_lower: int = 0,
         dropout: float = 0.1,
         head_bias: bool = True,
-        layers: Sequence[int] = (),
+        layers: Sequence[int] | None = (),
         seed: int = 0,
     ) -> None:
         check_choices(
@@ -111,7 +112,7 @@ class TextModel(ExtractionModel):
         freeze_lower: int = 0,
         dropout: float = 0.1,
         head_bias: bool = True,
-        layers: Sequence[int] = (),
+        layers: Sequence[int] | None = (),
         markers: MarkerKind = "new",
         seed: int = 0,
     ) -> TextModel:
@@ -163,8 +164,10 @@ class TextModel(ExtractionModel):
             read = features = self.projection(read)
         return self.scored(batch, states, self.head(read), features=features)
 
-    def _checked(self, layers: Sequence[int]) -> tuple[int, ...]:
+    def _checked(self, layers: Sequence[int] | None) -> tuple[int, ...]:
         depth = len(self.text.layers)
+        if layers is None:
+            return default_layers(depth, self.labels.kind)
         wrong = [
             f"layers names {layer}, but the text encoder has layers 0 (embeddings) to {depth}"
             for layer in layers

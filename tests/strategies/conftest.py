@@ -28,6 +28,8 @@ from mkgc_cl.data.tokenizer import HashTokenizer
 from mkgc_cl.models import (
     DualStreamModel,
     ExtractionModel,
+    GaussianOptions,
+    GaussianReadout,
     MemoryAttentionReadout,
     PrototypeReadout,
     TextModel,
@@ -35,7 +37,12 @@ from mkgc_cl.models import (
 )
 from mkgc_cl.scenarios import KnowledgeBenchmark, make_benchmark
 from mkgc_cl.seeds import seeded
-from mkgc_cl.strategies import EMARPlugin, MultimodalStrategy, RPCREPlugin
+from mkgc_cl.strategies import (
+    EMARPlugin,
+    GaussianReadoutPlugin,
+    MultimodalStrategy,
+    RPCREPlugin,
+)
 
 WIDTH = 16
 SIDE = 16
@@ -299,6 +306,12 @@ class Kit:
         """What a recipe does for a method that predicts through a readout."""
         outputs, width = model.head.rows.shape
         for plugin in plugins:
+            if isinstance(plugin, GaussianReadoutPlugin):
+                model.readout = GaussianReadout(
+                    model.labels.outputs,
+                    width=model.readout_width,
+                    options=GaussianOptions(shrinkage=0.5),
+                )
             if getattr(plugin, "size", 0) == 0 or model.labels.kind != "re":
                 continue
             if isinstance(plugin, EMARPlugin):

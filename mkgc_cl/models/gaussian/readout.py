@@ -104,6 +104,27 @@ class GaussianReadout(Readout):
         """What was learnt so far, as it is kept: what changes in it changes here."""
         return ClassStatistics(self.counts, self.means, self.scatter)
 
+    @property
+    def taught(self) -> bool:
+        """Whether anything was learnt."""
+        return bool(self.statistics.known.any())
+
+    @property
+    def standardized(self) -> bool:
+        """Whether features can be learnt one by one; random ones need :meth:`standardize` first."""
+        return self.lift is None or bool(self.lift.ready)
+
+    def standardize(self, features: Tensor) -> None:
+        """Take the first task's features (N, F) as the standard of random features, for good.
+
+        Raises:
+            ConfigError: there is one already, or none is needed; or features of another width.
+        """
+        self._check_width(features)
+        if self.lift is None:
+            raise ConfigError(["only random features are standardized by the first task"])
+        self.lift.standardize(features.reshape(-1, self.width))
+
     def no_samples(self) -> ClassStatistics:
         """Statistics of no sample, to be filled with :meth:`lifted` features and learnt at once."""
         options = self.options
@@ -116,26 +137,28 @@ class GaussianReadout(Readout):
     def lifted(self, features: Tensor) -> Tensor:
         """What statistics are taken of: features (..., F), or random features of them (..., D).
 
-        The first features decide how they are standardized for all that follow.
-
         Raises:
-            ConfigError: features of another width.
+            ConfigError: features of another width, or not :attr:`standardized`.
         """
         self._check_width(features)
         if self.lift is None:
             return features
-        if not bool(self.lift.ready):
-            self.lift.standardize(features.reshape(-1, self.width))
+        if not self.standardized:
+            raise ConfigError(["random features need a standard first; call standardize()"])
         found: Tensor = self.lift(features)
         return found
 
     def add(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:
         """Learn samples: features (N, F), outputs (N,), weights (N,); see :class:`ClassStatistics`.
 
+        The first ones are the standard of random features, if none was given.
+
         Raises:
             ConfigError: features of another width.
             DataError: a feature is not finite, or a label is no output.
         """
+        if not self.standardized:
+            self.standardize(features)
         self.statistics.add(self.lifted(features), labels, weights)
 
     def remove(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:
@@ -173,9 +196,8 @@ class GaussianReadout(Readout):
         Raises:
             ConfigError: features of another width, or a covariance that is singular.
         """
-        self._check_width(features)
         known = self.statistics.known
-        scores = self._solution().scores(features if self.lift is None else self.lift(features))
+        scores = self._solution().scores(self.lifted(features))
         # normalized over what is known: a score far below the mask would lose to it
         own = scores.log_softmax(dim=-1).clamp(min=FLOOR)
         found = own.new_full((*own.shape[:-1], len(self.outputs)), UNSEEN_LOGIT)
@@ -184,7 +206,7 @@ class GaussianReadout(Readout):
 
     def forward(self, output: ModelOutput) -> Tensor:
         """Score a batch: log posteriors (B, C) of samples or (B, W, C) of words."""
-        if not bool(self.statistics.known.any()):
+        if not self.taught:
             return output.logits
         return self.log_posterior(self.read(output))
 

@@ -1,0 +1,119 @@
+"""Learning in closed form: after every task, one look at its samples, and no gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.processor import IGNORED
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models import GaussianReadout, ModelOutput
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+Background = Literal["all", "read-as-O", "soft"]
+Rows = tuple[Tensor, Tensor, Tensor]
+
+
+class GaussianReadoutPlugin(SupervisedPlugin):
+    """Teach the model's :class:`~mkgc_cl.models.GaussianReadout` every task, and predict from it.
+
+    After a task's epochs, if it has any, every sample is encoded once and added to the statistics
+    of its label. With an encoder that does not move, nothing is forgotten, no sample is kept, and
+    the order of relation tasks changes nothing.
+
+    Where other plugins have a memory phase after a task, put this one behind them.
+
+    In a tagging stream words of other tasks' types are called ``O``. What the readout of the tasks
+    before makes of them decides how much they teach ``O`` (the background shift of class-
+    incremental tagging; Zhang et al., EMNLP 2023). With ``background="all"`` the order of tasks
+    changes nothing there either.
+
+    Args:
+        trained_tasks: how many of the first tasks train by gradient before they are read; the ones
+            after them train no epoch. 0 freezes the encoder as it came; ``None`` trains every task,
+            and leaves the statistics of earlier ones to an encoder that no longer is.
+        background: what words labelled ``O`` teach from the second task on: ``"all"`` of them
+            ``O``; only those ``"read-as-O"`` by the readout so far; or, ``"soft"``, each as much as
+            its probability of ``O``. Relations have no such words.
+
+    Raises:
+        ConfigError: an option is not one of the above, or the model has no such readout.
+    """
+
+    def __init__(
+        self, *, trained_tasks: int | None = 0, background: Background = "read-as-O"
+    ) -> None:
+        super().__init__()
+        wrong = []
+        if trained_tasks is not None and trained_tasks < 0:
+            wrong.append(f"trained_tasks={trained_tasks}; give 0 or more, or None for all")
+        if background not in get_args(Background):
+            wrong.append(f"background={background!r}; choose one of {list(get_args(Background))}")
+        if wrong:
+            raise ConfigError(wrong)
+        self.trained_tasks = trained_tasks
+        self.background: Background = background
+        self._tasks = 0
+
+    def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Check that the readout is there; let a task after the trained ones train no epoch."""
+        GaussianReadout.of(strategy.network)
+        if self.trained_tasks is not None and self._tasks >= self.trained_tasks:
+            strategy.train_no_epoch()
+
+    def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
+        """Look once at every sample of the task, then learn them together."""
+        readout = GaussianReadout.of(strategy.network)
+        task = readout.no_samples()
+        waiting: list[Rows] = []  # until their standard is known, which takes the whole first task
+
+        def look(batch: MultimodalBatch, output: ModelOutput, targets: Tensor) -> None:
+            features = readout.read(output)
+            strategy.require_finite(features, "features are", batch)
+            features, labels = features.flatten(0, -2), targets.flatten()
+            real = labels != IGNORED
+            rows, labels = features[real], labels[real]
+            read = (rows, labels, self._weights(readout, rows, labels))
+            if readout.standardized:
+                task.add(readout.lifted(rows), *read[1:])
+            else:
+                waiting.append(read)
+
+        strategy.survey(strategy.experience.samples, look)
+        if waiting:
+            readout.standardize(torch.cat([rows for rows, *_ in waiting]))
+        for rows, labels, weights in waiting:
+            task.add(readout.lifted(rows), labels, weights)
+        readout.statistics.merge(task)
+        self._tasks += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later tasks depend on; the statistics are the model's."""
+        return {"tasks": self._tasks}
+
+    def load_state_dict(self, state: Mapping[str, Any], **kwargs: Any) -> None:
+        """Go on from :meth:`state_dict`.
+
+        Args:
+            state: the state.
+            **kwargs: what other plugins need.
+        """
+        self._tasks = int(state["tasks"])
+
+    def _weights(self, readout: GaussianReadout, rows: Tensor, labels: Tensor) -> Tensor:
+        """How much each word (N, F) with its label (N,) teaches: (N,)."""
+        weights = torch.ones(len(labels), dtype=torch.float64, device=labels.device)
+        if readout.outputs[0] != "O" or self.background == "all" or not readout.taught:
+            return weights
+        background = labels == 0
+        read = readout.log_posterior(rows[background])
+        if self.background == "soft":
+            weights[background] = read[:, 0].exp()
+        else:
+            weights[background] = (read.argmax(dim=1) == 0).to(weights)
+        return weights
