@@ -22,6 +22,7 @@ from mkgc_cl.data.tokenizer import (
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.text import check_bert_family
 from mkgc_cl.models.vision import check_vit
+from mkgc_cl.models.whole_encoder import is_whole
 from mkgc_cl.seeds import generator, seeded
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,12 @@ class TextEncoder:
 
 
 def load_text_encoder(
-    name: str, *, pretrained: bool = True, markers: MarkerKind = "new", seed: int = 0
+    name: str,
+    *,
+    pretrained: bool = True,
+    markers: MarkerKind = "new",
+    whole: bool = False,
+    seed: int = 0,
 ) -> TextEncoder:
     """Load a text encoder.
 
@@ -55,6 +61,7 @@ def load_text_encoder(
         pretrained: load its weights; ``False`` keeps the architecture and draws them from ``seed``.
         markers: tokens round the entities of a relation: new ones, or punctuation that a frozen
             encoder knows; see :class:`~mkgc_cl.data.tokenizer.PretrainedTokenizer`.
+        whole: take one that can only be run whole too (MPNet), for a model that reads its states.
         seed: seed of drawn weights.
 
     Raises:
@@ -85,7 +92,8 @@ def load_text_encoder(
                 "(needs the network or a filled cache), a local folder, 'minilm' or 'tiny'"
             ]
         ) from error
-    check_bert_family(module)
+    if not (whole and is_whole(module)):
+        check_bert_family(module)
     if tokenizer.vocab_size <= len(set(tokenizer.all_special_ids)):
         # transformers makes an empty tokenizer of a folder without one: every word unknown
         raise ConfigError([f"text encoder {name!r} has no vocabulary; add its tokenizer's files"])

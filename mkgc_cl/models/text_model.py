@@ -25,7 +25,7 @@ from mkgc_cl.models.encoders import load_text_encoder
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.layer_features import PARTS, default_layers, layer_features
 from mkgc_cl.models.output import ModelOutput
-from mkgc_cl.models.text import TextStream
+from mkgc_cl.models.whole_encoder import plain_stream
 from mkgc_cl.seeds import seeded
 
 
@@ -34,7 +34,8 @@ class TextModel(ExtractionModel):
 
     Args:
         labels: the stream's classes.
-        text: a BERT-family encoder.
+        text: an encoder of BERT's family, or one that is run whole
+            (:mod:`mkgc_cl.models.whole_encoder`).
         tokenizer: its tokenizer.
         pooling: what a relation is read from: the start markers of both entities or ``[CLS]``.
         projection: put ``LN(GELU(W dropout(h)))`` between the markers and the relation head (Cui et
@@ -84,7 +85,7 @@ class TextModel(ExtractionModel):
             tagger=tagger,
             seed=seed,
         )
-        self.text = TextStream.plain(text, max_length=max_text_length)
+        self.text = plain_stream(text, max_length=max_text_length)
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         width = self.text.width
@@ -117,7 +118,9 @@ class TextModel(ExtractionModel):
         seed: int = 0,
     ) -> TextModel:
         """Build the model from an encoder's name; see :mod:`mkgc_cl.models.encoders`."""
-        encoder = load_text_encoder(text, pretrained=pretrained, markers=markers, seed=seed)
+        encoder = load_text_encoder(
+            text, pretrained=pretrained, markers=markers, whole=True, seed=seed
+        )
         return cls(
             labels,
             text=encoder.module,
