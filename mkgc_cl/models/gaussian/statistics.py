@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,14 @@ from mkgc_cl.errors import DataError
 
 NOTHING = 1e-9
 """What counts as no sample is left: rounding of weights that were added and taken away again."""
+
+
+class _Present(NamedTuple):
+    """Classes (K,) that have samples, with counts (K,) and means (K, D) of these."""
+
+    classes: Tensor
+    counts: Tensor
+    means: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +93,9 @@ class ClassStatistics:
         Raises:
             DataError: a feature is not finite, or a label is no class.
         """
-        counts, means, rows, of = self._centered(features, labels, weights)
-        shifts, classes = self._join(counts, means)
-        self._add_squares(torch.cat([rows, shifts]), torch.cat([of, classes]), sign=1)
+        learnt, rows, of = self._centered(features, labels, weights)
+        shifts = self._join(learnt)
+        self._add_squares(torch.cat([rows, shifts]), torch.cat([of, learnt.classes]), sign=1)
 
     def remove(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:
         """Unlearn samples, as if they had never been added; see :meth:`add`.
@@ -94,16 +103,17 @@ class ClassStatistics:
         Raises:
             DataError: more of a class is taken away than was learnt.
         """
-        counts, means, rows, of = self._centered(features, labels, weights)
-        shifts, classes = self._part(counts, means)
-        self._add_squares(torch.cat([rows, shifts]), torch.cat([of, classes]), sign=-1)
+        gone, rows, of = self._centered(features, labels, weights)
+        shifts = self._part(gone)
+        self._add_squares(torch.cat([rows, shifts]), torch.cat([of, gone.classes]), sign=-1)
         self._clear()
 
     def merge(self, other: ClassStatistics) -> None:
         """Learn what ``other`` learnt, in place: as good as all of its samples."""
-        shifts, classes = self._join(other.counts, other.means)
+        learnt = other._present()
+        shifts = self._join(learnt)
         self.scatter.add_(other.scatter)
-        self._add_squares(shifts, classes, sign=1)
+        self._add_squares(shifts, learnt.classes, sign=1)
 
     def subtract(self, other: ClassStatistics) -> None:
         """Unlearn what ``other`` learnt, in place.
@@ -111,15 +121,20 @@ class ClassStatistics:
         Raises:
             DataError: more of a class is taken away than was learnt.
         """
-        shifts, classes = self._part(other.counts, other.means)
+        gone = other._present()
+        shifts = self._part(gone)
         self.scatter.sub_(other.scatter)
-        self._add_squares(shifts, classes, sign=-1)
+        self._add_squares(shifts, gone.classes, sign=-1)
         self._clear()
+
+    def _present(self) -> _Present:
+        classes = self.counts.nonzero().flatten()
+        return _Present(classes, self.counts[classes], self.means[classes])
 
     def _centered(
         self, features: Tensor, labels: Tensor, weights: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Counts, means, and samples round the means of their classes, with those classes."""
+    ) -> tuple[_Present, Tensor, Tensor]:
+        """Classes of samples, and samples (N, D) round the means of theirs, with these (N,)."""
         classes, width = self.means.shape
         rows = features.detach().to(self.means)
         labels = labels.to(rows.device)
@@ -127,25 +142,27 @@ class ClassStatistics:
         _check(rows, labels, weight, classes=classes, width=width)
         kept = weight > 0
         rows, labels, weight = rows[kept], labels[kept], weight[kept, None]
-        counts = rows.new_zeros(classes).index_add_(0, labels, weight[:, 0])
-        sums = rows.new_zeros(classes, width).index_add_(0, labels, rows * weight)
-        means = sums / counts.masked_fill(counts == 0, 1.0)[:, None]
-        return counts, means, (rows - means[labels]) * weight.sqrt(), labels
+        # of these classes alone: room for a thousand others is not needed a batch
+        present, of = labels.unique(return_inverse=True)
+        counts = rows.new_zeros(len(present)).index_add_(0, of, weight[:, 0])
+        sums = rows.new_zeros(len(present), width).index_add_(0, of, rows * weight)
+        means = sums / counts[:, None]
+        return _Present(present, counts, means), (rows - means[of]) * weight.sqrt(), labels
 
-    def _join(self, counts: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
-        """Move counts and means; return what scatter gains by it, as rows of classes."""
-        present = counts.nonzero().flatten()
-        mine, theirs = self.counts[present], counts[present]
+    def _join(self, learnt: _Present) -> Tensor:
+        """Move counts and means; return what scatter gains by it, as a row of each class."""
+        present, theirs, means = learnt
+        mine = self.counts[present]
         together = mine + theirs
-        shift = means[present] - self.means[present]
+        shift = means - self.means[present]
         self.means[present] += shift * (theirs / together)[:, None]
         self.counts[present] = together
-        return shift * (mine * theirs / together).sqrt()[:, None], present
+        return shift * (mine * theirs / together).sqrt()[:, None]
 
-    def _part(self, counts: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of :meth:`_join`: what scatter loses, as rows of classes."""
-        present = counts.nonzero().flatten()
-        mine, theirs = self.counts[present], counts[present]
+    def _part(self, gone: _Present) -> Tensor:
+        """The inverse of :meth:`_join`: what scatter loses, as a row of each class."""
+        present, theirs, means = gone
+        mine = self.counts[present]
         rounding = NOTHING * mine.clamp(min=1)
         left = mine - theirs
         if bool((left < -rounding).any()):
@@ -158,11 +175,11 @@ class ClassStatistics:
         stay = left > rounding
         left = left.masked_fill(~stay, 0.0)
         step = (theirs / left.masked_fill(~stay, 1.0))[:, None]
-        remaining = self.means[present] + (self.means[present] - means[present]) * step
-        shift = (remaining - means[present]) * (left * theirs / mine).sqrt()[:, None]
+        remaining = self.means[present] + (self.means[present] - means) * step
+        shift = (remaining - means) * (left * theirs / mine).sqrt()[:, None]
         self.means[present] = remaining.masked_fill(~stay[:, None], 0.0)
         self.counts[present] = left
-        return shift, present
+        return shift
 
     def _add_squares(self, rows: Tensor, classes: Tensor, *, sign: int) -> None:
         """Add ``sign * sum_i rows_i rows_i'`` (N, D) to the scatter of their classes (N,)."""
