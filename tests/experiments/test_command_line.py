@@ -46,7 +46,7 @@ def command_line(experiments: Path) -> ModuleType:
         (["--out", "FILE/below"], "FILE/below: results cannot be kept there (Not a directory)"),
         (["--out", "x" * 300], "results cannot be kept there (File name too long)"),
         (["--config", "x" * 5000], "xxx...: no such file or setting"),
-        (["--config", "FIFO"], "FIFO: expected a regular file, found a FIFO"),
+        (["--config", "FIFO"], "FIFO: expected a regular file, found a named pipe"),
         (["--config", "."], ".: expected a regular file, found a folder"),
         (["name=" + "x" * 300], "'name' must be at most 200 bytes long, got 300"),
         (['name="a\\nb"'], "'name' must be the name of one folder"),

@@ -201,8 +201,8 @@ DEEP = "[" * 100_000 + "]" * 100_000
         (".traces.json", f'{{"gamma": {DEEP}}}', "too deep to be read"),
         (".json", DEEP, "too deep to be read"),
         (".json", f'{{"record": {"[" * 900}{"]" * 900}}}', ""),
-        (".json", None, "found a FIFO"),
-        (".traces.json", None, "found a FIFO"),
+        (".json", None, "found a named pipe"),
+        (".traces.json", None, "found a named pipe"),
     ],
 )
 def test_an_odd_file_is_set_aside_and_the_rest_goes_on(

@@ -320,7 +320,7 @@ def test_a_sweep_that_cannot_be_read_says_so_and_the_rest_stays(swept: Path, cap
     (name / "other-0a1b.csv").replace(swept / "lone" / "other-0a1b.csv")
     page = made(swept)
     assert "Cannot be shown: DataError" in page.text
-    assert "lone/other-0a1b.md: no such file; the same command" in page.text
+    assert "lone/other-0a1b.md: expected a file, found none" in page.text
     assert page.rows[1][0] == "full"
     assert "lone: holds no experiment" not in page.text
     assert len(page.all("img")) == 4  # those of the experiment
@@ -361,7 +361,7 @@ def test_odd_files_are_named_and_cost_the_others_nothing(fill, tmp_path: Path) -
         f"cells/{paths[0].name}: left out of the results: {paths[0].stem}.traces.json holds no",
         f"cells/{paths[1].name}: left out of the results: lists within lists",
         "failed/deep.json: a cell failed here, but: lists within lists",
-        "found a FIFO",
+        "found a named pipe",
         "config.yaml: left aside: not YAML (could not determine a constructor",
     ):
         assert said in page.text
