@@ -13,6 +13,7 @@ from mkgc_cl.strategies.rate_control import control_coefficients
 from mkgc_cl.strategies.replay import PrototypeReplayPlugin
 from mkgc_cl.strategies.rp_cre import RPCREPlugin
 from mkgc_cl.strategies.run import StreamResult, run_stream
+from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.strategies.template import MultimodalStrategy
 from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin
 
@@ -28,6 +29,7 @@ __all__ = [
     "MultimodalStrategy",
     "PrototypeReplayPlugin",
     "RPCREPlugin",
+    "StepPolicy",
     "StreamResult",
     "TokenDistillationPlugin",
     "continual_evaluator",

@@ -43,11 +43,11 @@ def check_system(
 ) -> None:
     """Run a recipe over two tasks of the demonstration, again and again, and look what it does.
 
-    The same seed gives the same weights and another seed others; no later task, no evaluation and
-    no draw of anybody else's changes a weight; the memory keeps to its budget; a saved model
-    predicts as it did; a memory of nothing, a class of one post and a task of N/A alone are borne,
-    or refused in words (:class:`~mkgc_cl.errors.ConfigError` of the budget,
-    :class:`~mkgc_cl.errors.DataError` of the task).
+    The same seed gives the same weights and another seed others; no later task, not even how many
+    classes it has, no evaluation and no draw of anybody else's changes a weight; the memory keeps
+    to its budget; a saved model predicts as it did; a memory of nothing, a class of one post and a
+    task of N/A alone are borne, or refused in words (:class:`~mkgc_cl.errors.ConfigError` of the
+    budget, :class:`~mkgc_cl.errors.DataError` of the task).
 
     Args:
         recipe: ``recipe(labels, encoders, training, **options)``, or the name of a system of the
@@ -158,7 +158,7 @@ def is_its_seeds(trial: Trial) -> Iterator[str]:
 
 
 def does_not_know_the_future(trial: Trial) -> Iterator[str]:
-    """What later tasks hold changes nothing before they come, the names of their classes either."""
+    """What later tasks hold changes nothing, nor what their classes are called or how many."""
     first, *later = trial.stream.tasks
     hidden = replace(trial.stream, tasks=(first, *(_unlabelled(t, trial.stream) for t in later)))
     one = trial.run(trial.stream, tasks=1)
@@ -166,10 +166,24 @@ def does_not_know_the_future(trial: Trial) -> Iterator[str]:
         yield "the first task's weights depend on the labels of a later task"
     if not same(weights(one), weights(trial.run(_renamed(trial.stream), tasks=1))):
         yield "the first task's weights depend on the names of classes to come"
+    yield from _does_not_count_what_is_to_come(trial)
     samples = [s for task in trial.stream.tasks for s in task.test]
     unseen = [not bool(flag) for flag in one.network.seen]
     if any(unseen[output] for ids in predict(one, samples) for output in ids):
         yield "it predicts a class that no task has brought yet"
+
+
+def _does_not_count_what_is_to_come(trial: Trial) -> Iterator[str]:
+    """The same two tasks, as the last of a stream and with more tasks and classes after them."""
+    longer = tiny_stream(trial.kind, tasks=4)
+    few, many = trial.plain, trial.run(longer)
+    if not same(common_rows(weights(many), weights(few)), weights(few)):
+        yield "the weights after two tasks depend on how many classes are to come"
+    if exemplars_of(many) != exemplars_of(few):
+        yield "the exemplars of two tasks depend on how many classes are to come"
+    samples = [s for task in trial.stream.tasks for s in task.test]
+    if predict(many, samples) != predict(few, samples):
+        yield "predictions after two tasks depend on how many classes are to come"
 
 
 def keeps_to_its_budget(trial: Trial) -> Iterator[str]:
@@ -266,12 +280,12 @@ LAWS: tuple[Callable[[Trial], Iterator[str]], ...] = (
 """The promises, each a generator of complaints."""
 
 
-def tiny_stream(kind: TaskKind) -> TaskStream:
-    """Two small tasks of the demonstration."""
+def tiny_stream(kind: TaskKind, *, tasks: int = 2) -> TaskStream:
+    """Small tasks of the demonstration, the first ones."""
     stream = demo_stream(kind, seed=3, train_per_task=12, test_size=24)
-    tasks = stream.tasks[:2]
-    classes = tuple(name for task in tasks for name in task.classes)
-    return TaskStream(stream.name, replace(stream.labels, classes=classes), tasks, {})
+    first = stream.tasks[:tasks]
+    classes = tuple(name for task in first for name in task.classes)
+    return TaskStream(stream.name, replace(stream.labels, classes=classes), first, {})
 
 
 def weights(strategy: MultimodalStrategy) -> Weights:
@@ -282,6 +296,21 @@ def weights(strategy: MultimodalStrategy) -> Weights:
 def same(one: Weights, other: Weights) -> bool:
     """Whether two models agree to the last bit."""
     return one.keys() == other.keys() and all(torch.equal(v, other[n]) for n, v in one.items())
+
+
+def common_rows(larger: Weights, smaller: Weights) -> Weights:
+    """What of a model belongs to another one with fewer outputs: the first rows of every tensor."""
+    found = {}
+    for name, value in larger.items():
+        shape = smaller[name].shape if name in smaller else value.shape
+        found[name] = value[tuple(slice(size) for size in shape)]
+    return found
+
+
+def exemplars_of(strategy: MultimodalStrategy) -> list[str]:
+    """Identities of the posts that a strategy's plugins tell that they keep."""
+    holders = [plugin for plugin in strategy.plugins if hasattr(plugin, "exemplars")]
+    return [sample.identity for plugin in holders for sample in plugin.exemplars()]
 
 
 def predict(strategy: MultimodalStrategy, samples: list[Sample]) -> list[list[int]]:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
-from torch.nn import functional as F
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample, TaggingSample
@@ -17,6 +16,7 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.memory.selection import select_exemplars
 from mkgc_cl.models import ModelOutput, PrototypeReadout
+from mkgc_cl.models.base import negative_log
 from mkgc_cl.models.prototypes import Prototypes, class_prototypes, predicting_prototypes
 from mkgc_cl.models.spans import span_features
 from mkgc_cl.seeds import generator
@@ -208,7 +208,8 @@ def reconsolidation_loss(output: ModelOutput, targets: Tensor, prototypes: Proto
         prototypes: of every relation or entity type that occurs in the batch.
     """
     features, classes = _units(output, targets)
-    return F.cross_entropy(prototypes.scores(features), classes)
+    known = prototypes.known.nonzero().flatten()
+    return negative_log(prototypes.scores(features), classes, seen=known).mean()
 
 
 def _units(output: ModelOutput, targets: Tensor) -> tuple[Tensor, Tensor]:

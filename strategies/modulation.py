@@ -160,7 +160,10 @@ class GradientModulationPlugin(SupervisedPlugin):
         output = strategy.dual_output
         with torch.no_grad():
             ratio = contribution_ratio(
-                output.text_logits[counted], output.vision_logits[counted], strategy.mb_y[counted]
+                output.text_logits[counted],
+                output.vision_logits[counted],
+                strategy.mb_y[counted],
+                output.seen,
             )
         current = coefficients(ratio, alpha=self.alpha, target=self.target)
         if strategy.phase == "task":

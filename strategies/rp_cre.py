@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
-from torch.nn import functional as F
 
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.memory.selection import select_exemplars
 from mkgc_cl.models import MemoryAttentionReadout, ModelOutput
+from mkgc_cl.models.base import negative_log
 from mkgc_cl.models.prototypes import class_prototypes
 from mkgc_cl.seeds import generator
 from mkgc_cl.strategies.exemplar_store import CHOICES, ExemplarStore, running_task, wrong_options
@@ -114,7 +114,7 @@ class RPCREPlugin(SupervisedPlugin):
                 strategy.optimizer.state.pop(parameter, None)
 
         def loss(output: ModelOutput, targets: Tensor) -> Tensor:
-            return F.cross_entropy(strategy.network.mask_unseen(readout(output)), targets)
+            return negative_log(readout(output), targets, seen=output.seen).mean()
 
         strategy.memory_phase(
             self.store.exemplars(),

@@ -14,6 +14,7 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.processor import IGNORED
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import ExtractionModel, ModelOutput
+from mkgc_cl.models.base import negative_log
 from mkgc_cl.objectives.token_distillation import Restrict, teacher_words, token_divergence
 from mkgc_cl.strategies.template import MultimodalStrategy
 
@@ -95,14 +96,15 @@ class TokenDistillationPlugin(SupervisedPlugin):
         if teacher is None or strategy.phase != "task" or len(rows) == 0:
             return
         logits, targets = strategy.output.logits[rows], strategy.mb_y[rows]
+        seen = strategy.network.seen_ids
         divergence = token_divergence(
             self._teacher_words(teacher, strategy.batch, rows, words=targets.shape[1]),
-            logits,
-            teacher.seen,
+            logits.index_select(-1, seen),
+            teacher.seen[seen],
             temperature=self.temperature,
             restrict=self.restrict,
         )
-        labelled = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")  # (N, W)
+        labelled = negative_log(logits, targets, seen=seen)  # (N, W)
         share = (targets == OUTSIDE) / (targets != IGNORED).sum(dim=1, keepdim=True)
         posts = strategy.batch.size()
         distilled, replaced = ((share * words).sum() for words in (divergence, labelled))

@@ -16,7 +16,14 @@ from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models.heads import UNSEEN_LOGIT, BioGrammar, FusionHead, GrowableCRF, LinearHead
+from mkgc_cl.models.heads import (
+    BioGrammar,
+    FusionHead,
+    GrowableCRF,
+    LinearHead,
+    log_probabilities,
+    spread,
+)
 from mkgc_cl.models.output import ModelOutput
 
 Pooling = Literal["cls", "entity-markers"]
@@ -31,15 +38,16 @@ class Readout(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, output: ModelOutput) -> Tensor:
-        """Score a batch: (B, C) or (B, W, C)."""
+        """Score a batch: (B, C) or (B, W, C); only the outputs ``output.seen`` are read."""
 
 
 class ExtractionModel(nn.Module, ABC):
     """A model of one stream: it reads a :class:`MultimodalBatch` and returns a ``ModelOutput``.
 
     Every output exists from the start and is masked until :meth:`observe` announces its class, so
-    no run can know the future and the head needs no surgery between tasks. Subclasses write
-    :meth:`forward`, and pass their head's scores through :meth:`mask_unseen`.
+    no run can know the future and the head needs no surgery between tasks. Only what was seen is
+    computed: not even how many classes are to come has an influence. Subclasses write
+    :meth:`forward`, and leave their head to :meth:`scored`.
 
     Args:
         labels: the stream's classes.
@@ -51,6 +59,8 @@ class ExtractionModel(nn.Module, ABC):
         seed: seed of the CRF.
 
     Attributes:
+        seen: (C,) bool, the outputs announced so far.
+        seen_ids: (K,) their ids, in order.
         readout: what scores posts in an evaluation in place of the head; ``None`` for the head.
 
     Raises:
@@ -58,6 +68,7 @@ class ExtractionModel(nn.Module, ABC):
     """
 
     seen: Tensor
+    seen_ids: Tensor
     head: FusionHead | LinearHead
 
     def __init__(
@@ -82,6 +93,9 @@ class ExtractionModel(nn.Module, ABC):
         self.grammar = BioGrammar(labels.outputs) if tags and tagger == "softmax" else None
         self.readout: Readout | None = None
         self.register_buffer("seen", torch.zeros(outputs, dtype=torch.bool))
+        # kept beside, so that a forward pass need not wait for the device to count
+        self.register_buffer("seen_ids", torch.zeros(0, dtype=torch.long), persistent=False)
+        nn.Module.register_load_state_dict_post_hook(self, _number_seen)
 
     @abstractmethod
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
@@ -96,22 +110,23 @@ class ExtractionModel(nn.Module, ABC):
         self,
         batch: MultimodalBatch,
         states: Tensor,
-        logits: Tensor,
+        read: Tensor,
         *,
         features: Tensor,
         words: Tensor | None = None,
     ) -> ModelOutput:
-        """Put the output of a batch together, outputs not seen yet masked.
+        """Score a batch with a head of one stream, outputs not seen yet masked.
 
         Args:
             batch: the batch.
             states: (B, T, D) of the text encoder.
-            logits: (B, C) or (B, W, C), from the head.
+            read: (B, F) or (B, W, F) what the head reads, with the dropout of training.
             features: (B, F) of the post.
-            words: (B, W, F) what the tagging head read; ``None`` for relations.
+            words: (B, W, F) what the tagging head reads, without; ``None`` for relations.
         """
         return ModelOutput(
-            logits=self.mask_unseen(logits),
+            logits=self.spread(self.head(read, outputs=self.seen_ids)),
+            seen=self.seen_ids,
             features=features,
             text_states=states,
             text_mask=batch["attention_mask"],
@@ -122,11 +137,12 @@ class ExtractionModel(nn.Module, ABC):
     def observe(self, classes: Sequence[str]) -> None:
         """Unmask the outputs of ``classes`` (and of N/A or ``O``)."""
         self.seen[list(self.labels.output_ids(classes))] = True
+        _number_seen(self)
 
     def loss(
         self, output: ModelOutput, targets: Tensor, *, reduction: Literal["mean", "none"] = "mean"
     ) -> Tensor:
-        """Task loss of a batch.
+        """Task loss of a batch, among the outputs that it scores (``output.seen``).
 
         Cross-entropy for relations; for tags the negative CRF log-likelihood of a sentence, or with
         the softmax tagger the mean cross-entropy of its words.
@@ -136,23 +152,23 @@ class ExtractionModel(nn.Module, ABC):
             targets: (B,) relation ids, or (B, W) tag ids padded with -100.
             reduction: mean over the batch, or one value a post (B,).
         """
-        if self.labels.kind == "re":
-            return F.cross_entropy(output.logits, targets, reduction=reduction)
         mask = targets != IGNORED
         if self.crf is not None:
             tags = targets.clamp(min=0)  # padding is masked; the CRF wants valid ids there too
-            negative: Tensor = -self.crf(output.logits, tags, mask=mask, reduction=reduction)
-            return negative
-        words = F.cross_entropy(output.logits.transpose(1, 2), targets, reduction="none")
-        posts = words.sum(dim=1) / mask.sum(dim=1)
-        return posts.mean() if reduction == "mean" else posts
+            losses = -self.crf.log_likelihood(output.logits, tags, mask=mask, seen=output.seen)
+        elif self.labels.kind == "ner":
+            losses = negative_log(output.logits, targets, seen=output.seen)
+            losses = losses.sum(dim=1) / mask.sum(dim=1)
+        else:
+            losses = negative_log(output.logits, targets, seen=output.seen)
+        return losses.mean() if reduction == "mean" else losses
 
     @torch.no_grad()
     def read_out(self, output: ModelOutput) -> Tensor:
         """Scores to predict from: the head's, or the readout's, outputs not seen yet masked."""
         if self.readout is None:
             return output.logits
-        return self.mask_unseen(self.readout(output))
+        return self.spread(self.readout(output).index_select(-1, self.seen_ids))
 
     @torch.no_grad()
     def decode(self, output: ModelOutput) -> list[list[int]]:
@@ -161,17 +177,37 @@ class ExtractionModel(nn.Module, ABC):
         if self.crf is not None:
             decoded = self.crf.decode(output.logits, mask=output.word_mask)
         elif self.grammar is not None:
-            words = output.logits.log_softmax(dim=-1)
+            words = log_probabilities(output.logits, output.seen)
             decoded = self.grammar.decode(words, mask=output.word_mask)
         else:
             decoded = [[int(best)] for best in output.logits.argmax(dim=-1)]
         return decoded
 
-    def mask_unseen(self, logits: Tensor) -> Tensor:
-        """Mask the outputs of (..., C) logits that no task has brought yet; at least float32."""
+    def spread(self, scores: Tensor) -> Tensor:
+        """Put scores (..., K) of the outputs seen so far among all: (..., C), at least float32."""
         # losses and the CRF want single precision at least, whatever the encoders ran in
-        exact = torch.promote_types(logits.dtype, torch.float32)
-        return logits.to(exact).masked_fill(~self.seen, UNSEEN_LOGIT)
+        exact = torch.promote_types(scores.dtype, torch.float32)
+        return spread(scores.to(exact), self.seen_ids, outputs=len(self.seen))
+
+
+def negative_log(logits: Tensor, targets: Tensor, *, seen: Tensor | None) -> Tensor:
+    """Cross-entropy of each target among the outputs seen so far; 0 where it is padding.
+
+    Args:
+        logits: (..., C) scores.
+        targets: (...) ids, padded with -100.
+        seen: (K,) ids of the outputs that compete; ``None`` for all.
+
+    Returns:
+        (...), in the logits' precision.
+    """
+    found = log_probabilities(logits, seen).flatten(0, -2)
+    return F.nll_loss(found, targets.flatten(), reduction="none").view_as(targets)
+
+
+def _number_seen(model: ExtractionModel, *_: object) -> None:
+    """Number what a model has seen, anew after an announcement or the loading of a state."""
+    model.seen_ids = model.seen.nonzero().flatten()
 
 
 def relation_states(batch: MultimodalBatch, states: Tensor, pooling: Pooling) -> Tensor:

@@ -188,16 +188,17 @@ class DualStreamModel(ExtractionModel):
         words = None
         if self.labels.kind == "re":
             features = torch.cat([relation_states(batch, text, self.pooling), visual], dim=-1)
-            head = self.head(features[:, : -visual.shape[1]], visual)
+            read = (features[:, : -visual.shape[1]], visual)
         else:
             features = torch.cat([text[:, 0], visual], dim=-1)
             # PAPER: eq. (3) adds BERT's position embedding of the word to the visual class token.
             placed = visual[:, None] + self.text.positions(batch["word_starts"])
             words = torch.cat([word_states(batch, text), placed], dim=-1)
-            head = self.head(*(self.dropout(part) for part in words.chunk(2, dim=-1)))
-        scores = HeadOutput(*map(self.mask_unseen, head))
+            read = tuple(self.dropout(part) for part in words.chunk(2, dim=-1))
+        scores = HeadOutput(*map(self.spread, self.head(*read, outputs=self.seen_ids)))
         return DualStreamOutput(
             logits=scores.logits,
+            seen=self.seen_ids,
             text_logits=scores.text,
             vision_logits=scores.vision,
             features=features,

@@ -1,9 +1,14 @@
-"""Heads: linear layers over one or two streams, a CRF for tags, and the grammar of BIO tags."""
+"""Heads: linear layers over one or two streams, a CRF for tags, and the grammar of BIO tags.
+
+A matrix product, a softmax, a CRF's normalizer: each is over the outputs seen so far alone. Masked
+ones would add nothing but zeros, yet their number changes in which order the others are added, and
+with that the last bits of every weight.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +18,28 @@ from mkgc_cl.seeds import generator
 
 # Finite, so that a CRF's log-sum-exp and a softmax both stay free of NaN.
 UNSEEN_LOGIT = -1e4
+
+
+def spread(scores: Tensor, seen: Tensor, *, outputs: int) -> Tensor:
+    """Put scores (..., K) of the outputs ``seen`` (K,) where they belong: (..., C), others masked.
+
+    >>> spread(torch.tensor([[1.0, 2.0]]), torch.tensor([0, 2]), outputs=3).tolist()
+    [[1.0, -10000.0, 2.0]]
+    """
+    masked = scores.new_full((*scores.shape[:-1], outputs), UNSEEN_LOGIT)
+    return masked.index_copy(-1, seen, scores)
+
+
+def log_probabilities(logits: Tensor, seen: Tensor | None) -> Tensor:
+    """Log-softmax of logits (..., C) over the outputs ``seen`` (K,): (..., C), others masked.
+
+    >>> log_probabilities(torch.zeros(3), torch.tensor([0, 2])).exp().tolist()
+    [0.5, 0.0, 0.5]
+    """
+    if seen is None:
+        return logits.log_softmax(dim=-1)
+    among = logits.index_select(-1, seen).log_softmax(dim=-1)
+    return spread(among, seen, outputs=logits.shape[-1])
 
 
 class HeadOutput(NamedTuple):
@@ -48,11 +75,13 @@ class FusionHead(nn.Module):
         """One row an output over the features of both streams: (C, D_t + D_v)."""
         return torch.cat([self.text_weight, self.vision_weight], dim=1)
 
-    def forward(self, text: Tensor, vision: Tensor) -> HeadOutput:
-        """Score features (..., D_t) and (..., D_v): logits (..., C)."""
-        half = self.bias / 2
-        from_text = text @ self.text_weight.T + half
-        from_vision = vision @ self.vision_weight.T + half
+    def forward(self, text: Tensor, vision: Tensor, outputs: Tensor | None = None) -> HeadOutput:
+        """Score features (..., D_t) and (..., D_v): (..., C), or (..., K) of ``outputs`` (K,)."""
+        weights = (self.text_weight, self.vision_weight, self.bias)
+        text_weight, vision_weight, bias = (_rows(weight, outputs) for weight in weights)
+        half = bias / 2
+        from_text = text @ text_weight.T + half
+        from_vision = vision @ vision_weight.T + half
         return HeadOutput(from_text + from_vision, from_text, from_vision)
 
 
@@ -76,10 +105,14 @@ class LinearHead(nn.Module):
         """One row an output: (C, F)."""
         return self.weight
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Score features (..., F): logits (..., C)."""
-        scores = features @ self.weight.T
-        return scores if self.bias is None else scores + self.bias
+    def forward(self, features: Tensor, outputs: Tensor | None = None) -> Tensor:
+        """Score features (..., F): (..., C), or (..., K) of ``outputs`` (K,)."""
+        scores = features @ _rows(self.weight, outputs).T
+        return scores if self.bias is None else scores + _rows(self.bias, outputs)
+
+
+def _rows(weight: Tensor, outputs: Tensor | None) -> Tensor:
+    return weight if outputs is None else weight.index_select(0, outputs)
 
 
 def output_rows(width: int, *, outputs: int, seed: int) -> Tensor:
@@ -120,6 +153,37 @@ class GrowableCRF(CRF):
                 self.end_transitions[tag] = values[1]
                 self.transitions[tag, : tag + 1] = values[2 : tag + 3]
                 self.transitions[:tag, tag] = values[tag + 3 :]
+
+    def log_likelihood(
+        self, emissions: Tensor, tags: Tensor, *, mask: Tensor, seen: Tensor | None = None
+    ) -> Tensor:
+        """Log-likelihood (B,) of each sentence's tags among all sequences of tags seen so far.
+
+        Args:
+            emissions: (B, W, C) scores.
+            tags: (B, W) ids of tags, whatever they are where the mask is false.
+            mask: (B, W) bool, true on real words.
+            seen: (K,) ids of the tags that sequences are made of; all by default, and where there
+                is none.
+        """
+        if seen is None or not len(seen):
+            return cast(Tensor, self(emissions, tags, mask=mask, reduction="none"))
+        words, steps = emissions.transpose(0, 1), mask.transpose(0, 1)
+        path: Tensor = self._compute_score(words, tags.transpose(0, 1), steps)
+        chain = _Restricted(self, seen)
+        return path - cast(Tensor, chain._compute_normalizer(words.index_select(-1, seen), steps))
+
+
+class _Restricted(CRF):
+    """A CRF of some tags of another one, its scores the same tensors: gradients reach them."""
+
+    def __init__(self, whole: CRF, tags: Tensor) -> None:
+        nn.Module.__init__(self)
+        self.num_tags = len(tags)
+        self.batch_first = True
+        self.start_transitions = whole.start_transitions.index_select(0, tags)
+        self.end_transitions = whole.end_transitions.index_select(0, tags)
+        self.transitions = whole.transitions.index_select(0, tags).index_select(1, tags)
 
 
 class BioGrammar(CRF):

@@ -163,10 +163,10 @@ class MEGAModel(ExtractionModel):
             return self.scored(
                 batch,
                 states,
-                self.head(self.dropout(words)),
+                self.dropout(words),
                 features=torch.cat([states[:, 0], objects], dim=-1),
                 words=words,
             )
         entities = relation_states(batch, states, "entity-markers")
         features = self.fusion["merge"](torch.cat([entities, objects], dim=-1))
-        return self.scored(batch, states, self.head(self.dropout(features)), features=features)
+        return self.scored(batch, states, self.dropout(features), features=features)

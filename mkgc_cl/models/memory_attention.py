@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models.heads import FusionHead, LinearHead
+from mkgc_cl.models.heads import FusionHead, LinearHead, spread
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.prototypes import PrototypeMemory
 from mkgc_cl.seeds import generator, seeded
@@ -107,8 +107,13 @@ class MemoryAttentionReadout(PrototypeMemory):
         (head,) = self._head
         # unseen slots are left out rather than masked: no number in them can reach the result
         refined = self.attend(features, self.prototypes[self.known])
-        scores: Tensor = refined @ head.rows.T
-        return scores if head.bias is None else scores + head.bias
+        rows, bias, seen = head.rows, head.bias, output.seen
+        if seen is None:
+            seen = torch.arange(len(rows), device=rows.device)
+        scores = refined @ rows.index_select(0, seen).T
+        if bias is not None:
+            scores = scores + bias.index_select(0, seen)
+        return spread(scores, seen, outputs=len(rows))
 
     def _split(self, projected: Tensor) -> Tensor:
         return projected.reshape(*projected.shape[:-1], self._heads, -1)

@@ -148,7 +148,7 @@ class MKGformerModel(ExtractionModel):
         if self.labels.kind == "ner":
             words = word_states(batch, states)
             return self.scored(
-                batch, states, self.head(self.dropout(words)), features=states[:, 0], words=words
+                batch, states, self.dropout(words), features=states[:, 0], words=words
             )
         features = relation_states(batch, states, "entity-markers")
-        return self.scored(batch, states, self.head(features), features=features)
+        return self.scored(batch, states, features, features=features)

@@ -23,6 +23,7 @@ class ModelOutput:
         word_mask: (B, W) bool, true on real words; ``None`` for relations.
         layer_features: (B, G), or (B, W, G) of words, from layers that the model was told to read
             for a readout; ``None`` in training, and where it was told of none.
+        seen: (K,) ids of the outputs that are not masked, in order; ``None`` for all.
     """
 
     logits: Tensor
@@ -32,6 +33,7 @@ class ModelOutput:
     word_features: Tensor | None = None
     word_mask: Tensor | None = None
     layer_features: Tensor | None = None
+    seen: Tensor | None = None
 
     def scores_only(self) -> ModelOutput:
         """Return a copy with logits and masks alone, cheap enough to keep during an evaluation."""
@@ -42,6 +44,7 @@ class ModelOutput:
             text_states=nothing,
             text_mask=self.text_mask,
             word_mask=self.word_mask,
+            seen=self.seen,
         )
 
 
@@ -94,5 +97,6 @@ class SpanOutput(ModelOutput):
             text_states=kept.text_states,
             text_mask=kept.text_mask,
             word_mask=kept.word_mask,
+            seen=kept.seen,
             span_logits=self.span_logits,
         )

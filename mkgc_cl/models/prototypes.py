@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.base import ExtractionModel, Readout, check_choices
-from mkgc_cl.models.heads import UNSEEN_LOGIT
+from mkgc_cl.models.heads import spread
 from mkgc_cl.models.output import ModelOutput
 
 Metric = Literal["dot", "cosine"]
@@ -31,10 +31,11 @@ class Prototypes(NamedTuple):
         """Score features (N, F) against every prototype: (N, C), classes without one masked."""
         # at least single precision, whatever the encoders ran in
         features = features.to(torch.promote_types(features.dtype, self.vectors.dtype))
-        vectors = self.vectors
+        known = self.known.nonzero().flatten()
+        vectors = self.vectors.index_select(0, known)
         if metric == "cosine":
             features, vectors = F.normalize(features, dim=-1), F.normalize(vectors, dim=-1)
-        return (features @ vectors.T).masked_fill(~self.known, UNSEEN_LOGIT)
+        return spread(features @ vectors.T, known, outputs=len(self.known))
 
 
 def class_prototypes(

@@ -159,13 +159,13 @@ class TextModel(ExtractionModel):
         if self.labels.kind == "ner":
             words = word_states(batch, states)
             return self.scored(
-                batch, states, self.head(self.dropout(words)), features=states[:, 0], words=words
+                batch, states, self.dropout(words), features=states[:, 0], words=words
             )
         features = relation_states(batch, states, self.pooling)
         read = self.dropout(features)
         if self.projection is not None:
             read = features = self.projection(read)
-        return self.scored(batch, states, self.head(read), features=features)
+        return self.scored(batch, states, read, features=features)
 
     def _checked(self, layers: Sequence[int] | None) -> tuple[int, ...]:
         depth = len(self.text.layers)

@@ -164,9 +164,9 @@ class UMGFModel(ExtractionModel):
         both = torch.cat([text, fused], dim=-1)
         if self.labels.kind == "re":
             features = relation_states(batch, both, "entity-markers")
-            return self.scored(batch, text, self.head(features), features=features)
+            return self.scored(batch, text, features, features=features)
         words = word_states(batch, both)
-        return self.scored(batch, text, self.head(words), features=both[:, 0], words=words)
+        return self.scored(batch, text, words, features=both[:, 0], words=words)
 
 
 def _check_sizes(sizes: dict[str, int]) -> None:

@@ -163,13 +163,15 @@ class UMTModel(ExtractionModel):
         fused = self.fusion(states, mask, *self.vision.grid(batch["images"]), batch["visual_index"])
         if self.aux_head is None or self.fusion.auxiliary is None:
             features = relation_states(batch, fused, "entity-markers")
-            return self.scored(batch, text, self.head(features), features=features)
+            return self.scored(batch, text, features, features=features)
         words = word_states(batch, fused)
         spans = self.aux_head(word_states(batch, self.fusion.auxiliary(states, states, mask)))
-        converted = spans @ conversion_matrix(self.seen).to(spans.dtype)
-        own = self.head(words)
+        among = conversion_matrix(self.seen).index_select(1, self.seen_ids)
+        converted = spans @ among.to(spans.dtype)
+        own = self.head(words, outputs=self.seen_ids)
         return SpanOutput(
-            logits=self.mask_unseen((1 - self.conversion) * own + self.conversion * converted),
+            logits=self.spread((1 - self.conversion) * own + self.conversion * converted),
+            seen=self.seen_ids,
             features=fused[:, 0],
             text_states=text,
             text_mask=mask,

@@ -19,7 +19,9 @@ class Coefficients(NamedTuple):
     vision: float
 
 
-def contribution(logits: Tensor, targets: Tensor, *, ignore: int = -100) -> Tensor:
+def contribution(
+    logits: Tensor, targets: Tensor, *, seen: Tensor | None = None, ignore: int = -100
+) -> Tensor:
     r"""Confidence of one stream in the true labels (eq. 5), summed over the batch.
 
     .. math:: \sum_i s_i = \sum_i \mathrm{softmax}(W f_i)_{y_i}
@@ -27,22 +29,33 @@ def contribution(logits: Tensor, targets: Tensor, *, ignore: int = -100) -> Tens
     Args:
         logits: (B, C) or (B, W, C) logits of one stream alone, half of the bias included.
         targets: (B,) or (B, W) label ids.
+        seen: (K,) ids of the outputs the softmax is over, in order; all by default. Masked outputs
+            have no part in it either way, but leave no trace in its rounding if they are left out.
         ignore: label of positions to leave out (padding; word-pieces are no positions here).
 
     Returns:
         Scalar in [0, number of labelled positions].
     """
     mask = targets != ignore
-    probabilities = logits[mask].softmax(dim=-1)
-    return probabilities.gather(1, targets[mask][:, None]).sum()
+    scores, labels = logits[mask], targets[mask]
+    if seen is not None:
+        scores, labels = scores.index_select(1, seen), torch.searchsorted(seen, labels)
+    return scores.softmax(dim=-1).gather(1, labels[:, None]).sum()
 
 
 def contribution_ratio(
-    text_logits: Tensor, vision_logits: Tensor, targets: Tensor, *, ignore: int = -100
+    text_logits: Tensor,
+    vision_logits: Tensor,
+    targets: Tensor,
+    seen: Tensor | None = None,
+    *,
+    ignore: int = -100,
 ) -> float:
     r"""Contribution ratio :math:`\gamma^t_n = \sum_i s^t_i / \sum_i s^v_i` (eq. 6), positive."""
-    text = float(contribution(text_logits.detach(), targets, ignore=ignore))
-    vision = float(contribution(vision_logits.detach(), targets, ignore=ignore))
+    text, vision = (
+        float(contribution(logits.detach(), targets, seen=seen, ignore=ignore))
+        for logits in (text_logits, vision_logits)
+    )
     smallest = torch.finfo(torch.float32).tiny
     return max(text, smallest) / max(vision, smallest)
 

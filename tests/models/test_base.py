@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mkgc_cl.data.samples import LabelSpace, Sample
-from mkgc_cl.models import TextModel
+from mkgc_cl.models import DualStreamModel, TextModel, UMTModel, build_optimizer
 from mkgc_cl.models.base import ExtractionModel, Readout
 from mkgc_cl.models.heads import UNSEEN_LOGIT, BioGrammar
 from mkgc_cl.models.output import ModelOutput
@@ -66,6 +67,50 @@ def test_decoding_finds_the_best_valid_path(
         )
         assert decoded[row] == list(path)
         assert not hide or max(path) < 3
+
+
+@pytest.mark.parametrize(("kind", "tagger"), [("re", "crf"), ("ner", "crf"), ("ner", "softmax")])
+@pytest.mark.parametrize("make", [TextModel, DualStreamModel, UMTModel])
+def test_how_many_classes_are_to_come_changes_no_bit(
+    post: Callable[..., Sample], make: Any, kind: Any, tagger: Any
+) -> None:
+    """Scores, loss, gradients and the first steps of a model that has room for eleven more."""
+    first = ("peer", "part_of", "held_on") if kind == "re" else ("PER", "LOC")
+    ends = []
+    for more in (0, 11):
+        classes = (*first, *(f"later-{n}" for n in range(more)))
+        model = make.build(LabelSpace(kind, classes, na="None" if kind == "re" else None),
+                           tagger=tagger, seed=4).eval()  # fmt: skip
+        model.observe(first)
+        batch, targets = model.processor.collate(
+            [post(f"p{n}", kind=kind, length=2 + n) for n in range(5)]
+        )
+        optimizer = build_optimizer(model, lr=1e-2)
+        losses = []
+        for _ in range(8):
+            optimizer.zero_grad()
+            output = model(batch)
+            losses.append(model.loss(output, targets))
+            losses[-1].backward()
+            optimizer.step()
+        found = dict(model.named_parameters())
+        ends.append((losses, output.logits, found))
+    (losses, scores, few), (others, wide, many) = ends
+    assert losses == others
+    assert torch.equal(wide[..., : scores.shape[-1]], scores)
+    for name, value in few.items():
+        assert torch.equal(many[name][tuple(slice(n) for n in value.shape)], value), name
+
+
+def test_what_was_seen_is_numbered_anew_where_a_state_is_loaded() -> None:
+    model, other = TextModel.build(TAGS), TextModel.build(TAGS)
+    model.observe(["LOC"])
+    assert model.seen_ids.tolist() == [0, 3, 4]
+    other.load_state_dict(model.state_dict())
+    assert other.seen_ids.tolist() == [0, 3, 4]
+    other.observe(["PER"])
+    assert other.seen_ids.tolist() == [0, 1, 2, 3, 4]
+    assert copy.deepcopy(model).seen_ids.tolist() == [0, 3, 4]
 
 
 @torch.no_grad()

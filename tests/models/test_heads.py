@@ -70,6 +70,45 @@ def test_loss_and_best_path_equal_enumeration(
 
 
 @torch.no_grad()
+def test_only_sequences_of_seen_tags_compete() -> None:
+    """Of five tags three were seen; the others' scores are not masked, and yet have no part."""
+    crf, source = stirred_crf(5, 3), torch.Generator().manual_seed(4)
+    seen = torch.tensor([0, 1, 3])
+    emissions = torch.randn(2, 3, 5, generator=source, dtype=torch.float64)
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    gold = torch.tensor([[0, 1, 3], [3, 0, 4]])  # the last one is padding
+    found = crf.log_likelihood(emissions, gold, mask=mask, seen=seen)
+    for row, length in enumerate((3, 2)):
+        scores = all_paths(crf, emissions[row, :length])
+        among = [scores[p] for p in scores if set(p) <= set(seen.tolist())]
+        partition = torch.tensor(among, dtype=torch.float64).logsumexp(0)
+        wanted = scores[tuple(gold[row, :length].tolist())] - float(partition)
+        assert abs(float(found[row]) - wanted) < 1e-9
+    every = crf(emissions, gold, mask=mask, reduction="none")
+    assert torch.equal(crf.log_likelihood(emissions, gold, mask=mask), every)
+
+
+def test_gradients_of_a_restricted_chain_are_those_of_masked_scores() -> None:
+    """Masking by -10000 was right, but for the order of sums."""
+    seen, source = torch.tensor([0, 2]), torch.Generator().manual_seed(9)
+    emissions = torch.randn(3, 4, 3, generator=source, dtype=torch.float64)
+    gold, mask = seen[torch.randint(2, (3, 4), generator=source)], torch.ones(3, 4).bool()
+    found = []
+    for restricted in (True, False):
+        crf = stirred_crf(3, 1)
+        if restricted:
+            crf.log_likelihood(emissions, gold, mask=mask, seen=seen).mean().backward()
+        else:
+            masked = emissions.clone()
+            masked[..., 1] = UNSEEN_LOGIT
+            crf(masked, gold, mask=mask, reduction="mean").backward()
+        found.append([parameter.grad for parameter in crf.parameters()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+    assert not found[0][0][1]
+
+
+@torch.no_grad()
 def test_the_models_tagging_loss_is_the_mean_negative_log_likelihood(
     build: Callable[..., DualStreamModel], post: Callable[..., Sample]
 ) -> None:

@@ -36,6 +36,16 @@ def test_contribution_of_tags_leaves_ignored_positions_out() -> None:
     assert math.isclose(float(contribution(logits, moved, ignore=-1)), 2.0, rel_tol=1e-6)
 
 
+def test_contribution_among_the_outputs_seen() -> None:
+    """The second of three outputs has not come, whatever its score."""
+    logits = torch.tensor([[0.0, 7.0, math.log(3.0)]] * 2)
+    seen = torch.tensor([0, 2])
+    found = contribution(logits, torch.tensor([2, 0]), seen=seen)
+    assert math.isclose(float(found), 0.75 + 0.25, rel_tol=1e-6)
+    ratio = contribution_ratio(logits, logits[:, [2, 1, 0]], torch.tensor([2, 2]), seen=seen)
+    assert math.isclose(ratio, 3.0, rel_tol=1e-6)
+
+
 def test_contribution_of_nothing_is_zero() -> None:
     assert float(contribution(torch.randn(2, 3, 4), torch.full((2, 3), -100))) == 0.0
 

@@ -208,6 +208,16 @@ def test_whoever_breaks_a_promise_is_told_which() -> None:
     with pytest.raises(ContractError, match="depend on the names of classes to come"):
         check_system(reading_names, "re")
 
+    def counting_outputs(labels: Any, encoders: Any, training: Any) -> Any:
+        """Begins with the number of outputs, as a loss summed over all of them would have it."""
+        strategy = vanilla(labels, encoders, training)
+        with torch.no_grad():
+            strategy.network.head.bias[0] += len(labels.outputs)
+        return strategy
+
+    with pytest.raises(ContractError, match="depend on how many classes are to come"):
+        check_system(counting_outputs, "ner")
+
     def hoarding(labels: Any, encoders: Any, training: Any, *, exemplars: int = 2) -> Any:
         return vanilla(labels, encoders, training, Hoarding(exemplars))
 
