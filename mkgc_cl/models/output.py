@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -10,6 +12,9 @@ from torch import Tensor
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOutput:
     """Result of one forward pass of any model.
+
+    Indexed, or given to a function of torch, it is its :attr:`scores`: code that is written for
+    plain classifiers (Avalanche's LwF and MAS) reads it as it is.
 
     Shapes: B batch, T text tokens, W words, D width, C outputs.
 
@@ -35,6 +40,26 @@ class ModelOutput:
     layer_features: Tensor | None = None
     seen: Tensor | None = None
 
+    @property
+    def scores(self) -> Tensor:
+        """Logits with one row a sample or, for tags, a real word: (N, C)."""
+        return self.logits if self.word_mask is None else self.logits[self.word_mask]
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return self.scores[index]
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call a function of torch on the scores."""
+        named = {name: _scores_of(value) for name, value in (kwargs or {}).items()}
+        return func(*map(_scores_of, args), **named)
+
     def scores_only(self) -> ModelOutput:
         """Return a copy with logits and masks alone, cheap enough to keep during an evaluation."""
         nothing = self.logits.new_empty(0)
@@ -46,6 +71,12 @@ class ModelOutput:
             word_mask=self.word_mask,
             seen=self.seen,
         )
+
+
+def _scores_of(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_scores_of(item) for item in value]
+    return value.scores if isinstance(value, ModelOutput) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

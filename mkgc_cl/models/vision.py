@@ -59,8 +59,10 @@ class VisionStream(nn.Module):
         if self.first_interaction < 0:
             raise ConfigError([f"the ViT has {depth} blocks, fewer than {interaction_layers}"])
         self.crop_tokens = tuple(self._patches(side) for side in plan.crop_sides)
-        self.crop_positions = nn.Parameter(torch.empty(sum(self.crop_tokens), self.width))
+        # without crops none, rather than an empty one: Avalanche's RWalk asks every parameter for
+        # its largest element
         if self.crop_tokens:
+            self.crop_positions = nn.Parameter(torch.empty(sum(self.crop_tokens), self.width))
             nn.init.normal_(self.crop_positions, std=0.02, generator=generator)
         self.length = self._prefix + self._image_tokens + sum(self.crop_tokens)
         for name, channel in pixel_statistics(vit).items():

@@ -219,3 +219,9 @@ def test_freezing_stops_patches_tokens_and_lower_blocks() -> None:
         ConfigError, match=f"freeze_lower=99; the vision encoder has {depth} blocks"
     ):
         seen.freeze_lower(99)
+
+
+@pytest.mark.parametrize("plan", [WHOLE, CROPS, BOTH])
+def test_no_parameter_is_empty(plan: ViewPlan) -> None:
+    """There are methods that ask every parameter for its largest element."""
+    assert all(parameter.numel() for parameter in stream(vit(), plan=plan).parameters())
