@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from avalanche.benchmarks import CLScenario, EagerCLStream
 from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
-from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute, make_avalanche_dataset
+from avalanche.benchmarks.utils import (
+    AvalancheDataset,
+    ConstantSequence,
+    DataAttribute,
+    TaskAwareSupervisedClassificationDataset,
+)
 
 from mkgc_cl.data.sample_checks import check_sample, fault, labels_of
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, Task, TaskStream
-from mkgc_cl.errors import DataError, gathered
+from mkgc_cl.errors import ConfigError, DataError, gathered
 
 
 class SampleDataset(Sequence[tuple[Sample, int]]):
@@ -52,6 +57,36 @@ def group_label(sample: Sample, labels: LabelSpace) -> int:
     return 1 + labels.classes.index(name)
 
 
+def avalanche_dataset(
+    data: SampleDataset | AvalancheDataset, *, collate_fn: Callable[[Any], Any]
+) -> AvalancheDataset:
+    """Return samples as an Avalanche dataset with groups, task labels and a collate function.
+
+    Args:
+        data: samples, or such a dataset, whose groups and task labels stay as they are.
+        collate_fn: makes a batch of its items, for loaders that Avalanche makes.
+    """
+    attributes = None
+    if isinstance(data, SampleDataset):
+        attributes = [
+            DataAttribute(data.targets, "targets"),
+            DataAttribute(ConstantSequence(0, len(data)), "targets_task_labels"),
+        ]
+    return TaskAwareSupervisedClassificationDataset(
+        [data], data_attributes=attributes, collate_fn=collate_fn
+    )
+
+
+def _without_model(items: Any) -> NoReturn:
+    raise ConfigError(
+        [
+            "samples become batches by a model's processor, which Avalanche's own strategies do "
+            "not know; use MultimodalStrategy(plugins=[...]), or in place of Naive "
+            "adapt_strategy(Naive), both of mkgc_cl.strategies"
+        ]
+    )
+
+
 class KnowledgeExperience(DatasetExperience[AvalancheDataset]):
     """One task of one stream.
 
@@ -62,6 +97,7 @@ class KnowledgeExperience(DatasetExperience[AvalancheDataset]):
         na: name of the N/A relation, ``None`` for tagging streams.
         labels: the whole label space.
         samples: the samples, with their identities.
+        task_labels: Avalanche's task labels: always 0, for no task is told at test time.
 
     Args:
         task: the task.
@@ -74,16 +110,20 @@ class KnowledgeExperience(DatasetExperience[AvalancheDataset]):
         self, task: Task, samples: Sequence[Sample], *, labels: LabelSpace, index: int
     ) -> None:
         data = SampleDataset(samples, labels)
-        dataset = make_avalanche_dataset(
-            data, data_attributes=[DataAttribute(data.targets, "targets")], collate_fn=list
-        )
+        dataset = avalanche_dataset(data, collate_fn=_without_model)
         super().__init__(dataset=dataset, current_experience=index)
+        self.task_labels = [0]
         self.task_name = task.name
         self.classes = task.classes
         self.classes_in_this_experience = list(labels.output_ids(task.classes))
         self.na = labels.na
         self.labels = labels
         self.samples = data.samples
+
+    @property
+    def benchmark(self) -> Any:
+        """The benchmark, where Avalanche's confusion matrix looks for it."""
+        return self.origin_stream.benchmark
 
     def bind(self, dataset: AvalancheDataset) -> KnowledgeExperience:
         """Return this experience with its dataset replaced (same samples, a model's collate)."""
@@ -120,6 +160,8 @@ class KnowledgeBenchmark(CLScenario[Any]):
                 for split in ("train", "valid", "test")
             ]
         )
+        for part in self.streams.values():
+            part.benchmark = self
 
 
 def make_benchmark(stream: TaskStream) -> KnowledgeBenchmark:

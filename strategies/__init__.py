@@ -1,6 +1,7 @@
 """Training template, plugins and named recipes."""
 
 from mkgc_cl.scenarios import avalanche_home as avalanche_home  # before Avalanche is imported
+from mkgc_cl.strategies.adapted import adapt_strategy
 from mkgc_cl.strategies.cumulative import CumulativePlugin
 from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
 from mkgc_cl.strategies.emar import EMARPlugin
@@ -32,6 +33,7 @@ __all__ = [
     "StepPolicy",
     "StreamResult",
     "TokenDistillationPlugin",
+    "adapt_strategy",
     "continual_evaluator",
     "control_coefficients",
     "mspt",

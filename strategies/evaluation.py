@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from avalanche.evaluation import PluginMetric
-from avalanche.evaluation.metric_results import MetricValue
+from avalanche.evaluation.metric_results import AlternativeValues, MetricValue
 from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin
+from torch import Tensor
 
 from mkgc_cl.metrics.counts import Counts, relation_counts, span_counts
 from mkgc_cl.metrics.matrix import BEFORE, IncompleteMatrixError, ResultMatrix
@@ -62,7 +63,7 @@ class ContinualMetrics(PluginMetric[dict[str, float]]):
     def after_eval_iteration(self, strategy: MultimodalStrategy) -> None:
         """Count the batch."""
         experience: KnowledgeExperience = strategy.experience
-        self._counts += batch_counts(strategy.decoded(), strategy.mb_y.tolist(), experience)
+        self._counts += batch_counts(strategy.decoded(), strategy.gold(), experience)
 
     def after_eval_exp(self, strategy: MultimodalStrategy) -> list[MetricValue]:
         """Record and emit the experience's F1."""
@@ -124,13 +125,17 @@ def batch_counts(
     return span_counts(predicted, gold, types=experience.classes)
 
 
-def continual_evaluator(*loggers: BaseLogger) -> EvaluationPlugin:
+def continual_evaluator(*loggers: BaseLogger, metrics: Sequence[Any] = ()) -> EvaluationPlugin:
     """Return an evaluator with :class:`ContinualMetrics` and the given loggers.
 
+    Args:
+        loggers: Avalanche's or one's own; the README says which of Avalanche's work.
+        metrics: more metrics, such as ``accuracy_metrics(stream=True)``.
+
     Raises:
-        ConfigError: a logger is Avalanche's ``CSVLogger``, which writes zeros that nobody measured.
+        ConfigError: a metric or logger of Avalanche that cannot work here.
     """
-    return evaluation_plugin(ContinualMetrics(), loggers=loggers)
+    return evaluation_plugin(ContinualMetrics(), *metrics, loggers=loggers)
 
 
 def result_matrix(strategy: MultimodalStrategy) -> ResultMatrix | None:
@@ -153,7 +158,11 @@ class JsonLinesLogger(BaseLogger):
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
-        """Append one value; what JSON cannot hold is written as text."""
-        plain = value if isinstance(value, int | float | str) else str(value)
+        """Append one value: a tensor as lists, and what JSON cannot hold as text."""
+        if isinstance(value, AlternativeValues):  # a figure, and what it shows
+            value = value.best_supported_value(int, float, str, Tensor, dict)
+        if isinstance(value, Tensor):
+            value = value.tolist()
+        line = json.dumps({"name": name, "value": value, "step": x_plot}, default=str)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"name": name, "value": plain, "step": x_plot}) + "\n")
+            file.write(line + "\n")

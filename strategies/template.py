@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
+import numpy as np
 import torch
-from avalanche.benchmarks.utils import make_avalanche_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin
@@ -28,11 +30,16 @@ from mkgc_cl.data.samples import Sample
 from mkgc_cl.devices import usable_device
 from mkgc_cl.errors import ConfigError, TrainingError
 from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
-from mkgc_cl.scenarios.benchmark import KnowledgeExperience, SampleDataset
+from mkgc_cl.scenarios.benchmark import (
+    KnowledgeExperience,
+    SampleDataset,
+    avalanche_dataset,
+)
 from mkgc_cl.seeds import derive, generator
+from mkgc_cl.strategies.compatibility import refusals, refuse
 from mkgc_cl.strategies.loaders import Item, Loaders
 from mkgc_cl.strategies.loading import Interleave
-from mkgc_cl.strategies.logger_check import check_loggers
+from mkgc_cl.strategies.measured import measure
 from mkgc_cl.strategies.stages import StepPolicy
 
 Precision = Literal["fp32", "bf16"]
@@ -72,7 +79,7 @@ class MultimodalStrategy(SupervisedTemplate):
 
     Raises:
         ConfigError: a device that does not work here, bf16 on one without it, sizes below 1, or a
-            logger of the evaluator that writes what nobody measured.
+            plugin, metric or logger of Avalanche that cannot work here.
     """
 
     dataloader: Any  # of batches; Avalanche leaves its type open
@@ -95,7 +102,15 @@ class MultimodalStrategy(SupervisedTemplate):
         seed: int = 0,
     ) -> None:
         device = usable_device(device)
-        _check_settings(train_mb_size, train_epochs, eval_mb_size, precision, device)
+        if evaluator is None:
+            evaluator = evaluation_plugin()
+        wrong = refusals(
+            [*(plugins or ()), *evaluator.metrics, *evaluator.loggers],
+            task=model.labels.kind,
+            device=device.type,
+        )
+        _check_settings(train_mb_size, train_epochs, eval_mb_size, precision, device, wrong)
+        measure(evaluator)
         super().__init__(
             model=model,
             optimizer=optimizer,
@@ -105,10 +120,9 @@ class MultimodalStrategy(SupervisedTemplate):
             train_epochs=train_epochs,
             eval_mb_size=eval_mb_size,
             device=device,
-            evaluator=evaluator if evaluator is not None else evaluation_plugin(),
+            evaluator=evaluator,
             eval_every=eval_every,
         )
-        check_loggers(self.evaluator.loggers)
         self.network = model
         self.phase = "task"
         self._phase_loss: Loss | None = None
@@ -353,6 +367,15 @@ class MultimodalStrategy(SupervisedTemplate):
         """Best output ids of the current evaluation batch, decoded once an evaluation."""
         return self._scored[self.batch.uids][1]
 
+    def gold(self) -> list[Any]:
+        """True output ids of the current batch: one a sample, or a list padded with -100."""
+        return cast(list[Any], self.mb_y.tolist())
+
+    @property
+    def mb_task_id(self) -> Tensor:
+        """Task labels (B,) of the current mini-batch, all 0: no task is told at test time."""
+        return torch.zeros(len(self.batch.uids), dtype=torch.long, device=self.device)
+
     # ---- Avalanche's training loop -----------------------------------------------------------
 
     def train(
@@ -374,7 +397,7 @@ class MultimodalStrategy(SupervisedTemplate):
         given = [*experiences, *(experience for stream in streams for experience in stream)]
         self.network.processor.prepare([s for experience in given for s in experience.samples])
         bound = [self._bind(experience) for experience in experiences]
-        with torch.random.fork_rng(devices=self._cuda_devices()):
+        with _globals_kept(self._cuda_devices()):
             metrics: dict[str, Any] = super().train(bound, streams, **kwargs)
         return metrics
 
@@ -387,6 +410,9 @@ class MultimodalStrategy(SupervisedTemplate):
         for device in self._cuda_devices():
             source = torch.Generator(device).manual_seed(derive(self._seed, f"dropout/{task}"))
             torch.cuda.set_rng_state(source.get_state(), device)
+        # Avalanche's A-GEM draws from Python's own
+        random.seed(derive(self._seed, f"plugins/{task}"))
+        np.random.seed(derive(self._seed, f"plugins/{task}") % 2**32)
         super()._before_training_exp(**kwargs)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
@@ -505,7 +531,7 @@ class MultimodalStrategy(SupervisedTemplate):
         return experience.bind(self._collated(experience.dataset))
 
     def _collated(self, dataset: Any) -> Any:
-        return make_avalanche_dataset(dataset, collate_fn=self._loaders.collate_dataset)
+        return avalanche_dataset(dataset, collate_fn=self._loaders.collate_dataset)
 
     def _current_items(self) -> list[Item]:
         """Samples of the adapted dataset, which :meth:`train_on` may have changed."""
@@ -528,12 +554,29 @@ def evaluation_plugin(*metrics: Any, loggers: Sequence[BaseLogger] = ()) -> Eval
     """Return Avalanche's evaluation plugin; without loggers its values are read by asking.
 
     Raises:
-        ConfigError: a logger writes what nobody measured.
+        ConfigError: a metric or logger of Avalanche that cannot work here.
     """
-    check_loggers(loggers)
+    plugin = _evaluation(metrics, loggers)
+    refuse([*plugin.metrics, *plugin.loggers])
+    return plugin
+
+
+def _evaluation(metrics: Sequence[Any], loggers: Sequence[BaseLogger]) -> EvaluationPlugin:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No loggers specified")
         return EvaluationPlugin(*metrics, loggers=list(loggers))
+
+
+@contextmanager
+def _globals_kept(cuda: list[torch.device]) -> Iterator[None]:
+    """Leave the global generators of PyTorch, Python and NumPy as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def _as_list(experiences: Any) -> list[Any]:
@@ -541,10 +584,16 @@ def _as_list(experiences: Any) -> list[Any]:
 
 
 def _check_settings(
-    batch: int, epochs: int, eval_batch: int, precision: Precision, device: torch.device
+    batch: int,
+    epochs: int,
+    eval_batch: int,
+    precision: Precision,
+    device: torch.device,
+    wrong: Sequence[str],
 ) -> None:
     named = {"train_mb_size": batch, "train_epochs": epochs, "eval_mb_size": eval_batch}
-    wrong = [f"{name}={value}; give 1 or more" for name, value in named.items() if value < 1]
+    sizes = [f"{name}={value}; give 1 or more" for name, value in named.items() if value < 1]
+    wrong = [*sizes, *wrong]
     if precision == "bf16" and not _has_bfloat16(device):
         # bfloat16 without hardware for it is emulated, tens of times slower than fp32
         wrong.append(f"precision='bf16' but device {device} has no bfloat16 units; use 'fp32'")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from avalanche.benchmarks import CLScenario
+from torch.utils.data import DataLoader
 
 from mkgc_cl.data.images import FileImage
 from mkgc_cl.data.samples import (
@@ -19,9 +20,9 @@ from mkgc_cl.data.samples import (
     TaskStream,
     VisualInput,
 )
-from mkgc_cl.errors import DataError
+from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.scenarios import KnowledgeBenchmark, KnowledgeExperience, make_benchmark
-from mkgc_cl.scenarios.benchmark import group_label
+from mkgc_cl.scenarios.benchmark import avalanche_dataset, group_label
 
 
 def relation(uid: str, name: str, **changes: Any) -> RelationSample:
@@ -113,6 +114,25 @@ def test_logging_copies_keep_the_attributes() -> None:
     """Avalanche shows metrics such a copy."""
     copy = make_benchmark(RE).train_stream[0].logging()
     assert (copy.task_name, copy.classes, copy.na) == ("first", ("born", "works"), "none")
+
+
+def test_datasets_have_what_avalanche_asks_of_them() -> None:
+    """Task labels and one set a task, also where the collate function was replaced; a benchmark."""
+    benchmark = make_benchmark(RE)
+    experience = benchmark.train_stream[0]
+    collated = avalanche_dataset(experience.dataset, collate_fn=len)
+    assert experience.task_labels == [0]
+    assert experience.logging().benchmark is benchmark
+    for dataset in (experience.dataset, collated, collated.subset([0, 1, 2])):
+        assert list(dataset.targets_task_labels) == [0, 0, 0]
+        assert set(dataset.task_set[0].targets.uniques) == {0, 1, 2}
+    assert collated.collate_fn([experience.dataset[0]]) == 1
+
+
+def test_samples_are_not_collated_without_a_model() -> None:
+    dataset = make_benchmark(RE).train_stream[0].dataset
+    with pytest.raises(ConfigError, match="MultimodalStrategy"):
+        next(iter(DataLoader(dataset, collate_fn=dataset.collate_fn)))
 
 
 def test_bind_replaces_the_dataset_of_a_copy() -> None:

@@ -25,6 +25,7 @@ from mkgc_cl.strategies import (
     continual_evaluator,
     run_stream,
 )
+from mkgc_cl.strategies.avalanche_parts import LOGGERS
 from mkgc_cl.strategies.evaluation import result_matrix
 
 
@@ -178,6 +179,8 @@ def test_every_logger_shows_every_metric(
     text = io.StringIO()
     board = TensorboardLogger(tmp_path / "board")
     loggers = [InteractiveLogger(), TextLogger(text), board, JsonLinesLogger(tmp_path / "m.jsonl")]
+    promised = {part.name for part in LOGGERS if part.works}
+    assert promised == {type(logger).__name__ for logger in loggers[:-1]}
     benchmark = kit.benchmark("re", 2)
     strategy = learner(kit, benchmark.labels, *loggers)
     history: dict[str, list[float]] = {name: [] for name in NAMES}
@@ -266,4 +269,4 @@ def test_json_lines_are_appended_to_and_folders_made(tmp_path: Path) -> None:
     JsonLinesLogger(path).log_single_metric("y", torch.tensor([1, 2]), 2)  # a run taken up again
     first, second = map(json.loads, path.read_text().splitlines())
     assert first == {"name": "x", "value": 0.5, "step": 1}
-    assert second["value"] == "tensor([1, 2])"
+    assert second["value"] == [1, 2]

@@ -1,0 +1,86 @@
+"""Refuse parts of Avalanche that cannot work here, by name and with what to use instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from mkgc_cl.data.samples import TaskKind
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.strategies.avalanche_parts import (
+    BOTH,
+    LOGGERS,
+    METRICS,
+    NEITHER,
+    PLUGINS,
+    STRATEGIES,
+    Part,
+)
+
+PARTS = {
+    path: part for part in (*PLUGINS, *METRICS, *LOGGERS, *STRATEGIES) for path in part.classes
+}
+
+
+def part_of(kind: type) -> Part | None:
+    """The row of a class, or of the nearest class it derives from; ``None`` for others' classes."""
+    paths = (f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__)
+    return next((PARTS[path] for path in paths if path in PARTS), None)
+
+
+def refusals(
+    parts: Iterable[object], *, task: TaskKind | None = None, device: str | None = None
+) -> list[str]:
+    """What there is to say against parts of Avalanche: a line for each that cannot work.
+
+    Args:
+        parts: plugins, metrics, loggers; or classes of strategies.
+        task: task of the model; ``None`` tells of what works for neither.
+        device: type of the device; ``None`` tells of nothing for its sake.
+    """
+    problems = []
+    for given in parts:
+        part = part_of(given if isinstance(given, type) else type(given))
+        if part is None:
+            continue
+        on_task = part.works == NEITHER or task not in (None, *part.works)
+        if on_task or (part.gpu_only and device == "cpu"):
+            where = f" for {task!r}" if on_task and part.works else ""
+            line = f"Avalanche's {part.name} does not work here{where}: it {part.reason}; "
+            problems.append(f"{line}use {part.instead}".replace("`", ""))
+    return problems
+
+
+def refuse(parts: Iterable[object]) -> None:
+    """Refuse parts of Avalanche that work for neither task.
+
+    Raises:
+        ConfigError: there are some; names each, and what to use instead.
+    """
+    problems = refusals(parts)
+    if problems:
+        raise ConfigError(problems)
+
+
+def table() -> str:
+    """The table of the README, in Markdown; rows that say the same are one."""
+    lines = []
+    for title, parts in (
+        ("plugin", PLUGINS),
+        ("metric", METRICS),
+        ("logger", LOGGERS),
+        ("strategy", STRATEGIES),
+    ):
+        lines += [f"| {title} | relations | tags | |", "|---|---|---|---|"]
+        for row, alike in groupby(parts, key=_row):
+            lines.append(f"| {', '.join(f'`{part.name}`' for part in alike)} | {row} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(part: Part) -> str:
+    yes = "on a GPU" if part.gpu_only else "yes"
+    cells = [yes if task in part.works else "no" for task in BOTH]
+    where = "for tags " if part.works == ("re",) else ""
+    instead = f"{where}{part.reason}; use {part.instead}" if part.reason else ""
+    return " | ".join([*cells, "; ".join(text for text in (part.note, instead) if text)])
