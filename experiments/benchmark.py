@@ -35,6 +35,7 @@ from mkgc_cl.errors import ConfigError, MkgcError
 from mkgc_cl.results.counted import counted
 from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.provenance import environment
+from mkgc_cl.results.writing import check_writable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
         if wrong:
             raise ConfigError(wrong)
+        if arguments.json:
+            check_writable(Path(arguments.json).parent)
         if arguments.systems is not None:  # the empty list is a mistake of its own
             report, text = measure_systems(arguments)
         else:

@@ -308,7 +308,17 @@ def test_unknown_systems_are_refused(modules: SimpleNamespace, capsys: Any) -> N
 
 def test_no_system_is_not_every_system(modules: SimpleNamespace, capsys: Any) -> None:
     assert modules.cli.main(["--systems", "", "--quiet"]) == 2
-    assert "--systems names none; name at least one" in capsys.readouterr().err
+    assert "--systems is empty; give a value" in capsys.readouterr().err
+
+
+def test_where_numbers_go_is_known_before_they_are_measured(
+    modules: SimpleNamespace, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "file").touch()
+    assert modules.cli.main(["--json", str(tmp_path / "file" / "a.json"), "--quiet"]) == 2
+    assert "file: results cannot be kept there (Not a directory)" in capsys.readouterr().err
+    assert modules.cli.main(["--json", "", "--quiet"]) == 2
+    assert "--json is empty" in capsys.readouterr().err
 
 
 def test_quick_is_no_benchmark_of_real_posts(modules: SimpleNamespace, capsys: Any) -> None:
