@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -93,7 +93,10 @@ def adapt_strategy(strategy_class: type[Strategy]) -> type[Strategy]:
             if problems:
                 raise ConfigError(problems)
             measure(self.evaluator)
-            self._processor = model.processor
+
+        @property
+        def network(self) -> ExtractionModel:
+            return cast(ExtractionModel, self.model.network)
 
         def train(
             self, experiences: Any, eval_streams: Sequence[Any] = (), **kwargs: Any
@@ -109,7 +112,7 @@ def adapt_strategy(strategy_class: type[Strategy]) -> type[Strategy]:
             return metrics
 
         def decoded(self) -> list[list[int]]:
-            decoded: list[list[int]] = self.model.network.decode(self.model.output)
+            decoded: list[list[int]] = self.network.decode(self.model.output)
             return decoded
 
         def gold(self) -> list[Any]:
@@ -121,7 +124,7 @@ def adapt_strategy(strategy_class: type[Strategy]) -> type[Strategy]:
             return [list(islice(left, count)) for count in words]
 
         def _bind(self, experience: KnowledgeExperience) -> KnowledgeExperience:
-            return rows_of(experience, self._processor)
+            return rows_of(experience, self.network.processor)
 
     Adapted.__name__ = Adapted.__qualname__ = f"Adapted{strategy_class.__name__}"
     return Adapted
