@@ -41,12 +41,12 @@ class QuadraticScores:
 
     Args:
         means: (K, D).
-        factors: (K, D, D) lower triangles.
+        factors: lower triangles (D, D), one of each class.
         bias: (K,) prior and log-determinant.
     """
 
     means: Tensor
-    factors: Tensor
+    factors: tuple[Tensor, ...]
     bias: Tensor
 
     def scores(self, features: Tensor) -> Tensor:
@@ -98,9 +98,8 @@ def solve_gaussian(
     Raises:
         ConfigError: the covariance is singular.
     """
-    known, means, scatter = _scaled(statistics, scale)
-    total = statistics.counts.sum()
-    factor = _factor(shrunk(scatter[0] / total, shrinkage), shrinkage)
+    known, means = _scaled_means(statistics, scale)
+    factor = _factor(shrunk(_within(statistics, scale), shrinkage), shrinkage)
     rows = torch.cholesky_solve(means.T, factor).T
     bias = tau * _log_prior(statistics.counts[known], prior) - (rows * means).sum(dim=1) / 2
     return LinearScores(rows / scale, bias, _center(statistics))
@@ -124,16 +123,19 @@ def solve_per_class(
     Raises:
         ConfigError: a covariance is singular.
     """
-    known, _, scatter = _scaled(statistics, scale)
+    known = statistics.known.nonzero().flatten()
     counts = statistics.counts[known]
-    average = _average_variance(scatter.sum(dim=0) / counts.sum())
-    eye = torch.eye(len(scale), dtype=scale.dtype, device=scale.device) * (shrinkage * average)
-    own = (1 - shrinkage) * scatter[known] / counts[:, None, None] + eye
-    factors = torch.stack([_factor(each, shrinkage) for each in own])
-    logs = factors.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+    average = _average_variance(_within(statistics, scale))
+    factors = []
+    for label in known:  # one by one: each is as large as all features squared
+        own = statistics.scatter[label] / scale / scale[:, None]
+        own *= (1 - shrinkage) / statistics.counts[label]
+        own.diagonal().add_(shrinkage * average)
+        # of the features as they come: diag(scale) L_c
+        factors.append(_factor(own, shrinkage) * scale[:, None])
+    logs = torch.stack([factor.diagonal().log().sum() for factor in factors])
     bias = tau * _log_prior(counts, prior) - logs
-    # back to the features as they come: L_c' = diag(scale) L_c
-    return QuadraticScores(statistics.means[known], factors * scale[:, None], bias)
+    return QuadraticScores(statistics.means[known], tuple(factors), bias)
 
 
 def solve_ridge(statistics: ClassStatistics, *, shrinkage: float, scale: Tensor) -> LinearScores:
@@ -146,12 +148,12 @@ def solve_ridge(statistics: ClassStatistics, *, shrinkage: float, scale: Tensor)
     Raises:
         ConfigError: the matrix is singular.
     """
-    known, means, scatter = _scaled(statistics, scale)
-    counts, total = statistics.counts[known], statistics.counts.sum()
-    covariance = (scatter.sum(dim=0) + (means.T * counts) @ means) / total
+    known, means = _scaled_means(statistics, scale)
+    shares = statistics.counts[known] / statistics.counts.sum()
+    covariance = _within(statistics, scale) + (means.T * shares) @ means
     factor = _factor(shrunk(covariance, shrinkage), shrinkage)
-    rows = (1 - shrinkage) * torch.cholesky_solve(means.T * (counts / total), factor).T
-    return LinearScores(rows / scale, counts / total, _center(statistics))
+    rows = (1 - shrinkage) * torch.cholesky_solve(means.T * shares, factor).T
+    return LinearScores(rows / scale, shares, _center(statistics))
 
 
 def shrunk(covariance: Tensor, shrinkage: float) -> Tensor:
@@ -184,11 +186,16 @@ def _factor(covariance: Tensor, shrinkage: float) -> Tensor:
     return found
 
 
-def _scaled(statistics: ClassStatistics, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Known classes, their means (K, D) round the mean of all, and scatter, of scaled features."""
+def _scaled_means(statistics: ClassStatistics, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Known classes (K,), and their means (K, D) round the mean of all, of scaled features."""
     known = statistics.known.nonzero().flatten()
-    means = (statistics.means[known] - _center(statistics)) / scale
-    return known, means, statistics.scatter / scale / scale[:, None]
+    return known, (statistics.means[known] - _center(statistics)) / scale
+
+
+def _within(statistics: ClassStatistics, scale: Tensor) -> Tensor:
+    """Covariance (D, D) within classes, of scaled features."""
+    scatter = statistics.scatter.sum(dim=0) if statistics.per_class else statistics.scatter[0]
+    return scatter / statistics.counts.sum() / scale / scale[:, None]
 
 
 def _center(statistics: ClassStatistics) -> Tensor:
