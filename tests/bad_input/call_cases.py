@@ -109,9 +109,9 @@ CALL_CASES = [
     ),
     *wrong(
         TrainingError,
-        ("loss not finite", train(lr=1e38, epochs=2), "the loss is nan", *NAN_POSTS),
-        ("weights not finite", train(lr=1e38), "the features are nan", *NAN_POSTS),
-        ("scores not finite", score_after(lr=1e38, memory=False), "scores are nan", *NAN_POSTS),
+        ("loss not finite", train(lr=1e30, epochs=2), "the loss is nan", *NAN_POSTS),
+        ("weights not finite", train(lr=1e30), "the features are nan", *NAN_POSTS),
+        ("scores not finite", score_after(lr=1e30, memory=False), "scores are nan", *NAN_POSTS),
         ("empty experience", empty_experience, "'T1' has no samples", "leave it out"),
     ),
     *wrong(

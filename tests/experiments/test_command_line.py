@@ -123,6 +123,7 @@ def test_records_of_other_settings_are_no_rows_of_an_ablation(
     ablation: ModuleType, tmp_path: Path
 ) -> None:
     plan_of = importlib.import_module("ablation_plan").Plan
-    plan = plan_of(ablation.settings_of(ablation.parse([])), LABELS, "f00d", tmp_path)
+    paper = importlib.import_module("paper_rows").Paper()
+    plan = plan_of(ablation.settings_of(ablation.parse([])), LABELS, "f00d", paper, tmp_path)
     own = replace(record(), config=plan.cells[0].config)
     assert plan.current([record(), own]) == (own,)

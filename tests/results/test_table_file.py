@@ -70,7 +70,7 @@ def test_what_is_no_table_is_refused_by_name(records, tmp_path: Path) -> None:
         read_table(path)
     path.write_text(text)
     path.with_suffix(".md").unlink()
-    with pytest.raises(DataError, match=r"t\.md: found none.*the same command"):
+    with pytest.raises(DataError, match=r"t\.md: expected a file, found none.*the same command"):
         read_table(path)
 
 
