@@ -6,11 +6,14 @@ import importlib
 import sys
 from pathlib import Path
 
+TOPS = ("mkgc_cl", "strategies", "scenarios", "experiments")
+"""Folders of the checkout that are installed, the first as itself and the others as parts of it."""
+
 
 def installed_names(checkout: Path) -> list[str]:
     """Return the import name of every module on disk."""
     names = []
-    for top in ("mkgc_cl", "strategies", "scenarios"):
+    for top in TOPS:
         prefix = top if top == "mkgc_cl" else f"mkgc_cl.{top}"
         for module in sorted((checkout / top).rglob("*.py")):
             parts = module.relative_to(checkout / top).with_suffix("").parts
@@ -27,14 +30,17 @@ def main(checkout: Path) -> None:
         file = Path(str(importlib.import_module(name).__file__))
         if not file.is_relative_to(sys.prefix):
             sys.exit(f"{name} came from {file}, expected a place under {sys.prefix}")
-    data = [
-        p for p in (checkout / "mkgc_cl").rglob("*") if p.suffix in {".typed", ".yaml", ".json"}
-    ]
     package = Path(str(sys.modules["mkgc_cl"].__file__)).parent
-    for path in data:
-        if not (package / path.relative_to(checkout / "mkgc_cl")).is_file():
-            sys.exit(f"{path} is not in the wheel; see options.package_data in setup.cfg")
-    sys.stdout.write(f"{len(names)} modules and {len(data)} data files come from the wheel\n")
+    data = 0
+    for top in TOPS:
+        for path in (checkout / top).rglob("*"):
+            if path.suffix not in {".typed", ".yaml", ".json"}:
+                continue
+            place = package if top == "mkgc_cl" else package / top
+            if not (place / path.relative_to(checkout / top)).is_file():
+                sys.exit(f"{path} is not in the wheel; see options.package_data in setup.cfg")
+            data += 1
+    sys.stdout.write(f"{len(names)} modules and {data} data files come from the wheel\n")
 
 
 if __name__ == "__main__":

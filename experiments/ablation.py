@@ -19,9 +19,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablation_plan import Plan, plan_orders
-from ablation_run import run_plan
-from command_line import (
+from mkgc_cl.config import keys, resolve
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.experiments.ablation_plan import Plan, plan_orders
+from mkgc_cl.experiments.ablation_run import run_plan
+from mkgc_cl.experiments.command_line import (
     empty_flags,
     exit_code,
     flag_problems,
@@ -30,11 +32,14 @@ from command_line import (
     given_values,
     quick_problems,
 )
-from experiment_settings import SYSTEMS, Settings, StreamSettings, config_path, with_order
-from settings_help import settings_help
-
-from mkgc_cl.config import keys, resolve
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.experiments.experiment_settings import (
+    SYSTEMS,
+    Settings,
+    StreamSettings,
+    config_path,
+    with_order,
+)
+from mkgc_cl.experiments.settings_help import settings_help
 from mkgc_cl.results.grid import GridResult
 from mkgc_cl.results.provenance import environment
 

@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from build_check import Trial, check_builds, left_to_the_cell
-from experiment_run import stream_of
-from experiment_settings import SYSTEMS, Settings
-from paper_rows import Paper, paper_of
-
 from mkgc_cl.data.provenance import content_fingerprint
+from mkgc_cl.experiments.build_check import Trial, check_builds, left_to_the_cell
+from mkgc_cl.experiments.experiment_run import stream_of
+from mkgc_cl.experiments.experiment_settings import SYSTEMS, Settings
+from mkgc_cl.experiments.paper_rows import Paper, paper_of
 from mkgc_cl.results import Cell, CellRecord
 from mkgc_cl.results.run_files import load_cell
 

@@ -6,10 +6,9 @@ import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ablation_plan import Plan, build_stream, built
-from experiment_run import StreamRunner, run_cells
-from experiment_settings import SYSTEMS
-
+from mkgc_cl.experiments.ablation_plan import Plan, build_stream, built
+from mkgc_cl.experiments.experiment_run import StreamRunner, run_cells
+from mkgc_cl.experiments.experiment_settings import SYSTEMS
 from mkgc_cl.results import Cell
 from mkgc_cl.results.grid import GridResult
 
@@ -51,7 +50,7 @@ def run_plan(
         jobs: cells at a time.
         quiet: no progress.
     """
-    from experiment_report import write_report, write_setup
+    from mkgc_cl.experiments.experiment_report import write_report, write_setup
 
     settings, target = plan.settings, plan.target
     write_setup(target, settings, made_by, command=command)

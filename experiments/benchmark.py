@@ -25,13 +25,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation import FLAGS, settings_of
-from ablation_plan import build_stream
-from experiment_run import device_of
-from experiment_settings import Settings
-
 from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
 from mkgc_cl.errors import ConfigError, MkgcError
+from mkgc_cl.experiments.ablation import FLAGS, settings_of
+from mkgc_cl.experiments.ablation_plan import build_stream
+from mkgc_cl.experiments.experiment_run import device_of
+from mkgc_cl.experiments.experiment_settings import Settings
 from mkgc_cl.results.counted import counted
 from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.provenance import environment
@@ -70,10 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure_systems(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Run the systems of the tables; return the report, all plain types, and its text."""
     warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
-    import table_cli
     import torch
-    from benchmark_catalogue import system_costs, text_of_costs
-    from experiment_run import stream_of
+
+    from mkgc_cl.experiments import table_cli
+    from mkgc_cl.experiments.benchmark_catalogue import system_costs, text_of_costs
+    from mkgc_cl.experiments.experiment_run import stream_of
 
     tags = arguments.scenario == "imner" or arguments.task == "ner"
     kind = "imner" if tags else "imre"
@@ -109,12 +109,12 @@ def measure(settings: Settings, arguments: argparse.Namespace) -> tuple[dict[str
     # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
     warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
     import torch
-    from benchmark_flags import flag_table
-    from benchmark_rounds import peaks, run_rounds
-    from benchmark_summary import ratios, summarise
-    from benchmark_systems import Bench, systems
-    from benchmark_text import text_of
 
+    from mkgc_cl.experiments.benchmark_flags import flag_table
+    from mkgc_cl.experiments.benchmark_rounds import peaks, run_rounds
+    from mkgc_cl.experiments.benchmark_summary import ratios, summarise
+    from mkgc_cl.experiments.benchmark_systems import Bench, systems
+    from mkgc_cl.experiments.benchmark_text import text_of
     from mkgc_cl.models import DualStreamModel
     from mkgc_cl.scenarios import make_benchmark
 

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from benchmark_rounds import give_back, peak
-from benchmark_systems import Measured
-from build_check import Trial, check_builds
-from experiment_run import device_of
-from table_settings import TableSettings
 
 from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
+from mkgc_cl.experiments.benchmark_rounds import give_back, peak
+from mkgc_cl.experiments.benchmark_systems import Measured
+from mkgc_cl.experiments.build_check import Trial, check_builds
+from mkgc_cl.experiments.experiment_run import device_of
+from mkgc_cl.experiments.table_settings import TableSettings
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies.catalogue import build_system
 from mkgc_cl.strategies.recipe import Encoders, Training

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from benchmark_rounds import Tell
-from benchmark_systems import BareLoop, Bench, System
+from mkgc_cl.experiments.benchmark_rounds import Tell
+from mkgc_cl.experiments.benchmark_systems import BareLoop, Bench, System
 
 AS_SHIPPED = "as shipped"
 

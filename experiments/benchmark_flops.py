@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import torch
-from benchmark_clock import Shape, Step
 from torch import nn
 
+from mkgc_cl.experiments.benchmark_clock import Shape, Step
 from mkgc_cl.models import DualStreamModel
 
 FORMULA = (

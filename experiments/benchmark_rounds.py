@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from benchmark_clock import TaskRun
-from benchmark_flops import matrix_product
-from benchmark_systems import BARE, FINE_TUNING, Bench, System
 
+from mkgc_cl.experiments.benchmark_clock import TaskRun
+from mkgc_cl.experiments.benchmark_flops import matrix_product
+from mkgc_cl.experiments.benchmark_systems import BARE, FINE_TUNING, Bench, System
 from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
 
 logger = logging.getLogger(__name__)

@@ -6,11 +6,10 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from benchmark_clock import DISTILLATION, TEACHER, Step, TaskRun
-from benchmark_flops import step_flops
-from benchmark_rounds import Peak, Rounds
-from benchmark_systems import BARE, FINE_TUNING, MSPT
-
+from mkgc_cl.experiments.benchmark_clock import DISTILLATION, TEACHER, Step, TaskRun
+from mkgc_cl.experiments.benchmark_flops import step_flops
+from mkgc_cl.experiments.benchmark_rounds import Peak, Rounds
+from mkgc_cl.experiments.benchmark_systems import BARE, FINE_TUNING, MSPT
 from mkgc_cl.models import DualStreamModel
 
 PARTS = ("data", "forward", "backward", "optimizer", "plugins")
@@ -156,7 +155,8 @@ def ratio(above: Runs, below: Runs, chosen: Chosen = lambda task, step: True) ->
         ]
 
     def robust(runs: Runs, clock: str) -> float:
-        return sum(statistics.median(same) for same in zip(*times(runs, clock), strict=True))
+        columns: Iterable[tuple[float, ...]] = zip(*times(runs, clock), strict=True)
+        return sum(map(statistics.median, columns))
 
     pairs = zip(times(above, "wall"), times(below, "wall"), strict=True)
     single = [sum(one) / sum(other) for one, other in pairs]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from benchmark_clock import Meter, Shape, Step, TaskRun, reader
-from experiment_settings import Settings
 from torch.optim import AdamW, Optimizer
 from torch.utils.data import DataLoader
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample
+from mkgc_cl.experiments.benchmark_clock import Meter, Shape, Step, TaskRun, reader
+from mkgc_cl.experiments.experiment_settings import Settings
 from mkgc_cl.models import DualStreamModel, ExtractionModel, build_optimizer
 from mkgc_cl.scenarios import KnowledgeBenchmark
 from mkgc_cl.seeds import generator
@@ -56,7 +56,9 @@ class Bench:
 class System(Protocol):
     """Something that trains on one task after the other."""
 
-    model: ExtractionModel
+    @property
+    def model(self) -> ExtractionModel:
+        """What it trains."""
 
     def run_task(self, index: int) -> TaskRun:
         """Train on task ``index``, evaluate, and tell what it took."""

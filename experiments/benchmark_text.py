@@ -6,9 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark_flops import FORMULA, SIDE
-from benchmark_summary import PARTS, plugin_label
-
+from mkgc_cl.experiments.benchmark_flops import FORMULA, SIDE
+from mkgc_cl.experiments.benchmark_summary import PARTS, plugin_label
 from mkgc_cl.results.counted import counted
 
 REPLAY = {

@@ -7,9 +7,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiment_run import device_of
-
 from mkgc_cl.errors import ConfigError, DataError, gathered
+from mkgc_cl.experiments.experiment_run import device_of
 
 
 @dataclass(frozen=True)

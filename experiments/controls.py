@@ -17,16 +17,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiment_run import stream_of
-from experiment_settings import CONTROLS
-from table_cli import Script, main, run_variants
-from table_run import Made
-from table_settings import TableSettings
-from table_sweep import PLASTICITY, write_sweep
-
 from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.samples import TaskStream
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.experiments.experiment_run import stream_of
+from mkgc_cl.experiments.experiment_settings import CONTROLS
+from mkgc_cl.experiments.table_cli import Script, main, run_variants
+from mkgc_cl.experiments.table_run import Made
+from mkgc_cl.experiments.table_settings import TableSettings
+from mkgc_cl.experiments.table_sweep import PLASTICITY, write_sweep
 
 MODELS = ("UMT", "UMGF", "MEGA", "MKGformer")
 

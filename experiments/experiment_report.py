@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiment_settings import SYSTEMS, Settings, StreamSettings
-from paper_rows import Paper
-
 from mkgc_cl.config import dump
+from mkgc_cl.experiments.experiment_settings import SYSTEMS, Settings, StreamSettings
+from mkgc_cl.experiments.paper_rows import Paper
 from mkgc_cl.results import CellRecord, build_table
 from mkgc_cl.results.config_words import epochs_words
 from mkgc_cl.results.figures import draw_curves, draw_gamma, draw_matrix

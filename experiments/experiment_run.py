@@ -11,8 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from experiment_settings import StreamSettings, arrival
-
+from mkgc_cl.experiments.experiment_settings import StreamSettings, arrival
 from mkgc_cl.results import Cell, CellRecord, run_grid
 from mkgc_cl.results.grid import GridResult
 from mkgc_cl.results.progress import Progress

@@ -14,9 +14,8 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-import ablation
-from ablation_plan import Plan
-
+from mkgc_cl.experiments import ablation
+from mkgc_cl.experiments.ablation_plan import Plan
 from mkgc_cl.results import CellRecord
 from mkgc_cl.results.grid import GridResult
 

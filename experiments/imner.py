@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 
-from table_cli import Script, main
+from mkgc_cl.experiments.table_cli import Script, main
 
 SCRIPT = Script("imner.py", str(__doc__), config="table-imner", quick="table-imner-quick")
 

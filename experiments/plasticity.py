@@ -12,9 +12,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from table_cli import Script, main, run_variants
-from table_run import Made
-from table_settings import TableSettings
+from mkgc_cl.experiments.table_cli import Script, main, run_variants
+from mkgc_cl.experiments.table_run import Made
+from mkgc_cl.experiments.table_settings import TableSettings
 
 
 def run_and_show(

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from build_check import Trial, check_builds, left_to_the_cell
-from table_plan import Plan
-from table_settings import TableSettings
-
+from mkgc_cl.experiments.build_check import Trial, check_builds, left_to_the_cell
+from mkgc_cl.experiments.table_plan import Plan
+from mkgc_cl.experiments.table_settings import TableSettings
 from mkgc_cl.results import Cell
 
 

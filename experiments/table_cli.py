@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from command_line import (
+from mkgc_cl.config import keys, resolve
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.experiments.command_line import (
     empty_flags,
     exit_code,
     flag_problems,
@@ -16,14 +18,11 @@ from command_line import (
     given_scenario,
     quick_problems,
 )
-from experiment_settings import config_path
-from settings_help import settings_help
-from table_orders import write_orders
-from table_run import Made, run_tables
-from table_settings import TableSettings
-
-from mkgc_cl.config import keys, resolve
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.experiments.experiment_settings import config_path
+from mkgc_cl.experiments.settings_help import settings_help
+from mkgc_cl.experiments.table_orders import write_orders
+from mkgc_cl.experiments.table_run import Made, run_tables
+from mkgc_cl.experiments.table_settings import TableSettings
 
 FLAGS = {
     "scenario": "stream.scenario",

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment_run import stream_of
-from paper_rows import Paper, paper_of
-from table_settings import TableSettings
-
 from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.experiments.experiment_run import stream_of
+from mkgc_cl.experiments.paper_rows import Paper, paper_of
+from mkgc_cl.experiments.table_settings import TableSettings
 from mkgc_cl.results import Cell, CellRecord
 from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.run_files import TRACES, foreign, load_cell, read_run

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment_report import in_order, origin_words, write_tables
-from paper_rows import Paper
-from table_settings import TableSettings
-
+from mkgc_cl.experiments.experiment_report import in_order, origin_words, write_tables
+from mkgc_cl.experiments.paper_rows import Paper
+from mkgc_cl.experiments.table_settings import TableSettings
 from mkgc_cl.results import CellRecord
 from mkgc_cl.results.config_words import option_notes, setting_words
 from mkgc_cl.systems import SYSTEMS

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment_run import StreamRunner, run_cells, stream_of
-from table_check import built, check_systems
-from table_plan import Plan, plan_table, take_over
-from table_settings import TableSettings
-
+from mkgc_cl.experiments.experiment_run import StreamRunner, run_cells, stream_of
+from mkgc_cl.experiments.table_check import built, check_systems
+from mkgc_cl.experiments.table_plan import Plan, plan_table, take_over
+from mkgc_cl.experiments.table_settings import TableSettings
 from mkgc_cl.results import Cell, CellRecord
 from mkgc_cl.results.provenance import environment
 
@@ -80,8 +79,8 @@ def run_tables(
 def _run(
     plan: Plan, made_by: Mapping[str, object], *, command: Sequence[str], jobs: int, quiet: bool
 ) -> Made:
-    from experiment_report import write_setup
-    from table_report import write_system_report
+    from mkgc_cl.experiments.experiment_report import write_setup
+    from mkgc_cl.experiments.table_report import write_system_report
 
     settings, cells, target = plan.settings, plan.cells, plan.target
     take_over(cells, target)

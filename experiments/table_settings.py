@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from experiment_settings import (
+from mkgc_cl.config import setting, to_dict
+from mkgc_cl.experiments.experiment_settings import (
     StreamSettings,
     name_problems,
     order_name,
@@ -18,8 +19,6 @@ from experiment_settings import (
     stream_problems,
     with_order,
 )
-
-from mkgc_cl.config import setting, to_dict
 from mkgc_cl.systems import SYSTEMS, systems_of
 
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiment_report import origin_words
-from table_run import Made
-
+from mkgc_cl.experiments.experiment_report import origin_words
+from mkgc_cl.experiments.table_run import Made
 from mkgc_cl.results import Cell, CellRecord
 from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
 from mkgc_cl.results.config_words import option_notes, setting_words

@@ -15,10 +15,10 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
-from table_cli import Script, main, run_variants
-from table_run import Made
-from table_settings import TableSettings
-from table_sweep import write_sweep
+from mkgc_cl.experiments.table_cli import Script, main, run_variants
+from mkgc_cl.experiments.table_run import Made
+from mkgc_cl.experiments.table_settings import TableSettings
+from mkgc_cl.experiments.table_sweep import write_sweep
 
 SPLITS = ("sep5", "sep7", "sep10")
 MERGED = (3, 2, 1)

@@ -9,6 +9,13 @@ from pathlib import Path
 import mkgc_cl
 
 ROOT = Path(__file__).parents[1]
+# folder on disk -> import name
+TOPS = {
+    "mkgc_cl": "mkgc_cl",
+    "strategies": "mkgc_cl.strategies",
+    "scenarios": "mkgc_cl.scenarios",
+    "experiments": "mkgc_cl.experiments",
+}
 
 
 def read_setup() -> configparser.ConfigParser:
@@ -19,11 +26,7 @@ def read_setup() -> configparser.ConfigParser:
 
 def test_every_package_on_disk_is_listed() -> None:
     found = set()
-    for top, name in (
-        ("mkgc_cl", "mkgc_cl"),
-        ("strategies", "mkgc_cl.strategies"),
-        ("scenarios", "mkgc_cl.scenarios"),
-    ):
+    for top, name in TOPS.items():
         for init in (ROOT / top).rglob("__init__.py"):
             found.add(".".join((name, *init.parent.relative_to(ROOT / top).parts)))
     listed = read_setup()["options"]["packages"].split()
@@ -32,7 +35,7 @@ def test_every_package_on_disk_is_listed() -> None:
 
 def test_every_module_lies_in_a_package() -> None:
     # A folder without __init__.py works from the checkout and is missing from the wheel.
-    for top in ("mkgc_cl", "strategies", "scenarios"):
+    for top in TOPS:
         for module in (ROOT / top).rglob("*.py"):
             assert (module.parent / "__init__.py").is_file(), module
 

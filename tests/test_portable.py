@@ -20,7 +20,8 @@ for name in ("fcntl", "grp", "pwd", "resource", "termios"):
     sys.modules[name] = None  # importing it is an ImportError, as where it does not exist
 root = Path(sys.argv[1])
 count = 0
-for top, prefix in (("mkgc_cl", ""), ("strategies", "mkgc_cl."), ("scenarios", "mkgc_cl.")):
+for top in ("mkgc_cl", "strategies", "scenarios", "experiments"):
+    prefix = "" if top == "mkgc_cl" else "mkgc_cl."
     for path in sorted((root / top).rglob("*.py")):
         if path.stem != "__main__":
             parts = path.relative_to(root).with_suffix("").parts

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 from statistics import fmean
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from mkgc_cl.data import LabelSpace, TaskStream
 from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.experiments import (
+    ablation,
+    ablation_plan,
+    ablation_run,
+    imbalance,
+    paper_rows,
+    table_run,
+)
+from mkgc_cl.experiments import experiment_report as report
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import CellRecord
 
@@ -26,7 +35,7 @@ MADE = SimpleNamespace(stream=TaskStream("made", LabelSpace("re", ("r",), na="No
 
 
 @pytest.fixture
-def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Replace training by numbers that depend on system and seed; return what was run."""
     done: list[tuple[str, int]] = []
 
@@ -51,17 +60,15 @@ def ran(ablation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
             traces={"gamma": [1.0, 2.0, 0.5, 1.5], "boundaries": [0.0, 2.0]},
         )
 
-    monkeypatch.setattr(importlib.import_module("ablation_run").CellRunner, "__call__", run_cell)
-    plan = importlib.import_module("ablation_plan")
-    monkeypatch.setattr(plan, "build_stream", lambda _: MADE)
-    monkeypatch.setattr(plan, "built", lambda *_, **__: None)
-    monkeypatch.setattr(importlib.import_module("paper_rows"), "other_data", lambda *_: "")
+    monkeypatch.setattr(ablation_run.CellRunner, "__call__", run_cell)
+    monkeypatch.setattr(ablation_plan, "build_stream", lambda _: MADE)
+    monkeypatch.setattr(ablation_plan, "built", lambda *_, **__: None)
+    monkeypatch.setattr(paper_rows, "other_data", lambda *_: "")
     return done
 
 
 @pytest.mark.slow
 def test_a_picture_that_is_broken_in_the_last_task_is_told_before_the_first(
-    ablation: ModuleType,
     download: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -70,7 +77,7 @@ def test_a_picture_that_is_broken_in_the_last_task_is_told_before_the_first(
     images = download / "MNER/data/twitter2017_images"
     images.mkdir()
     (images / "train_3.jpg").write_bytes(b"\xff\xd8\xff")  # of a MISC post, which come last
-    runner = importlib.import_module("ablation_run").CellRunner
+    runner = ablation_run.CellRunner
     monkeypatch.setattr(runner, "__call__", lambda *_: pytest.fail("a cell was run"))
     argv = ["--scenario", "imner", "--data", str(download), "--text-encoder", "tiny"]
     argv += ["--vision-encoder", "tiny", "--systems", "full", "fine-tuning", "--seeds", "0"]
@@ -81,7 +88,7 @@ def test_a_picture_that_is_broken_in_the_last_task_is_told_before_the_first(
 
 @pytest.mark.slow
 def test_it_prints_the_table_beside_the_papers_and_writes_everything(
-    ablation: ModuleType, ran: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ran: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ablation.main([*IMNER, "--out", str(tmp_path), "--quiet"]) == 0
     printed = capsys.readouterr()
@@ -119,9 +126,7 @@ def test_it_prints_the_table_beside_the_papers_and_writes_everything(
 
 
 @pytest.mark.slow
-def test_a_finished_cell_is_not_run_again(
-    ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_finished_cell_is_not_run_again(ran: list, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(report, "write_report", lambda *_: "")  # figures take seconds
     common = ["--out", str(tmp_path), "--quiet"]
     assert ablation.main(["--seeds", "0", *common]) == 0
@@ -134,7 +139,7 @@ def test_a_finished_cell_is_not_run_again(
 
 @pytest.mark.slow
 def test_later_seeds_and_systems_join_the_table_and_another_order_has_its_own(
-    ablation: ModuleType, ran: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ran: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["--scenario", "imner", "--out", str(tmp_path), "--quiet"]
     ablation.main([*common, "--seeds", "0", "--systems", "w/o MM,full"])
@@ -156,7 +161,7 @@ def test_later_seeds_and_systems_join_the_table_and_another_order_has_its_own(
 
 @pytest.mark.slow
 def test_cells_of_a_system_another_version_added_come_last(
-    ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch, capsys
+    ran: list, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     """The folder may be shared with a checkout that knows more systems."""
     common = ["--seeds", "0", "--out", str(tmp_path), "--quiet"]
@@ -173,7 +178,7 @@ def test_cells_of_a_system_another_version_added_come_last(
 
 @pytest.mark.slow
 def test_a_record_names_the_source_that_was_loaded_not_what_is_there_when_it_ends(
-    ablation: ModuleType, ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long grid may see its checkout move on."""
     states = iter(range(100))
@@ -187,9 +192,9 @@ def test_a_record_names_the_source_that_was_loaded_not_what_is_there_when_it_end
 
 @pytest.mark.slow
 def test_a_failed_cell_leaves_the_table_of_the_others(
-    ablation: ModuleType, ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+    ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = importlib.import_module("ablation_run").CellRunner
+    runner = ablation_run.CellRunner
     good = runner.__call__
 
     def run_cell(self, cell, progress) -> CellRecord:
@@ -208,23 +213,22 @@ def test_a_failed_cell_leaves_the_table_of_the_others(
 
 @pytest.mark.slow
 def test_an_interrupt_says_how_to_go_on(
-    ablation: ModuleType, ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+    ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run_cell(self, cell, progress) -> CellRecord:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("ablation_run").CellRunner, "__call__", run_cell)
+    monkeypatch.setattr(ablation_run.CellRunner, "__call__", run_cell)
     assert ablation.main(["--out", str(tmp_path), "--quiet"]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_several_orders_have_a_table_each_and_a_balance_each(
-    ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch, capsys
+    ran: list, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(report, "write_report", lambda *_: "")  # figures take seconds
     common = ["--scenario", "imre", "--seeds", "0", "--out", str(tmp_path), "--quiet"]
-    imbalance = importlib.import_module("imbalance")
     assert ablation.main([*common, "--orders", "sep5,sep10"], script=imbalance.SCRIPT) == 0
     assert ran == [("full", 0), ("w/o GM", 0)] * 2
     printed = capsys.readouterr().out
@@ -253,7 +257,7 @@ def test_several_orders_have_a_table_each_and_a_balance_each(
     ],
 )
 def test_orders_and_devices_that_are_wrong(
-    ablation: ModuleType, ran: list, tmp_path: Path, capsys, argv: list[str], said: str
+    ran: list, tmp_path: Path, capsys, argv: list[str], said: str
 ) -> None:
     assert ablation.main(["--scenario", "imre", *argv, "--out", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err
@@ -264,11 +268,10 @@ def test_orders_and_devices_that_are_wrong(
 @pytest.mark.parametrize(
     "argv", [["stream.scenario=imner"], ["--config", "ablation-imner"], ["--data", "D"]]
 )
-@pytest.mark.parametrize("name", ["ablation", "imbalance"])
+@pytest.mark.parametrize("script", [ablation.SCRIPT, imbalance.SCRIPT], ids=lambda s: s.file)
 def test_quick_is_the_demonstration_and_nothing_else(
-    ablation: ModuleType, ran: list, tmp_path: Path, capsys, name: str, argv: list[str]
+    ran: list, tmp_path: Path, capsys, script: ablation.Script, argv: list[str]
 ) -> None:
-    script = importlib.import_module(name).SCRIPT
     assert ablation.main(["--quick", *argv, "--out", str(tmp_path)], script=script) == 2
     assert "--quick" in capsys.readouterr().err
     assert ran == []
@@ -279,9 +282,8 @@ def test_quick_is_the_demonstration_and_nothing_else(
 
 @pytest.mark.parametrize("argv", [["--systems", "full"], ["systems=full"], ["--systems=w/o MI"]])
 def test_the_imbalance_sets_its_rows_itself(
-    ablation: ModuleType, ran: list, tmp_path: Path, capsys, argv: list[str]
+    ran: list, tmp_path: Path, capsys, argv: list[str]
 ) -> None:
-    imbalance = importlib.import_module("imbalance")
     argv = [*argv, "--quick", "--out", str(tmp_path)]
     assert ablation.main(argv, script=imbalance.SCRIPT) == 2
     assert "'systems' is set by imbalance.py itself" in capsys.readouterr().err
@@ -295,14 +297,14 @@ def test_the_imbalance_sets_its_rows_itself(
 
 
 def test_the_data_of_every_order_are_looked_at_before_the_first_is_trained_on(
-    ablation: ModuleType, ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     def build_stream(settings) -> SimpleNamespace:
         if settings.order == "sep10":
             raise DataError("no such file", path=tmp_path / "ours.txt")
         return MADE
 
-    monkeypatch.setattr(importlib.import_module("ablation_plan"), "build_stream", build_stream)
+    monkeypatch.setattr(ablation_plan, "build_stream", build_stream)
     argv = ["--scenario", "imre", "--orders", "sep5,sep10", "--out", str(tmp_path)]
     assert ablation.main(argv) == 2
     assert "no such file" in capsys.readouterr().err
@@ -312,7 +314,7 @@ def test_the_data_of_every_order_are_looked_at_before_the_first_is_trained_on(
 
 @pytest.mark.slow
 def test_the_systems_of_an_ablation_are_built_before_the_first_is_trained(
-    ablation: ModuleType, ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     tried = []
 
@@ -321,7 +323,7 @@ def test_the_systems_of_an_ablation_are_built_before_the_first_is_trained(
         if cell.system != "full":
             raise ConfigError(["no such layer"])
 
-    monkeypatch.setattr(importlib.import_module("ablation_plan"), "built", built)
+    monkeypatch.setattr(ablation_plan, "built", built)
     argv = ["--scenario", "imre", "--orders", "sep5,sep10", "--systems", "full,w/o MI,w/o AD"]
     assert ablation.main([*argv, "--out", str(tmp_path)]) == 2
     assert "w/o MI, w/o AD: no such layer" in capsys.readouterr().err
@@ -331,10 +333,10 @@ def test_the_systems_of_an_ablation_are_built_before_the_first_is_trained(
 
 
 def test_the_balance_of_an_order_is_told_when_it_is_done(
-    ablation: ModuleType, report: ModuleType, ran: list, tmp_path: Path, monkeypatch, capsys
+    ran: list, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(report, "write_report", lambda *_: "")  # figures take seconds
-    runner = importlib.import_module("ablation_run").CellRunner
+    runner = ablation_run.CellRunner
     good = runner.__call__
 
     def run_cell(self, cell, progress) -> CellRecord:
@@ -344,14 +346,12 @@ def test_the_balance_of_an_order_is_told_when_it_is_done(
 
     monkeypatch.setattr(runner, "__call__", run_cell)
     argv = ["--scenario", "imre", "--seeds", "0", "--orders", "sep5,sep10", "--quiet"]
-    script = importlib.import_module("imbalance").SCRIPT
+    script = imbalance.SCRIPT
     assert ablation.main([*argv, "--out", str(tmp_path)], script=script) == 130
     assert "imre, sep5\n" in capsys.readouterr().out
 
 
-def test_wrong_settings_are_all_told_and_nothing_is_written(
-    ablation: ModuleType, tmp_path: Path, capsys
-) -> None:
+def test_wrong_settings_are_all_told_and_nothing_is_written(tmp_path: Path, capsys) -> None:
     argv = ["trainig.lr=1", "--seeds", "x", "method.alpha=-1", "--out", str(tmp_path / "runs")]
     assert ablation.main(argv) == 2
     told = capsys.readouterr().err
@@ -361,9 +361,13 @@ def test_wrong_settings_are_all_told_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["epochs=3"]])
-def test_help_and_mistakes_import_nothing_heavy(experiments: Path, argv: list[str]) -> None:
+@pytest.mark.parametrize("way", [[ablation.__file__], ["-m", "mkgc_cl.experiments.ablation"]])
+def test_help_and_mistakes_import_nothing_heavy(
+    tmp_path: Path, way: list[str], argv: list[str]
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", str(experiments / "ablation.py"), *argv],
+        [sys.executable, "-X", "importtime", *way, *argv],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
@@ -376,8 +380,19 @@ def test_help_and_mistakes_import_nothing_heavy(experiments: Path, argv: list[st
     assert ("usage: ablation.py" in done.stdout) == (argv == ["--help"])
 
 
+@pytest.mark.parametrize("runner", [ablation_run.CellRunner, table_run.CellRunner])
+def test_a_worker_finds_what_it_is_to_run_from_anywhere(tmp_path: Path, runner: type) -> None:
+    """As a process of ``--jobs 2`` does, which has no script to begin with."""
+    sent = pickle.dumps(runner(ablation.Settings(), {}))
+    code = "import pickle, sys; sys.stdout.write(repr(pickle.load(sys.stdin.buffer)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=sent, cwd=tmp_path, capture_output=True, check=True
+    )
+    assert done.stdout.decode() == repr(runner(ablation.Settings(), {}))
+
+
 @pytest.mark.slow
-def test_a_small_demonstration_runs_for_real(ablation: ModuleType, tmp_path: Path, capsys) -> None:
+def test_a_small_demonstration_runs_for_real(tmp_path: Path, capsys) -> None:
     systems = "w/o GM,w/o GM (same rates),full"
     argv = ["--seeds", "0", "--systems", systems, "--epochs", "1", "--out", str(tmp_path)]
     argv += ["--split", "valid"]

@@ -20,33 +20,32 @@ from torch.utils.flop_counter import FlopCounterMode
 from mkgc_cl.models import DualStreamModel
 from mkgc_cl.scenarios import demo, make_benchmark
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 POSTS, TASKS, EPOCHS, BATCH = 8, 3, 2, 4
 
 
 @pytest.fixture(scope="module")
-def modules() -> Iterator[SimpleNamespace]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        import benchmark
-        import benchmark_catalogue
-        import benchmark_clock
-        import benchmark_flops
-        import benchmark_summary
-        import benchmark_systems
-        import benchmark_text
-        import experiment_settings
+def modules() -> SimpleNamespace:
+    from mkgc_cl.experiments import (
+        benchmark,
+        benchmark_catalogue,
+        benchmark_clock,
+        benchmark_flops,
+        benchmark_summary,
+        benchmark_systems,
+        benchmark_text,
+        experiment_settings,
+    )
 
-        yield SimpleNamespace(
-            cli=benchmark,
-            catalogue=benchmark_catalogue,
-            clock=benchmark_clock,
-            flops=benchmark_flops,
-            summary=benchmark_summary,
-            systems=benchmark_systems,
-            text=benchmark_text,
-            settings=experiment_settings,
-        )
+    return SimpleNamespace(
+        cli=benchmark,
+        catalogue=benchmark_catalogue,
+        clock=benchmark_clock,
+        flops=benchmark_flops,
+        summary=benchmark_summary,
+        systems=benchmark_systems,
+        text=benchmark_text,
+        settings=experiment_settings,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -258,8 +257,9 @@ def test_wrong_sizes_are_told(modules: SimpleNamespace, capsys: Any) -> None:
 
 
 def test_the_command_line_answers_without_torch() -> None:
-    code = "import sys, benchmark; benchmark.parse([]); sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=EXPERIMENTS, check=False, timeout=60)
+    code = "import sys; from mkgc_cl.experiments import benchmark; benchmark.parse([]); "
+    code += "sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     assert done.returncode == 0
 
 

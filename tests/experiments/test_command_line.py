@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from mkgc_cl.data import LabelSpace
 from mkgc_cl.errors import ConfigError, DataError, OutputError
+from mkgc_cl.experiments import (
+    ablation,
+    ablation_plan,
+    command_line,
+    imre,
+    paper_rows,
+    table_cli,
+    table_plan,
+)
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import Cell, CellRecord, run_grid
 
@@ -27,11 +34,6 @@ def record(*_: object) -> CellRecord:
         matrix, system=CELL.system, scenario=CELL.scenario, order=CELL.order, seed=CELL.seed,
         tasks=["T1"], seconds=1.0, config=CELL.config,
     )  # fmt: skip
-
-
-@pytest.fixture
-def command_line(experiments: Path) -> ModuleType:
-    return importlib.import_module("command_line")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,6 @@ def command_line(experiments: Path) -> ModuleType:
     ],
 )
 def test_flags_that_cannot_be_meant(
-    experiments: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     argv: list[str],
@@ -64,21 +65,21 @@ def test_flags_that_cannot_be_meant(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "FILE").touch()
     os.mkfifo(tmp_path / "FIFO")
-    ablation, tables = (importlib.import_module(name) for name in ("ablation", "table_cli"))
+    tables = table_cli
     argv = ["--out", str(tmp_path / "runs"), *argv]
     with pytest.raises(ConfigError) as caught:
         ablation.settings_of_orders(ablation.parse(argv))
     assert problem in "\n".join(caught.value.problems)
     assert len(str(caught.value)) < 1000
     if "--order" not in argv:  # which tables do not have
-        script = importlib.import_module("imre").SCRIPT
+        script = imre.SCRIPT
         with pytest.raises(ConfigError) as caught:
             tables.settings_of(script, tables.parse(script, argv))
         assert problem in "\n".join(caught.value.problems)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["FIFO", "FILE"]
 
 
-def test_an_empty_flag_is_told_with_the_other_mistakes(ablation: ModuleType) -> None:
+def test_an_empty_flag_is_told_with_the_other_mistakes() -> None:
     with pytest.raises(ConfigError) as caught:
         ablation.settings_of_orders(ablation.parse(["--out", "", "--epochs", "0", "seeds=1,1"]))
     assert len(caught.value.problems) == 2  # the last is asked for where all fields are right
@@ -93,7 +94,7 @@ def test_an_empty_flag_is_told_with_the_other_mistakes(ablation: ModuleType) -> 
         (KeyboardInterrupt(), 130),
     ],
 )
-def test_exit_codes(command_line: ModuleType, capsys, error: BaseException, code: int) -> None:
+def test_exit_codes(capsys, error: BaseException, code: int) -> None:
     def fail() -> int:
         raise error
 
@@ -104,8 +105,8 @@ def test_exit_codes(command_line: ModuleType, capsys, error: BaseException, code
     assert (sys.stdout, sys.stderr) == streams
 
 
-def test_runs_beside_are_taken_over_when_they_are_whole(experiments: Path, tmp_path: Path) -> None:
-    plan = importlib.import_module("table_plan")
+def test_runs_beside_are_taken_over_when_they_are_whole(tmp_path: Path) -> None:
+    plan = table_plan
     run_grid([CELL], record, out=tmp_path / "one", quiet=True)
     target = tmp_path / "two"
     traces = tmp_path / "one" / "cells" / f"{CELL.key}.traces.json"
@@ -119,11 +120,8 @@ def test_runs_beside_are_taken_over_when_they_are_whole(experiments: Path, tmp_p
     assert (target / "cells" / traces.name).read_text() == text
 
 
-def test_records_of_other_settings_are_no_rows_of_an_ablation(
-    ablation: ModuleType, tmp_path: Path
-) -> None:
-    plan_of = importlib.import_module("ablation_plan").Plan
-    paper = importlib.import_module("paper_rows").Paper()
-    plan = plan_of(ablation.settings_of(ablation.parse([])), LABELS, "f00d", paper, tmp_path)
+def test_records_of_other_settings_are_no_rows_of_an_ablation(tmp_path: Path) -> None:
+    settings = ablation.settings_of(ablation.parse([]))
+    plan = ablation_plan.Plan(settings, LABELS, "f00d", paper_rows.Paper(), tmp_path)
     own = replace(record(), config=plan.cells[0].config)
     assert plan.current([record(), own]) == (own,)

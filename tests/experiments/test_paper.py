@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
@@ -16,6 +14,8 @@ from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.provenance import text_fingerprint
 from mkgc_cl.data.streams_mner import imner_stream
 from mkgc_cl.data.streams_mre import imre_stream
+from mkgc_cl.experiments import ablation
+from mkgc_cl.experiments import paper_rows as paper
 
 TABLES = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "experiments" / "paper" / "tables.yaml").read_text()
@@ -57,11 +57,6 @@ def test_the_first_task_of_both_orders_is_the_same_and_some_rows_are_not() -> No
 MADE = TaskStream("made", LabelSpace("re", ("r",), na="None"), (), {})
 
 
-@pytest.fixture
-def paper(experiments: Path) -> ModuleType:
-    return importlib.import_module("paper_rows")
-
-
 @pytest.mark.parametrize(
     ("overrides", "systems", "first"),
     [
@@ -82,12 +77,7 @@ def paper(experiments: Path) -> ModuleType:
     ],
 )
 def test_the_papers_rows_stand_only_beside_the_papers_setting(
-    ablation: ModuleType,
-    paper: ModuleType,
-    monkeypatch: pytest.MonkeyPatch,
-    overrides: list[str],
-    systems: set,
-    first: float | None,
+    monkeypatch: pytest.MonkeyPatch, overrides: list[str], systems: set, first: float | None
 ) -> None:
     settings = resolve(ablation.Settings, overrides=overrides)
     monkeypatch.setattr(paper, "other_data", lambda *_: "")  # as if they were its own data
@@ -105,7 +95,7 @@ def test_the_papers_rows_stand_only_beside_the_papers_setting(
 
 
 def test_another_corpus_of_the_same_name_is_told_by_counts_words_and_labels(
-    ablation: ModuleType, paper: ModuleType, download: Path, monkeypatch: pytest.MonkeyPatch
+    download: Path,
 ) -> None:
     settings = resolve(ablation.Settings, overrides=["stream.scenario=imner"])
     stream = imner_stream(download, order=settings.order.split("-"), missing_images="blank")
@@ -134,7 +124,7 @@ def test_another_corpus_of_the_same_name_is_told_by_counts_words_and_labels(
     assert paper.other_data(wider, own)
 
 
-def test_every_table_has_its_benchmark(paper: ModuleType) -> None:
+def test_every_table_has_its_benchmark() -> None:
     benchmarks = paper._read("benchmarks.yaml")
     assert {f"{t['scenario']}/{t['order']}" for t in TABLES.values()} <= benchmarks.keys()
 
@@ -142,9 +132,7 @@ def test_every_table_has_its_benchmark(paper: ModuleType) -> None:
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("scenario", ["imre", "imner"])
-def test_the_benchmarks_own_data_are_known(
-    ablation: ModuleType, paper: ModuleType, data_root: Path, scenario: str
-) -> None:
+def test_the_benchmarks_own_data_are_known(data_root: Path, scenario: str) -> None:
     for name, benchmark in paper._read("benchmarks.yaml").items():
         known, _, order = name.partition("/")
         if known != scenario:

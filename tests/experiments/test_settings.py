@@ -9,13 +9,14 @@ import shlex
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from types import ModuleType
 from typing import get_args, get_type_hints
 
 import pytest
 
 from mkgc_cl.config import keys, resolve, to_dict
 from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.experiments import ablation, experiment_run, imre, table_cli, table_settings
+from mkgc_cl.experiments import experiment_settings as schema
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "experiments" / "configs").glob("*.yaml"))
 
@@ -38,10 +39,10 @@ ABLATIONS = [path for path in CONFIGS if path not in TABLES]
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
-def test_a_shipped_table_is_valid_and_its_commands_work(path: Path, experiments: Path) -> None:
-    cli = importlib.import_module("table_cli")
-    schema = importlib.import_module("table_settings").TableSettings
-    script = importlib.import_module(path.stem.split("-")[1]).SCRIPT
+def test_a_shipped_table_is_valid_and_its_commands_work(path: Path) -> None:
+    cli = table_cli
+    schema = table_settings.TableSettings
+    script = importlib.import_module(f"mkgc_cl.experiments.{path.stem.split('-')[1]}").SCRIPT
     assert path.read_text().startswith("# What for: ")
     commands = header_commands(path)
     direct = resolve(schema, yaml_path=path)
@@ -60,10 +61,10 @@ def test_a_shipped_table_is_valid_and_its_commands_work(path: Path, experiments:
         assert catalogue.checked_options(system, options).keys() == options.keys()
 
 
-def test_the_tables_take_what_recipes_take(experiments: Path) -> None:
+def test_the_tables_take_what_recipes_take() -> None:
     from mkgc_cl.strategies.recipe import Encoders, Training
 
-    schema = importlib.import_module("table_settings")
+    schema = table_settings
     names = {field.name for field in fields(schema.EncoderSettings)}
     assert names == {field.name for field in fields(Encoders)}
     names = {field.name for field in fields(schema.SystemTraining)}
@@ -71,7 +72,7 @@ def test_the_tables_take_what_recipes_take(experiments: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
-def test_a_shipped_yaml_is_valid_and_its_commands_work(path: Path, ablation: ModuleType) -> None:
+def test_a_shipped_yaml_is_valid_and_its_commands_work(path: Path) -> None:
     assert path.read_text().startswith("# What for: ")
     commands = header_commands(path)
     assert commands.keys() == {"Command", "Override"}
@@ -85,7 +86,7 @@ def test_a_shipped_yaml_is_valid_and_its_commands_work(path: Path, ablation: Mod
     assert by_override != by_command
 
 
-def test_the_schema_names_what_mspt_and_the_model_take(schema: ModuleType) -> None:
+def test_the_schema_names_what_mspt_and_the_model_take() -> None:
     from mkgc_cl.models import DualStreamModel
     from mkgc_cl.strategies import mspt
 
@@ -102,7 +103,7 @@ def test_the_schema_names_what_mspt_and_the_model_take(schema: ModuleType) -> No
     assert {*ours, "labels", "interaction", "tagger", "seed"} == builds.keys()
 
 
-def test_the_schema_has_the_choices_of_the_code(schema: ModuleType) -> None:
+def test_the_schema_has_the_choices_of_the_code() -> None:
     from mkgc_cl.models import DualStreamModel
     from mkgc_cl.strategies import mspt
 
@@ -121,19 +122,19 @@ def test_the_schema_has_the_choices_of_the_code(schema: ModuleType) -> None:
     assert checked >= 10
 
 
-def test_the_controls_are_those_of_the_data(schema: ModuleType) -> None:
+def test_the_controls_are_those_of_the_data() -> None:
     from mkgc_cl.data.controls import Control
 
     assert get_args(Control) == schema.CONTROLS
 
 
-def test_the_default_orders_are_the_streams(schema: ModuleType) -> None:
+def test_the_default_orders_are_the_streams() -> None:
     from mkgc_cl.data.demo import NER_ORDER
 
     assert schema.DEFAULT_ORDERS["demo-ner"] == "-".join(NER_ORDER)
 
 
-def test_rows_of_table_3_in_order(schema: ModuleType) -> None:
+def test_rows_of_table_3_in_order() -> None:
     assert schema.Settings().systems == ("w/o MI", "w/o AD", "w/o GM", "w/o MM", "full")
     assert set(get_args(schema.SystemName)) == schema.SYSTEMS.keys()
     rows = {name: parts for name, parts in schema.SYSTEMS.items() if parts.control is None}
@@ -145,14 +146,14 @@ def test_rows_of_table_3_in_order(schema: ModuleType) -> None:
     ]
 
 
-def test_controls_are_those_of_the_method(schema: ModuleType) -> None:
+def test_controls_are_those_of_the_method() -> None:
     from mkgc_cl.strategies.rate_control import RateControl
 
     controls = [parts.control for parts in schema.SYSTEMS.values() if parts.control is not None]
     assert tuple(controls) == get_args(RateControl)
 
 
-def test_a_cell_knows_only_what_changes_its_numbers(ablation: ModuleType) -> None:
+def test_a_cell_knows_only_what_changes_its_numbers() -> None:
     def cell_config(*argv: str) -> dict[str, object]:
         return ablation.settings_of(ablation.parse(argv)).cell_config()
 
@@ -177,12 +178,12 @@ def test_a_cell_knows_only_what_changes_its_numbers(ablation: ModuleType) -> Non
         (["--scenario", "imre", "--order", "sep7"], {"name": "imre-sep10", "order": "sep7"}),
     ],
 )
-def test_the_command_line(ablation: ModuleType, argv: list[str], values: dict) -> None:
+def test_the_command_line(argv: list[str], values: dict) -> None:
     settings = ablation.settings_of(ablation.parse(argv))
     assert {key: getattr(settings, key) for key in values} == values
 
 
-def test_an_override_behind_seeds_is_an_override(ablation: ModuleType) -> None:
+def test_an_override_behind_seeds_is_an_override() -> None:
     settings = ablation.settings_of(ablation.parse(["--seeds", "3", "training.lr=1e-4"]))
     assert settings.training.lr == 1e-4
 
@@ -210,7 +211,7 @@ def test_an_override_behind_seeds_is_an_override(ablation: ModuleType) -> None:
         (["method.alfa=1"], "unknown key 'method.alfa', did you mean 'method.alpha'?"),
     ],
 )
-def test_mistakes(ablation: ModuleType, argv: list[str], problem: str) -> None:
+def test_mistakes(argv: list[str], problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ablation.settings_of(ablation.parse(argv))
     assert problem in str(caught.value)
@@ -226,9 +227,9 @@ def help_of(parse: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_help_shows_defaults_as_the_command_line_takes_them(
-    ablation: ModuleType, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    cli, imre = importlib.import_module("table_cli"), importlib.import_module("imre")
+    cli = table_cli
     tables = help_of(lambda: cli.parse(imre.SCRIPT, ["--help"]), capsys)
     own = help_of(lambda: ablation.parse(["--help"]), capsys)
     for lines in (tables, own):
@@ -243,7 +244,7 @@ def test_help_shows_defaults_as_the_command_line_takes_them(
     assert own["method.noise"].endswith("(false)")
 
 
-def test_the_name_of_the_negative_relation(schema: ModuleType) -> None:
+def test_the_name_of_the_negative_relation() -> None:
     imre = schema.StreamSettings("imre", negative="no_relation")
     assert schema.stream_config(imre)["negative"] == "no_relation"
     assert schema.stream_problems(imre, images="image", key="images") == []
@@ -253,24 +254,19 @@ def test_the_name_of_the_negative_relation(schema: ModuleType) -> None:
     assert "'stream.negative' is for imre" in problem
 
 
-def test_it_reaches_the_reader(
-    schema: ModuleType, download: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_reaches_the_reader(download: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (download / "MRE/data").rglob("ours_*"):
         path.write_bytes(path.read_bytes().replace(b"None", b"NA"))
     order, data = ("sep5",), str(download)
     stream = schema.StreamSettings("imre", data=data, order=order, missing_images="blank")
-    stream_of = importlib.import_module("experiment_run").stream_of
+    stream_of = experiment_run.stream_of
     assert stream_of(replace(stream, negative="NA"), "image").labels.na == "NA"
     with pytest.raises(DataError, match="did you mean 'NA'"):
         stream_of(stream, "image")
 
 
-@pytest.mark.parametrize("name", ["TableSettings", "Settings"])
-def test_where_the_default_is_nothing_the_words_say_what_that_means(
-    experiments: Path, name: str
-) -> None:
-    module = importlib.import_module("table_settings" if name[0] == "T" else "experiment_settings")
-    for key, field in keys(getattr(module, name)).items():
+@pytest.mark.parametrize("settings", [table_settings.TableSettings, schema.Settings])
+def test_where_the_default_is_nothing_the_words_say_what_that_means(settings: type) -> None:
+    for key, field in keys(settings).items():
         if field.default is None or field.default == ():
             assert "by default" in field.metadata["help"], key

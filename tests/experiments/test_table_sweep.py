@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
+from mkgc_cl.experiments import table_orders, table_settings, table_sweep
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import CellRecord
 
@@ -43,24 +43,19 @@ def record(
 
 
 @pytest.fixture
-def sweep(experiments: Path) -> ModuleType:
-    return importlib.import_module("table_sweep")
-
-
-@pytest.fixture
-def drawn(sweep: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list:
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list:
     """Drawing stood in for: what would have been drawn."""
     calls: list = []
     monkeypatch.setattr(
-        sweep, "draw_sweep", lambda series, stem, **more: calls.append((series, more))
+        table_sweep, "draw_sweep", lambda series, stem, **more: calls.append((series, more))
     )
     return calls
 
 
 @pytest.fixture
-def write(sweep: ModuleType, drawn: list, tmp_path: Path, capsys) -> Write:
+def write(drawn: list, tmp_path: Path, capsys) -> Write:
     """A function that writes a sweep of these columns and returns its text, unwrapped."""
-    settings = importlib.import_module("table_settings").TableSettings()
+    settings = table_settings.TableSettings()
 
     def run(*columns, systems=("EMR", "MSPT"), reference="MSPT") -> str:
         chosen = dataclasses.replace(settings, systems=systems, reference=reference)
@@ -69,7 +64,7 @@ def write(sweep: ModuleType, drawn: list, tmp_path: Path, capsys) -> Write:
             for n, each in enumerate(columns)
         ]
         values = [str(2 * n + 2) for n in range(len(columns))]
-        sweep.write_sweep(made, tmp_path, stem="sizes", values=values, setting="exemplars")
+        table_sweep.write_sweep(made, tmp_path, stem="sizes", values=values, setting="exemplars")
         return " ".join(capsys.readouterr().out.split())
 
     return run
@@ -209,11 +204,9 @@ def test_seeds_are_those_of_the_rows(write: Write, drawn: list, columns, words, 
     assert drawn[-1][1]["title"] == f"demo-ner, {title}"
 
 
-def test_over_several_orders_what_cannot_be_measured_is_in_no_mean(
-    experiments: Path, tmp_path: Path, capsys
-) -> None:
+def test_over_several_orders_what_cannot_be_measured_is_in_no_mean(tmp_path: Path, capsys) -> None:
     """In the one order the first of two tasks has no positive to find."""
-    settings = importlib.import_module("table_settings").TableSettings(systems=("EMR",))
+    settings = table_settings.TableSettings(systems=("EMR",))
     made = []
     for order, first in (("sep5", None), ("sep7", 80)):
         matrix = ResultMatrix(2)
@@ -230,7 +223,7 @@ def test_over_several_orders_what_cannot_be_measured_is_in_no_mean(
             seconds=1.0,
         )
         made.append(SimpleNamespace(settings=settings, out=Path(order), records=(run,)))
-    importlib.import_module("table_orders").write_orders(made, tmp_path)
+    table_orders.write_orders(made, tmp_path)
     printed = " ".join(capsys.readouterr().out.split())
     # final A 40 and 60; A of sep5 is nothing and 40, of sep7 80 and 60
     assert "EMR 50.0 ± 14.1 55.0 ± 21.2" in printed

@@ -9,13 +9,24 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
 from mkgc_cl.data import LabelSpace, Task, TaskStream, VisualInput
 from mkgc_cl.data.images import BLANK
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.experiments import (
+    build_check,
+    controls,
+    experiment_report,
+    experiment_run,
+    imbalance,
+    table_check,
+    table_cli,
+    table_plan,
+    table_run,
+)
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import CellRecord
 from mkgc_cl.results.report import write_html
@@ -32,15 +43,14 @@ def ran(
     untrained: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> list[tuple[str, str, int]]:
     """Training stood in for, and nothing built before it either."""
-    monkeypatch.setattr(importlib.import_module("table_check"), "built", lambda *_, **__: None)
+    monkeypatch.setattr(table_check, "built", lambda *_, **__: None)
     return untrained
 
 
 @pytest.fixture
-def untrained(experiments: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+def untrained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     """Replace training by numbers that depend on system, order, budget and seed."""
     done: list[tuple[str, str, int]] = []
-    table_run = importlib.import_module("table_run")
 
     def run_cell(self, cell, progress) -> CellRecord:
         done.append((cell.system, cell.order, cell.seed))
@@ -66,18 +76,22 @@ def untrained(experiments: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[
         )
 
     monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
-    for name in ("table_run", "table_plan", "controls"):
-        monkeypatch.setattr(importlib.import_module(name), "stream_of", lambda *_: MADE)
+    for module in (table_run, table_plan, controls):
+        monkeypatch.setattr(module, "stream_of", lambda *_: MADE)
     monkeypatch.setattr(
-        importlib.import_module("experiment_report"), "draw_matrix", lambda *_: None
+        experiment_report,
+        "draw_matrix",
+        lambda *_: None,
     )
-    monkeypatch.setattr(importlib.import_module("paper_rows"), "other_data", lambda *_: "")
+    monkeypatch.setattr(
+        importlib.import_module("mkgc_cl.experiments.paper_rows"), "other_data", lambda *_: ""
+    )
     return done
 
 
 def run(name: str, *argv: str, out: Path) -> int:
-    script = importlib.import_module(name)
-    cli = importlib.import_module("table_cli")
+    script = importlib.import_module(f"mkgc_cl.experiments.{name}")
+    cli = table_cli
     runs = {
         "rehearsal_size": "run_sizes",
         "task_number": "run_numbers",
@@ -116,7 +130,7 @@ def test_table_1_has_every_row_beside_the_papers(ran: list, tmp_path: Path, caps
 def test_another_corpus_has_no_row_of_the_paper_and_a_note(
     ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paper = importlib.import_module("paper_rows")
+    paper = importlib.import_module("mkgc_cl.experiments.paper_rows")
     monkeypatch.setattr(paper, "other_data", lambda *_: "train samples per task 3, not 4")
     assert run("imre", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     printed = " ".join(capsys.readouterr().out.split())
@@ -347,7 +361,6 @@ def blank_but(pictures: int, posts: int) -> SimpleNamespace:
 def test_controls_of_blank_pictures_are_asked_for_by_name(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    controls = importlib.import_module("controls")
     monkeypatch.setattr(controls, "stream_of", lambda *_: blank_but(4, 10))
     assert run("controls", "--systems", "UMT", out=tmp_path) == 2
     assert "only 4 of 10 posts have a picture" in capsys.readouterr().err
@@ -359,8 +372,7 @@ def test_controls_of_blank_pictures_are_asked_for_by_name(
     assert len(ran) == 8
 
 
-def test_crops_are_pictures_too(experiments: Path) -> None:
-    controls = importlib.import_module("controls")
+def test_crops_are_pictures_too() -> None:
     stream = blank_but(3, 4).stream
     posts = stream.tasks[0].train
     whole = posts[0].visual.image
@@ -381,8 +393,7 @@ def test_every_stream_of_a_sweep_is_built_once(
 ) -> None:
     from mkgc_cl import scenarios
 
-    stream_of = importlib.import_module("experiment_run").stream_of
-    table_run = importlib.import_module("table_run")
+    stream_of = experiment_run.stream_of
     stand_in, real, read = table_run.CellRunner.__call__, scenarios.demo, []
 
     def run_cell(self, cell, progress) -> CellRecord:
@@ -390,11 +401,11 @@ def test_every_stream_of_a_sweep_is_built_once(
         return stand_in(self, cell, progress)
 
     monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
-    for name in ("table_run", "table_plan", "controls"):
-        monkeypatch.setattr(importlib.import_module(name), "stream_of", stream_of)
+    for module in (table_run, table_plan, controls):
+        monkeypatch.setattr(module, "stream_of", stream_of)
     monkeypatch.setattr(scenarios, "demo", lambda *a, **k: read.append(a) or real(*a, **k))
     stream_of.cache_clear()
-    monkeypatch.setattr(importlib.import_module("table_check"), "built", lambda *_, **__: None)
+    monkeypatch.setattr(table_check, "built", lambda *_, **__: None)
     argv = ("--systems", "UMT", "--seeds", "0,1", "stream.train_per_task=12", "stream.test_size=20")
     assert run("controls", "--quick", *argv, out=tmp_path) == 0
     assert len(untrained) == 8
@@ -565,8 +576,8 @@ def test_samples_that_no_model_can_read_are_told_before_the_first_cell(
     untrained: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = demo("re", train_per_task=12, valid_per_task=10, test_size=20)
-    for name in ("table_run", "table_plan"):
-        monkeypatch.setattr(importlib.import_module(name), "stream_of", lambda *_: small)
+    for module in (table_run, table_plan):
+        monkeypatch.setattr(module, "stream_of", lambda *_: small)
     argv = ("--quick", "--systems", "Vanilla,UMT", "encoders.max_text_length=8", "--seeds", "0,1")
     assert run("imre", *argv, out=tmp_path) == 2
     told = capsys.readouterr().err
@@ -585,7 +596,7 @@ def test_every_size_is_checked_before_the_first_is_run(
         if settings.exemplars == 0:
             raise ConfigError(["a memory of nothing"])
 
-    monkeypatch.setattr(importlib.import_module("table_check"), "built", built)
+    monkeypatch.setattr(table_check, "built", built)
     argv = ("--systems", "EMR,MSPT", "--sizes", "2,0")
     assert run("rehearsal_size", *argv, out=tmp_path) == 2
     assert "EMR, MSPT: a memory of nothing" in capsys.readouterr().err
@@ -599,7 +610,7 @@ def test_only_systems_with_a_cell_to_run_are_built(
 ) -> None:
     built: list[tuple[str, int]] = []
     monkeypatch.setattr(
-        importlib.import_module("table_check"),
+        table_check,
         "built",
         lambda settings, cell, labels, *, device: built.append((cell.system, cell.seed)),
     )
@@ -618,7 +629,7 @@ def test_only_systems_with_a_cell_to_run_are_built(
 def test_a_finished_table_is_shown_where_its_device_is_not(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = importlib.import_module("build_check")
+    check = build_check
     there = check.device_of
     argv = ("--systems", "Vanilla", "--device", "cuda:77")
     monkeypatch.setattr(check, "device_of", lambda name: name)
@@ -635,7 +646,6 @@ def test_a_build_that_fails_otherwise_is_the_cells_own_failure(
 ) -> None:
     from mkgc_cl.strategies import catalogue
 
-    table_run = importlib.import_module("table_run")
     build_system, stand_in = catalogue.build_system, table_run.CellRunner.__call__
 
     def offline(name: str, *rest, **options):
@@ -656,8 +666,7 @@ def test_a_build_that_fails_otherwise_is_the_cells_own_failure(
     assert "no network" in failed.read_text()
 
 
-def test_balance_of_modalities(ablation: ModuleType, make_gamma) -> None:
-    imbalance = importlib.import_module("imbalance")
+def test_balance_of_modalities(make_gamma) -> None:
     text = imbalance.summary(make_gamma)
     lines = text.splitlines()
     assert lines[2].split() == ["full", "0", "1.00", "1.00"]  # 2 and 1/2: balanced in the mean
@@ -685,9 +694,7 @@ def test_every_cell_of_a_folder_says_what_made_it(ran: list, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_small_table_runs_for_real_and_again_for_nothing(
-    experiments: Path, tmp_path: Path, capsys
-) -> None:
+def test_a_small_table_runs_for_real_and_again_for_nothing(tmp_path: Path, capsys) -> None:
     argv = ["--quick", "--systems", "Vanilla,RP-CRE", "--epochs", "1", "--exemplars", "2"]
     argv += ["stream.train_per_task=12", "stream.test_size=20"]
     argv += ["options={RP-CRE: {memory_epochs: 1}}"]
@@ -704,11 +711,11 @@ def test_a_small_table_runs_for_real_and_again_for_nothing(
     assert capsys.readouterr().out == first
 
 
-def test_the_commands_in_the_readme_give_the_row_they_stand_in(experiments: Path) -> None:
-    cli = importlib.import_module("table_cli")
+def test_the_commands_in_the_readme_give_the_row_they_stand_in() -> None:
+    cli = table_cli
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
     lines = re.findall(r"^\| ([^|]+) \|.*`python experiments/(\w+)\.py (.+)` \|$", readme, re.M)
     assert [name for name, *_ in lines] == list(SYSTEMS)
     for name, script, argv in lines:
-        made = importlib.import_module(script).SCRIPT
+        made = importlib.import_module(f"mkgc_cl.experiments.{script}").SCRIPT
         assert cli.settings_of(made, cli.parse(made, shlex.split(argv))).rows == (name,)
