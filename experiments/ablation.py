@@ -24,13 +24,16 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments.ablation_plan import Plan, plan_orders
 from mkgc_cl.experiments.ablation_run import run_plan
 from mkgc_cl.experiments.command_line import (
+    commands,
     empty_flags,
     exit_code,
     flag_problems,
     given_keys,
     given_scenario,
     given_values,
+    program,
     quick_problems,
+    teller,
 )
 from mkgc_cl.experiments.experiment_settings import (
     SYSTEMS,
@@ -92,7 +95,7 @@ def main(argv: Sequence[str] | None = None, *, script: Script = SCRIPT) -> int:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse(argv, script)
-    command = ["python", f"experiments/{script.file}", *argv]
+    command = [*program(script.file).split(), *argv]
     return exit_code(lambda: run(settings_of_orders(arguments, script), arguments, command, script))
 
 
@@ -108,10 +111,12 @@ def run(
         ConfigError: naming every mistake that shows before a cell trains.
         DataError: a stream cannot be read.
     """
+    tell = teller(quiet=arguments.quiet)
+    tell("reading the data")
     # Read before anything runs: the checkout may be at another commit when a long cell ends.
     made_by = environment()
     code = 0
-    for plan in plan_orders(variants, Path(arguments.out)):
+    for plan in plan_orders(variants, Path(arguments.out), tell):
         result = run_plan(
             plan, made_by, command=command, jobs=arguments.jobs, quiet=arguments.quiet
         )
@@ -200,8 +205,8 @@ def parse(argv: Sequence[str], script: Script = SCRIPT) -> argparse.Namespace:
         return str(fields[FLAGS[flag]].metadata["help"])
 
     parser = argparse.ArgumentParser(
-        prog=script.file,
-        description=script.description,
+        prog=program(script.file),
+        description=commands(script.description),
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, see below")

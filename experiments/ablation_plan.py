@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mkgc_cl.data import TaskStream
 from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.experiments.build_check import Trial, check_builds, left_to_the_cell
-from mkgc_cl.experiments.experiment_run import stream_of
+from mkgc_cl.experiments.command_line import Tell
+from mkgc_cl.experiments.experiment_run import read_stream, stream_of
 from mkgc_cl.experiments.experiment_settings import SYSTEMS, Settings
 from mkgc_cl.experiments.paper_rows import Paper, paper_of
 from mkgc_cl.results import Cell, CellRecord
@@ -30,7 +32,7 @@ class Plan:
     """
 
     settings: Settings
-    stream: Any
+    stream: TaskStream
     fingerprint: str
     paper: Paper
     out: Path
@@ -66,7 +68,7 @@ class Plan:
         return tuple(record for record in records if record.config == config)
 
 
-def plan_orders(variants: Sequence[Settings], out: Path) -> list[Plan]:
+def plan_orders(variants: Sequence[Settings], out: Path, tell: Tell) -> list[Plan]:
     """Read the streams of all orders, and build every system that has a cell to run.
 
     Both before anything runs, so that what is wrong with the last order, or with a sample of its
@@ -75,6 +77,7 @@ def plan_orders(variants: Sequence[Settings], out: Path) -> list[Plan]:
     Args:
         variants: settings of one order each.
         out: folder of all runs.
+        tell: told what takes its time.
 
     Raises:
         ConfigError: naming every mistake of every system, and a device that does not work.
@@ -82,7 +85,7 @@ def plan_orders(variants: Sequence[Settings], out: Path) -> list[Plan]:
     """
     plans = []
     for settings in variants:
-        stream = build_stream(settings).stream
+        stream = read_stream(settings.stream, settings.model.images)
         paper = paper_of(settings, stream)
         plans.append(Plan(settings, stream, content_fingerprint(stream), paper, out))
     trials: dict[str, Trial] = {}
@@ -92,7 +95,7 @@ def plan_orders(variants: Sequence[Settings], out: Path) -> list[Plan]:
             build = partial(_build, cell, plan.stream.labels)
             new = Trial(cell.system, plan.settings, build, plan.settings.model, {})
             trials.setdefault(cell.system, new).streams[plan.fingerprint] = plan.stream
-    check_builds(trials.values())
+    check_builds(trials.values(), tell)
     return plans
 
 

@@ -15,66 +15,69 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import os
 import platform
 import statistics
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
-from mkgc_cl.errors import ConfigError, MkgcError
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.experiments import table_cli
 from mkgc_cl.experiments.ablation import FLAGS, settings_of
-from mkgc_cl.experiments.ablation_plan import build_stream
-from mkgc_cl.experiments.experiment_run import device_of
-from mkgc_cl.experiments.experiment_settings import Settings
+from mkgc_cl.experiments.command_line import Tell, commands, exit_code, program, teller
+from mkgc_cl.experiments.experiment_run import device_of, read_stream
+from mkgc_cl.experiments.experiment_settings import Settings, StreamSettings
 from mkgc_cl.results.counted import counted
 from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.provenance import environment
-from mkgc_cl.results.writing import check_writable
+from mkgc_cl.results.writing import check_writable, written_to
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; return the exit code (0 good whatever the numbers, 2 wrong settings)."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    arguments = parse(argv)
-    try:
-        wrong = [
-            f"--{name} is {value}; give 1 or more"
-            for name in ("posts", "tasks", "rounds", "threads")
-            if (value := getattr(arguments, name)) is not None and value < 1
-        ]
-        if wrong:
-            raise ConfigError(wrong)
-        if arguments.json:
-            check_writable(Path(arguments.json).parent)
-        if arguments.systems is not None:  # the empty list is a mistake of its own
-            report, text = measure_systems(arguments)
-        else:
-            report, text = measure(settings_of(arguments), arguments)
-    except MkgcError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    """Measure and print.
+
+    Returns:
+        The exit code: 0 good whatever the numbers, 1 a file could not be written, 2 wrong settings.
+    """
+    arguments = parse(sys.argv[1:] if argv is None else list(argv))
+    return exit_code(lambda: run(arguments), interrupted="interrupted")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print.
+
+    Raises:
+        ConfigError: naming every mistake in the settings.
+        DataError: the stream cannot be read.
+        OutputError: the file cannot be written.
+    """
+    wrong = [
+        f"--{name} is {value}; give 1 or more"
+        for name in ("posts", "tasks", "rounds", "threads")
+        if (value := getattr(arguments, name)) is not None and value < 1
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+    file = Path(arguments.json) if arguments.json else None
+    if file is not None:
+        check_writable(file.parent)
+    if arguments.systems is not None:  # the empty list is a mistake of its own
+        report, text = measure_systems(arguments)
+    else:
+        report, text = measure(settings_of(arguments), arguments)
     sys.stdout.write(text)
-    if arguments.json:
-        write_atomic(Path(arguments.json), to_json(report))
-        sys.stdout.write(f"written to {arguments.json}\n")
+    if file is not None:
+        with written_to(file.parent):
+            write_atomic(file, to_json(report))
+        sys.stdout.write(f"written to {file}\n")
     return 0
 
 
 def measure_systems(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Run the systems of the tables; return the report, all plain types, and its text."""
-    warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
-    import torch
-
-    from mkgc_cl.experiments import table_cli
-    from mkgc_cl.experiments.benchmark_catalogue import system_costs, text_of_costs
-    from mkgc_cl.experiments.experiment_run import stream_of
-
     tags = arguments.scenario == "imner" or arguments.task == "ner"
     kind = "imner" if tags else "imre"
     real = arguments.scenario in ("imner", "imre")
@@ -83,15 +86,13 @@ def measure_systems(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]
     if arguments.systems == "all":
         arguments.systems = None
     settings = table_cli.settings_of(script, arguments).of_each_order()[0]
+    stream, tell = read(settings.stream, settings.encoders.images, arguments)
+    import torch
+
+    from mkgc_cl.experiments.benchmark_catalogue import system_costs, text_of_costs
+
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    whole = stream_of(settings.stream, settings.encoders.images).stream
-    stream = smaller(whole, posts=arguments.posts, tasks=arguments.tasks)
-
-    def tell(words: str) -> None:
-        if not arguments.quiet:
-            sys.stderr.write(f"{words}\n")
-
     costs = system_costs(settings, stream, tell=tell)
     title = (
         f"{settings.scenario}, {len(stream.tasks)} tasks of at most {arguments.posts} posts, "
@@ -106,8 +107,7 @@ def measure_systems(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]
 
 def measure(settings: Settings, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Run everything; return the report, all plain types, and its text."""
-    # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
-    warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
+    stream, tell = read(settings.stream, settings.model.images, arguments)
     import torch
 
     from mkgc_cl.experiments.benchmark_flags import flag_table
@@ -121,15 +121,9 @@ def measure(settings: Settings, arguments: argparse.Namespace) -> tuple[dict[str
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     load = [os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0]
-    stream = smaller(build_stream(settings).stream, posts=arguments.posts, tasks=arguments.tasks)
     model = DualStreamModel.build(stream.labels, **vars(settings.model))
     device = torch.device(device_of(settings.device))
     bench = Bench(settings, make_benchmark(stream), model, device)
-
-    def tell(words: str) -> None:
-        if not arguments.quiet:
-            sys.stderr.write(f"{words}\n")
-
     memory = peaks(bench, systems, tell=tell)
     rounds = run_rounds(bench, systems(bench), rounds=arguments.rounds, tell=tell)
     flags = flag_table(bench, rounds=arguments.rounds, tell=tell)
@@ -165,6 +159,24 @@ def measure(settings: Settings, arguments: argparse.Namespace) -> tuple[dict[str
         "provenance": environment() | {"stream": stream.provenance},
     }
     return report, text_of(report)
+
+
+def read(
+    settings: StreamSettings, images: str, arguments: argparse.Namespace
+) -> tuple[TaskStream, Tell]:
+    """Read the part of the stream that is measured on, before anything slow is imported.
+
+    Returns:
+        The stream, and what says how far the measurement is.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    tell = teller(quiet=arguments.quiet)
+    tell("reading the data")
+    whole = read_stream(settings, images)
+    tell("loading PyTorch and Avalanche")
+    return smaller(whole, posts=arguments.posts, tasks=arguments.tasks), tell
 
 
 def smaller(stream: TaskStream, *, posts: int, tasks: int | None) -> TaskStream:
@@ -208,7 +220,9 @@ def processor() -> str:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; overrides may stand anywhere."""
     parser = argparse.ArgumentParser(
-        prog="benchmark.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog=program("benchmark.py"),
+        description=commands(str(__doc__)),
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     add = parser.add_argument
     add("overrides", nargs="*", metavar="key=value", help="any setting of ablation.py --help")

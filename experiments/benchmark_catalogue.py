@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
 from mkgc_cl.experiments.benchmark_rounds import give_back, peak
 from mkgc_cl.experiments.benchmark_systems import Measured
 from mkgc_cl.experiments.build_check import Trial, check_builds
+from mkgc_cl.experiments.command_line import Tell
 from mkgc_cl.experiments.experiment_run import device_of
 from mkgc_cl.experiments.table_settings import TableSettings
 from mkgc_cl.scenarios import make_benchmark
@@ -22,7 +23,7 @@ from mkgc_cl.strategies.template import MultimodalStrategy
 
 
 def system_costs(
-    settings: TableSettings, stream: TaskStream, *, tell: Callable[[str], None]
+    settings: TableSettings, stream: TaskStream, *, tell: Tell
 ) -> list[dict[str, Any]]:
     """Run every system of the settings over the stream once, alone, one after the other.
 
@@ -37,9 +38,8 @@ def system_costs(
     Raises:
         ConfigError: naming every mistake of every system, and a device that does not work.
     """
-    check_builds(
-        Trial(name, settings, partial(built, name, stream.labels)) for name in settings.rows
-    )
+    trials = [Trial(name, settings, partial(built, name, stream.labels)) for name in settings.rows]
+    check_builds(trials, tell)
     benchmark = make_benchmark(stream)
     device = torch.device(device_of(settings.device))
     found = []

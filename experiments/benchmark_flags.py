@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from mkgc_cl.experiments.benchmark_rounds import Tell
 from mkgc_cl.experiments.benchmark_systems import BareLoop, Bench, System
+from mkgc_cl.experiments.command_line import Tell
 
 AS_SHIPPED = "as shipped"
 

@@ -14,12 +14,12 @@ import torch
 from mkgc_cl.experiments.benchmark_clock import TaskRun
 from mkgc_cl.experiments.benchmark_flops import matrix_product
 from mkgc_cl.experiments.benchmark_systems import BARE, FINE_TUNING, Bench, System
+from mkgc_cl.experiments.command_line import Tell
 from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
 
 logger = logging.getLogger(__name__)
 
 Makers = Mapping[str, Callable[[], System]]
-Tell = Callable[[str], None]
 MEMORY_TASKS = 2
 """Tasks of the pass that measures memory: the second is the first with teacher and exemplars."""
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mkgc_cl.data import TaskStream
 from mkgc_cl.errors import ConfigError, DataError, gathered
+from mkgc_cl.experiments.command_line import Tell
 from mkgc_cl.experiments.experiment_run import device_of
+
+LOADING = "loading PyTorch and Avalanche, then building every system once"
 
 
 @dataclass(frozen=True)
@@ -27,17 +31,23 @@ class Trial:
     settings: Any
     build: Callable[[Any, str], Any]
     encoders: Hashable = None
-    streams: dict[str, Any] = field(default_factory=dict)
+    streams: dict[str, TaskStream] = field(default_factory=dict)
 
 
-def check_builds(trials: Iterable[Trial]) -> None:
+def check_builds(trials: Collection[Trial], tell: Tell) -> None:
     """Build every system once, let it look at every sample of its streams, and forget it.
+
+    Args:
+        trials: the systems.
+        tell: told before the first, which takes seconds to load what it is built of.
 
     Raises:
         ConfigError: naming every mistake of every system, and a device that does not work.
         DataError: where nothing else is wrong, naming every sample that a system cannot read.
         Exception: what else a build raises; the first that does ends the check.
     """
+    if trials:
+        tell(LOADING)
     wrong: list[str] = []
     of_systems: dict[str, dict[str, None]] = {}  # problem -> systems that have it, in order
     devices: dict[str, str] = {}

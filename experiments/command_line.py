@@ -1,27 +1,62 @@
-"""What the command lines of all scripts have in common: flags, ``--quick``, exit codes."""
+"""What the command lines of all scripts have in common: names, flags, ``--quick``, exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import mkgc_cl
 from mkgc_cl.errors import MkgcError, OutputError
 from mkgc_cl.results.lasting import lasting_output
 from mkgc_cl.results.writing import check_writable
 
 INTERRUPTED = 130
+GOES_ON = "interrupted; the same command goes on from here"
+
+Tell = Callable[[str], None]
+"""Says what is being done."""
 
 
-def exit_code(work: Callable[[], int]) -> int:
+def program(file: str) -> str:
+    """The words that start a script: its path in a checkout, its name where there is none.
+
+    Args:
+        file: its file under ``experiments/``.
+    """
+    installed = Path(str(mkgc_cl.__file__)).parent in Path(__file__).parents
+    return f"mkgc run {Path(file).stem}" if installed else f"python experiments/{file}"
+
+
+def commands(text: str) -> str:
+    """Return a description with the commands in it as they can be given here."""
+    return re.sub(r"python experiments/(\w+\.py)", lambda found: program(found[1]), text)
+
+
+def teller(*, quiet: bool) -> Tell:
+    """Return what says on standard error what is being done, or with ``quiet`` says nothing."""
+
+    def tell(words: str) -> None:
+        if not quiet:
+            sys.stderr.write(f"{words}\n")
+            sys.stderr.flush()
+
+    return tell
+
+
+def exit_code(work: Callable[[], int], *, interrupted: str = GOES_ON) -> int:
     """Do what a script is for; say in a sentence what keeps it from that.
 
     Args:
         work: returns the exit code of a script that came to its end.
+        interrupted: what to say of an interrupt.
 
     Returns:
-        That code, or 1 where something could not be written, 2 where what was asked for is wrong.
+        That code, or 1 where something could not be written, 2 where what was asked for is wrong,
+        130 where it was interrupted.
     """
     with lasting_output():
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -31,7 +66,7 @@ def exit_code(work: Callable[[], int]) -> int:
             sys.stderr.write(f"{error}\n")
             return 1 if isinstance(error, OutputError) else 2
         except KeyboardInterrupt:
-            sys.stderr.write("\ninterrupted; the same command goes on from here\n")
+            sys.stderr.write(f"\n{interrupted}\n")
             return INTERRUPTED
 
 

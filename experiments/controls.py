@@ -20,7 +20,7 @@ from pathlib import Path
 from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.samples import TaskStream
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.experiments.experiment_run import stream_of
+from mkgc_cl.experiments.experiment_run import read_stream
 from mkgc_cl.experiments.experiment_settings import CONTROLS
 from mkgc_cl.experiments.table_cli import Script, main, run_variants
 from mkgc_cl.experiments.table_run import Made
@@ -68,7 +68,7 @@ def check_pictures(settings: TableSettings) -> None:
         ConfigError: it is such a stream.
     """
     first = settings.of_each_order()[0]  # the same posts come in every order
-    seen, posts = pictured(stream_of(first.stream, first.encoders.images).stream)
+    seen, posts = pictured(read_stream(first.stream, first.encoders.images))
     if 2 * seen < posts:
         raise ConfigError(
             [

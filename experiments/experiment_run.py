@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from mkgc_cl.data import TaskStream, imner_stream, imre_stream
+from mkgc_cl.data.merge import first_tasks, merge_tasks
 from mkgc_cl.experiments.experiment_settings import StreamSettings, arrival
 from mkgc_cl.results import Cell, CellRecord, run_grid
 from mkgc_cl.results.grid import GridResult
@@ -23,22 +24,30 @@ from mkgc_cl.results.writing import written_to
 # All are looked at before the first is trained on, so all of a sweep must have their place: four
 # controls in several orders. One is words and names of pictures, next to nothing beside a model.
 @lru_cache(maxsize=32)
-def stream_of(stream: StreamSettings, images: str) -> Any:
-    """Build the Avalanche benchmark of the settings; once for the cells of one process."""
-    # Avalanche imports qpsolvers, which warns that its optional solvers are not there.
-    warnings.filterwarnings("ignore", message="no QP solver", category=UserWarning)
-    from mkgc_cl import scenarios
-    from mkgc_cl.data.controls import controlled
-    from mkgc_cl.data.merge import first_tasks, merge_tasks
+def read_stream(stream: StreamSettings, images: str) -> TaskStream:
+    """Read the stream of the settings; once for the cells of one process.
 
+    Imports no training code: what is wrong with the data is told before that is loaded.
+
+    Args:
+        stream: its settings.
+        images: the pictures that the models look at.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     whole = replace(stream, control="none", merge=1, first=None)
     if stream != whole:
-        changed = controlled(stream_of(whole, images).stream, stream.control, seed=stream.seed)
+        from mkgc_cl.data.controls import controlled
+
+        changed = controlled(read_stream(whole, images), stream.control, seed=stream.seed)
         merged = merge_tasks(changed, stream.merge)
-        return scenarios.make_benchmark(first_tasks(merged, stream.first or len(merged.tasks)))
+        return first_tasks(merged, stream.first or len(merged.tasks))
     pictures: dict[str, Any] = {"images": images, "missing_images": stream.missing_images}
     if stream.scenario == "demo":
-        return scenarios.demo(
+        from mkgc_cl.data.demo import demo_stream
+
+        return demo_stream(
             stream.task,
             seed=stream.seed,
             order=stream.order or None,
@@ -47,9 +56,17 @@ def stream_of(stream: StreamSettings, images: str) -> Any:
         )
     if stream.scenario == "imner":
         order = tuple(arrival(stream, "imner").split("-"))
-        return scenarios.imner(stream.data, order=order, **pictures)
+        return imner_stream(stream.data, order=order, **pictures)
     tasks = int(arrival(stream, "imre").removeprefix("sep"))
-    return scenarios.imre(stream.data, tasks=tasks, negative=stream.negative, **pictures)
+    return imre_stream(stream.data, tasks=tasks, negative=stream.negative, **pictures)
+
+
+@lru_cache(maxsize=32)
+def stream_of(stream: StreamSettings, images: str) -> Any:
+    """Build the Avalanche benchmark of :func:`read_stream`."""
+    from mkgc_cl.scenarios import make_benchmark
+
+    return make_benchmark(read_stream(stream, images))
 
 
 def device_of(name: str) -> str:

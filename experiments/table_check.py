@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from mkgc_cl.experiments.build_check import Trial, check_builds, left_to_the_cell
+from mkgc_cl.experiments.command_line import Tell
 from mkgc_cl.experiments.table_plan import Plan
 from mkgc_cl.experiments.table_settings import TableSettings
 from mkgc_cl.results import Cell
@@ -40,11 +41,15 @@ def built(settings: TableSettings, cell: Cell, labels: Any, *, device: str) -> A
     )
 
 
-def check_systems(plans: Sequence[Plan]) -> None:
+def check_systems(plans: Sequence[Plan], tell: Tell) -> None:
     """Build every system that still has a cell to run, once, as the cell would.
 
     So a mistake in the settings or in a sample is told before the first cell trains, with all
     others, and not as one failed cell after the other.
+
+    Args:
+        plans: the tables.
+        tell: told what takes its time.
 
     Raises:
         ConfigError: naming every mistake of every system, and a device that does not work.
@@ -56,7 +61,7 @@ def check_systems(plans: Sequence[Plan]) -> None:
             build = partial(_build, cell, plan.stream.labels)
             new = Trial(cell.system, plan.settings, build, plan.settings.encoders, {})
             trials.setdefault(build_key(cell), new).streams[plan.fingerprint] = plan.stream
-    check_builds(trials.values())
+    check_builds(trials.values(), tell)
 
 
 def build_key(cell: Cell) -> str:

@@ -11,12 +11,15 @@ from pathlib import Path
 from mkgc_cl.config import keys, resolve
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments.command_line import (
+    commands,
     empty_flags,
     exit_code,
     flag_problems,
     given_keys,
     given_scenario,
+    program,
     quick_problems,
+    teller,
 )
 from mkgc_cl.experiments.experiment_settings import config_path
 from mkgc_cl.experiments.settings_help import settings_help
@@ -106,7 +109,8 @@ def main(script: Script, argv: Sequence[str] | None = None, *, run: Run = run_or
 
     def work() -> int:
         settings = settings_of(script, arguments)
-        made = run(settings, arguments, ["python", f"experiments/{script.file}", *argv])
+        teller(quiet=arguments.quiet)("reading the data")
+        made = run(settings, arguments, [*program(script.file).split(), *argv])
         return int(any(each.failed for each in made))
 
     return exit_code(work)
@@ -158,8 +162,8 @@ def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:
         return str(fields[FLAGS[flag]].metadata["help"])
 
     parser = argparse.ArgumentParser(
-        prog=script.file,
-        description=script.description,
+        prog=program(script.file),
+        description=commands(script.description),
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, see below")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mkgc_cl.data import TaskStream
 from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.experiments.experiment_run import stream_of
+from mkgc_cl.experiments.experiment_run import read_stream
 from mkgc_cl.experiments.paper_rows import Paper, paper_of
 from mkgc_cl.experiments.table_settings import TableSettings
 from mkgc_cl.results import Cell, CellRecord
@@ -33,7 +34,7 @@ class Plan:
     """
 
     settings: TableSettings
-    stream: Any
+    stream: TaskStream
     fingerprint: str
     options: Mapping[str, Mapping[str, Any]]
     paper: Paper
@@ -94,11 +95,11 @@ def plan_table(settings: TableSettings, out: Path) -> Plan:
     """Read the stream of one order, once and first: a wrong data root is one message.
 
     Raises:
+        DataError: the stream cannot be read, which shows before anything slow is imported.
         ConfigError: naming every option that does not exist or is of another type.
-        DataError: the stream cannot be read.
     """
+    stream = read_stream(settings.stream, settings.encoders.images)
     options = options_by_system(settings)
-    stream = stream_of(settings.stream, settings.encoders.images).stream
     paper = paper_of(settings, stream)
     return Plan(settings, stream, content_fingerprint(stream), options, paper, out)
 

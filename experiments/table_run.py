@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mkgc_cl.experiments.command_line import teller
 from mkgc_cl.experiments.experiment_run import StreamRunner, run_cells, stream_of
 from mkgc_cl.experiments.table_check import built, check_systems
 from mkgc_cl.experiments.table_plan import Plan, plan_table, take_over
@@ -72,7 +73,7 @@ def run_tables(
     # Read before anything runs: the checkout may be at another commit when a long cell ends.
     made_by = environment()
     plans = [plan_table(settings, out) for settings in variants]
-    check_systems(plans)
+    check_systems(plans, teller(quiet=quiet))
     return [_run(plan, made_by, command=command, jobs=jobs, quiet=quiet) for plan in plans]
 
 

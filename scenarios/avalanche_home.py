@@ -1,10 +1,12 @@
-"""Makes Avalanche importable without a home folder that can be written.
+"""Makes Avalanche importable without a home folder that can be written, and without a warning.
 
 While it is imported, Avalanche makes ``~/.avalanche/config.json``, which says where data sets that
 nothing here uses are downloaded to; where it cannot (a read-only home, no home at all), or where
 two processes do so at once, the import fails. Importing this module first loads the one file of
 Avalanche that does so, with a home that is there for a moment only if it must be: nothing else of
 Avalanche is imported here, and nobody else sees another home.
+
+Avalanche imports qpsolvers, for GEM alone, which warns that none of its optional solvers is there.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,3 +77,4 @@ def _home(folder: str) -> Iterator[None]:
 
 
 load_data_set_utilities()
+warnings.filterwarnings("ignore", message="no QP solver found", category=UserWarning)

@@ -1,4 +1,4 @@
-"""``python -m mkgc_cl.data check ROOT``: is this data folder ready, and for what?"""
+"""``mkgc data check ROOT``: is this data folder ready, and for what?"""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mkgc_cl.errors import MissingDataError
 EPILOG = """exit codes: 0 ready to run; 1 some files are malformed; 2 nothing can be run"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m mkgc_cl.data", description=__doc__)
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m mkgc_cl.data") -> int:
+    """Run the command line, which begins with ``prog``; return the exit code."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser(
         "check",

@@ -56,7 +56,7 @@ def read_bytes(path: Path) -> bytes:
     except MissingDataError as error:
         raise MissingDataError(
             "expected a file of the public download, found none; put it there "
-            "(`python -m mkgc_cl.data check ROOT` lists everything that is missing)",
+            "(`mkgc data check ROOT` lists everything that is missing)",
             path=path,
         ) from error
     if not data:

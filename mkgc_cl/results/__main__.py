@@ -1,4 +1,4 @@
-"""``python -m mkgc_cl.results report RUNS``: one page of all results."""
+"""``mkgc report RUNS``: one page of all results."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mkgc_cl.results.report import write_html
 EPILOG = """exit codes: 0 written; 2 there is nothing to report, or nowhere to write"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m mkgc_cl.results", description=__doc__)
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m mkgc_cl.results") -> int:
+    """Run the command line, which begins with ``prog``; return the exit code."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     report = commands.add_parser(
         "report",

@@ -86,7 +86,7 @@ def experiment_folders(runs: Path) -> tuple[list[Path], list[Path]]:
             (found if is_experiment(folder) else other).append(folder)
     if not found:
         raise DataError(
-            f"no experiment here, expected {LAYOUT}; run one (python experiments/ablation.py) or "
+            f"no experiment here, expected {LAYOUT}; run one (mkgc run ablation) or "
             "give the folder that experiments write to (their --out)",
             path=runs,
         )

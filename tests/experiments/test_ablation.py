@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import fmean
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -31,7 +30,7 @@ from mkgc_cl.results import CellRecord
 REAL = {"image_files": 9, "image_files_blank": 9}
 IMNER = ["--scenario", "imner", "--seeds", "0", "1"]
 
-MADE = SimpleNamespace(stream=TaskStream("made", LabelSpace("re", ("r",), na="None"), (), REAL))
+MADE = TaskStream("made", LabelSpace("re", ("r",), na="None"), (), REAL)
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         )
 
     monkeypatch.setattr(ablation_run.CellRunner, "__call__", run_cell)
-    monkeypatch.setattr(ablation_plan, "build_stream", lambda _: MADE)
+    monkeypatch.setattr(ablation_plan, "read_stream", lambda *_: MADE)
     monkeypatch.setattr(ablation_plan, "built", lambda *_, **__: None)
     monkeypatch.setattr(paper_rows, "other_data", lambda *_: "")
     return done
@@ -291,7 +290,7 @@ def test_the_imbalance_sets_its_rows_itself(
     with pytest.raises(SystemExit):
         ablation.parse(["--help"], imbalance.SCRIPT)
     told = capsys.readouterr().out
-    assert told.startswith("usage: imbalance.py")
+    assert told.startswith("usage: python experiments/imbalance.py")
     assert "--quick" in told
     assert "--systems" not in told
 
@@ -299,12 +298,12 @@ def test_the_imbalance_sets_its_rows_itself(
 def test_the_data_of_every_order_are_looked_at_before_the_first_is_trained_on(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    def build_stream(settings) -> SimpleNamespace:
-        if settings.order == "sep10":
+    def read_stream(stream, images) -> TaskStream:
+        if stream.order == ("sep10",):
             raise DataError("no such file", path=tmp_path / "ours.txt")
         return MADE
 
-    monkeypatch.setattr(ablation_plan, "build_stream", build_stream)
+    monkeypatch.setattr(ablation_plan, "read_stream", read_stream)
     argv = ["--scenario", "imre", "--orders", "sep5,sep10", "--out", str(tmp_path)]
     assert ablation.main(argv) == 2
     assert "no such file" in capsys.readouterr().err
@@ -377,7 +376,7 @@ def test_help_and_mistakes_import_nothing_heavy(
     assert "mkgc_cl.config" in imported
     heavy = {"torch", "avalanche", "matplotlib", "transformers", "timm", "numpy", "sklearn"}
     assert not heavy & imported
-    assert ("usage: ablation.py" in done.stdout) == (argv == ["--help"])
+    assert ("usage: python experiments/ablation.py" in done.stdout) == (argv == ["--help"])
 
 
 @pytest.mark.parametrize("runner", [ablation_run.CellRunner, table_run.CellRunner])

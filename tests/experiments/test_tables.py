@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from mkgc_cl.data import LabelSpace, Task, TaskStream, VisualInput
+from mkgc_cl.data import demo as demo_data
 from mkgc_cl.data.images import BLANK
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments import (
@@ -35,7 +36,7 @@ from mkgc_cl.scenarios import demo
 from mkgc_cl.systems import SYSTEMS, systems_of
 
 REAL = {"image_files": 9, "image_files_blank": 9}
-MADE = SimpleNamespace(stream=TaskStream("made", LabelSpace("re", ("r",), na="None"), (), REAL))
+MADE = TaskStream("made", LabelSpace("re", ("r",), na="None"), (), REAL)
 
 
 @pytest.fixture
@@ -76,8 +77,8 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
         )
 
     monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
-    for module in (table_run, table_plan, controls):
-        monkeypatch.setattr(module, "stream_of", lambda *_: MADE)
+    for module in (table_plan, controls):
+        monkeypatch.setattr(module, "read_stream", lambda *_: MADE)
     monkeypatch.setattr(
         experiment_report,
         "draw_matrix",
@@ -345,7 +346,7 @@ def test_a_budget_of_its_own_is_good_where_there_is_none_of_all(ran: list, tmp_p
     assert [system for system, *_ in ran] == ["EMR", "MSPT", "MSPT"]
 
 
-def blank_but(pictures: int, posts: int) -> SimpleNamespace:
+def blank_but(pictures: int, posts: int) -> TaskStream:
     """A stream of relations in which so many posts of so many have a picture."""
     drawn = demo("re", train_per_task=posts).stream.tasks[0].train
     shown = [
@@ -353,27 +354,26 @@ def blank_but(pictures: int, posts: int) -> SimpleNamespace:
         for number, sample in enumerate(drawn[:posts])
     ]
     task = Task("T1", ("r",), tuple(shown), (), ())
-    stream = TaskStream("made", LabelSpace("re", ("r",), na="None"), (task,), REAL)
-    return SimpleNamespace(stream=stream)
+    return TaskStream("made", LabelSpace("re", ("r",), na="None"), (task,), REAL)
 
 
 @pytest.mark.slow
 def test_controls_of_blank_pictures_are_asked_for_by_name(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    monkeypatch.setattr(controls, "stream_of", lambda *_: blank_but(4, 10))
+    monkeypatch.setattr(controls, "read_stream", lambda *_: blank_but(4, 10))
     assert run("controls", "--systems", "UMT", out=tmp_path) == 2
     assert "only 4 of 10 posts have a picture" in capsys.readouterr().err
     assert ran == []
     assert list(tmp_path.iterdir()) == []
     assert run("controls", "--systems", "UMT", "--blank-anyway", out=tmp_path) == 0
-    monkeypatch.setattr(controls, "stream_of", lambda *_: blank_but(5, 10))
+    monkeypatch.setattr(controls, "read_stream", lambda *_: blank_but(5, 10))
     assert run("controls", "--systems", "UMT", "--epochs", "1", out=tmp_path) == 0
     assert len(ran) == 8
 
 
 def test_crops_are_pictures_too() -> None:
-    stream = blank_but(3, 4).stream
+    stream = blank_but(3, 4)
     posts = stream.tasks[0].train
     whole = posts[0].visual.image
     shown = (
@@ -391,19 +391,18 @@ def test_crops_are_pictures_too() -> None:
 def test_every_stream_of_a_sweep_is_built_once(
     untrained: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mkgc_cl import scenarios
-
-    stream_of = experiment_run.stream_of
-    stand_in, real, read = table_run.CellRunner.__call__, scenarios.demo, []
+    read_stream, stream_of = experiment_run.read_stream, experiment_run.stream_of
+    stand_in, real, read = table_run.CellRunner.__call__, demo_data.demo_stream, []
 
     def run_cell(self, cell, progress) -> CellRecord:
         assert stream_of(self.settings.stream, self.settings.encoders.images).stream.tasks
         return stand_in(self, cell, progress)
 
     monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
-    for module in (table_run, table_plan, controls):
-        monkeypatch.setattr(module, "stream_of", stream_of)
-    monkeypatch.setattr(scenarios, "demo", lambda *a, **k: read.append(a) or real(*a, **k))
+    for module in (table_plan, controls):
+        monkeypatch.setattr(module, "read_stream", read_stream)
+    monkeypatch.setattr(demo_data, "demo_stream", lambda *a, **k: read.append(a) or real(*a, **k))
+    read_stream.cache_clear()
     stream_of.cache_clear()
     monkeypatch.setattr(table_check, "built", lambda *_, **__: None)
     argv = ("--systems", "UMT", "--seeds", "0,1", "stream.train_per_task=12", "stream.test_size=20")
@@ -576,8 +575,7 @@ def test_samples_that_no_model_can_read_are_told_before_the_first_cell(
     untrained: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = demo("re", train_per_task=12, valid_per_task=10, test_size=20)
-    for module in (table_run, table_plan):
-        monkeypatch.setattr(module, "stream_of", lambda *_: small)
+    monkeypatch.setattr(table_plan, "read_stream", lambda *_: small.stream)
     argv = ("--quick", "--systems", "Vanilla,UMT", "encoders.max_text_length=8", "--seeds", "0,1")
     assert run("imre", *argv, out=tmp_path) == 2
     told = capsys.readouterr().err
@@ -654,7 +652,7 @@ def test_a_build_that_fails_otherwise_is_the_cells_own_failure(
         return build_system(name, *rest, **options)
 
     def run_cell(self, cell, progress) -> CellRecord:
-        table_run.built(self.settings, cell, MADE.stream.labels, device="cpu")
+        table_run.built(self.settings, cell, MADE.labels, device="cpu")
         return stand_in(self, cell, progress)
 
     monkeypatch.setattr(catalogue, "build_system", offline)

@@ -1,0 +1,80 @@
+"""``mkgc list``: names that the command line and the settings take. Imports no training code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+
+from mkgc_cl.systems import SYSTEMS
+
+SCENARIOS: Mapping[str, str] = {
+    "demo": "a synthetic stream, made on the spot: --task re (relations) or ner (entities)",
+    "imner": "Twitter-2017 entities by type: --order PER-LOC-ORG-MISC, or any other order",
+    "imre": "MNRE relations: --order sep10, sep7 or sep5 (tasks)",
+}
+TEXT_ENCODERS: Mapping[str, str] = {
+    "tiny": "4 layers, width 64, hashed words, weights drawn from the seed",
+    "minilm": "all-MiniLM-L6-v2, 6 layers, width 384, in a package of its own (extra: minilm)",
+}
+VISION_ENCODERS: Mapping[str, str] = {
+    "tiny": "ViT of 4 layers, width 64, 32 pixels, weights drawn from the seed",
+    "vit-384": "ViT of 6 layers, width 384, 224 pixels, weights drawn from the seed",
+}
+
+
+def systems() -> Iterator[str]:
+    """The systems of the tables, one line each."""
+    kinds = {"re": "relations", "ner": "entities"}
+    for name, info in SYSTEMS.items():
+        tasks = ", ".join(kinds[kind] for kind in info.tasks)
+        yield f"{name:<20}{'text + image' if info.image else 'text':<14}{tasks:<21}{info.source}"
+
+
+def scenarios() -> Iterator[str]:
+    """The streams, one line each."""
+    yield from _lines(SCENARIOS)
+
+
+def encoders() -> Iterator[str]:
+    """The encoders that have a short name, one line each."""
+    yield "--text-encoder (or a BERT-family name on the Hugging Face hub, or a folder of one)"
+    yield from (f"  {line}" for line in _lines(TEXT_ENCODERS))
+    yield "--vision-encoder (or a timm name, or a folder of one)"
+    yield from (f"  {line}" for line in _lines(VISION_ENCODERS))
+
+
+def experiments() -> Iterator[str]:
+    """The scripts, and the settings that ``--config`` knows by name."""
+    from mkgc_cl.experiments import SCRIPTS
+    from mkgc_cl.experiments.experiment_settings import CONFIGS
+
+    yield from _lines(SCRIPTS)
+    yield f"--config: {', '.join(sorted(path.stem for path in CONFIGS.glob('*.yaml')))}"
+
+
+LISTS = {
+    "systems": systems,
+    "scenarios": scenarios,
+    "encoders": encoders,
+    "experiments": experiments,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Print the lists that are asked for; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="mkgc list", description="List the names that the command line and the settings take."
+    )
+    choices = ", ".join(LISTS)
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of: {choices} (all by default)")
+    asked = parser.parse_args(arguments).what or list(LISTS)
+    if unknown := [what for what in asked if what not in LISTS]:
+        parser.error(f"there is no list of {', '.join(map(repr, unknown))}; there are {choices}")
+    for what in asked:
+        sys.stdout.write(f"{what}\n" + "".join(f"  {line}\n" for line in LISTS[what]()))
+    return 0
+
+
+def _lines(words: Mapping[str, str]) -> Iterator[str]:
+    return (f"{name:<16}{said}" for name, said in words.items())
