@@ -315,7 +315,7 @@ def test_where_numbers_go_is_known_before_they_are_measured(
     modules: SimpleNamespace, tmp_path: Path, capsys: Any
 ) -> None:
     (tmp_path / "file").touch()
-    assert modules.cli.main(["--json", str(tmp_path / "file" / "a.json"), "--quiet"]) == 2
+    assert modules.cli.main(["--json", str(tmp_path / "file" / "a.json"), "--quiet"]) == 1
     assert "file: results cannot be kept there (Not a directory)" in capsys.readouterr().err
     assert modules.cli.main(["--json", "", "--quiet"]) == 2
     assert "--json is empty" in capsys.readouterr().err
