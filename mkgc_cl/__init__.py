@@ -1,5 +1,81 @@
-"""Continual learning for multimodal knowledge graph construction."""
+"""Continual learning for multimodal knowledge graph construction.
+
+The names that most programs begin with are here, and each is imported when it is first asked for:
+``import mkgc_cl`` alone imports neither PyTorch nor Avalanche.
+
+* streams: :func:`demo` (synthetic), :func:`imre`, :func:`imner`, :func:`make_benchmark` (yours);
+* models: :class:`DualStreamModel` (text and image), :class:`TextModel`, :func:`build_optimizer`;
+* training: :class:`MultimodalStrategy`, :func:`run_stream`, :func:`continual_evaluator`;
+* the parts of MSPT as plugins: :class:`GradientModulationPlugin`,
+  :class:`AttentionDistillationPlugin`, :class:`PrototypeReplayPlugin`; all of it: :func:`mspt`;
+* :func:`check_system`, which tries a system of your own against what every system promises.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mkgc_cl.models import DualStreamModel, TextModel, build_optimizer
+    from mkgc_cl.scenarios import demo, imner, imre, make_benchmark
+    from mkgc_cl.strategies import (
+        AttentionDistillationPlugin,
+        GradientModulationPlugin,
+        MultimodalStrategy,
+        PrototypeReplayPlugin,
+        continual_evaluator,
+        mspt,
+        run_stream,
+    )
+    from mkgc_cl.strategies.contract import check_system
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "AttentionDistillationPlugin",
+    "DualStreamModel",
+    "GradientModulationPlugin",
+    "MultimodalStrategy",
+    "PrototypeReplayPlugin",
+    "TextModel",
+    "__version__",
+    "build_optimizer",
+    "check_system",
+    "continual_evaluator",
+    "demo",
+    "imner",
+    "imre",
+    "make_benchmark",
+    "mspt",
+    "run_stream",
+]
+
+_MODULES = {
+    "mkgc_cl.models": ("DualStreamModel", "TextModel", "build_optimizer"),
+    "mkgc_cl.scenarios": ("demo", "imner", "imre", "make_benchmark"),
+    "mkgc_cl.strategies": (
+        "AttentionDistillationPlugin",
+        "GradientModulationPlugin",
+        "MultimodalStrategy",
+        "PrototypeReplayPlugin",
+        "continual_evaluator",
+        "mspt",
+        "run_stream",
+    ),
+    "mkgc_cl.strategies.contract": ("check_system",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -169,6 +169,7 @@ def encoders() -> Iterator[Found]:
     from mkgc_cl.listing import TEXT_ENCODERS, VISION_ENCODERS
     from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
 
+    loaders: list[tuple[str, str, Callable[[str], object]]]
     loaders = [(name, "text", load_text_encoder) for name in TEXT_ENCODERS]
     loaders += [(name, "vision", load_vision_encoder) for name in VISION_ENCODERS]
     for name, kind, load in loaders:
@@ -207,9 +208,7 @@ def hub_models() -> list[str]:
 def trial() -> Iterator[Found]:
     """One small task of the synthetic stream, trained on and measured with every part of MSPT."""
     began = time.monotonic()
-    from mkgc_cl.models import DualStreamModel
-    from mkgc_cl.scenarios import demo
-    from mkgc_cl.strategies import mspt
+    from mkgc_cl import DualStreamModel, demo, mspt
 
     benchmark = demo("re", train_per_task=12, valid_per_task=10, test_size=20)
     model = DualStreamModel.build(benchmark.labels, text="tiny", vision="tiny", seed=0)
