@@ -17,6 +17,32 @@ _OTHER_KINDS = {
 }
 
 
+def regular_size(path: str | Path, *, limit: int) -> int:
+    """Return the number of bytes of a file that other programs read by its name.
+
+    Args:
+        path: the file; links are followed.
+        limit: most bytes it may have.
+
+    Raises:
+        DataError: it is no regular file, or larger than ``limit``.
+        OSError: it is not there, or cannot be looked at.
+    """
+    # looked at before it is opened: to open a device can be an act of its own
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        kind = _OTHER_KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise DataError(
+            f"expected a regular file, found {kind}; it must be a readable file", path=path
+        )
+    if found.st_size > limit:
+        raise DataError(
+            f"expected at most {limit:,} bytes, found {found.st_size:,}; give a smaller file",
+            path=path,
+        )
+    return found.st_size
+
+
 def read_regular(path: str | Path, *, limit: int) -> bytes:
     """Return the bytes of a file.
 
@@ -31,20 +57,9 @@ def read_regular(path: str | Path, *, limit: int) -> bytes:
         DataError: it is no regular file, larger than ``limit``, or cannot be read.
     """
     try:
-        # looked at before it is opened: to open a device can be an act of its own
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            kind = _OTHER_KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-            raise DataError(
-                f"expected a regular file, found {kind}; it must be a readable file", path=path
-            )
-        if found.st_size > limit:
-            raise DataError(
-                f"expected at most {limit:,} bytes, found {found.st_size:,}; give a smaller file",
-                path=path,
-            )
+        size = regular_size(path, limit=limit)
         with open(path, "rb", opener=_open_without_waiting) as file:
-            data = file.read(found.st_size + 1)
+            data = file.read(size + 1)
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -54,10 +69,9 @@ def read_regular(path: str | Path, *, limit: int) -> bytes:
         raise DataError(f"cannot be read ({reason}); it must be a readable file", path=path) from (
             error
         )
-    if len(data) != found.st_size:
+    if len(data) != size:
         raise DataError(
-            f"changed while it was read (it had {found.st_size:,} bytes); try again when it is "
-            "complete",
+            f"changed while it was read (it had {size:,} bytes); try again when it is complete",
             path=path,
         )
     return data

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import errno
 import itertools
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +220,13 @@ def test_a_file_of_something_else_is_said_to_be(tmp_path: Path, tasks: list[Samp
     header = {"format": "mkgc_cl.gaussian-readout/1", "outputs": OUTPUTS, "width": 10**9}
     save_file(tensors, path, metadata={"mkgc_cl": json.dumps({**header, "options": {}})})
     refused("does not fit its means")
+    # of random features the width is that of the projection, which is not in this file
+    relu = {**header, "options": {"features": "relu", "random_features": WIDTH}}
+    save_file(tensors, path, metadata={"mkgc_cl": json.dumps(relu)})
+    refused("does not fit its lift.projection None")
+    per_class = {**header, "width": WIDTH, "options": {"covariance": "class"}}
+    save_file(tensors, path, metadata={"mkgc_cl": json.dumps(per_class)})
+    refused("does not fit its scatter")
     save_file(tensors, path, metadata={"mkgc_cl": json.dumps({**header, "options": {"x": 1}})})
     refused("cannot be read as a Gaussian readout")
     save_file(tensors, path)
@@ -226,6 +235,26 @@ def test_a_file_of_something_else_is_said_to_be(tmp_path: Path, tasks: list[Samp
     refused("cannot be read as a Gaussian readout")
     path.unlink()
     refused("cannot be read as a Gaussian readout")
+    path.mkdir()
+    refused("expected a regular file, found a folder")
+
+
+def test_a_write_that_fails_leaves_the_readout_that_was_there(
+    tmp_path: Path, tasks: list[Samples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, one = tmp_path / "readout.safetensors", readout()
+    save_readout(one, path)
+    before = path.read_bytes()
+    one.add(*tasks[0])
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"readout\.safetensors"):
+        save_readout(one, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_readouts_that_do_not_fit_say_why(tasks: list[Samples]) -> None:
