@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.processor import IGNORED, Processor
+from mkgc_cl.data.readiness import require_samples
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import ExtractionModel, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, avalanche_dataset
@@ -24,7 +25,7 @@ Strategy = TypeVar("Strategy", bound=SupervisedTemplate)
 
 
 class RowModel(DynamicModule):
-    """A model as Avalanche's strategies want one: (N, C) scores, a row a sample or word.
+    """A model as Avalanche's strategies want one: (N, C) scores, a row per sample or word.
 
     Args:
         network: the model. Its loss is not used, but the strategy's criterion on the rows.
@@ -138,8 +139,7 @@ def rows_of(experience: KnowledgeExperience, processor: Processor) -> KnowledgeE
         rows = labels[labels != IGNORED]
         return [batch, rows, torch.zeros_like(rows)]
 
-    processor.require_crops(experience.samples)
-    processor.prepare(experience.samples)
+    require_samples([experience.samples], processor)
     return experience.bind(avalanche_dataset(experience.dataset, collate_fn=collate))
 
 

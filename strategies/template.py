@@ -1,7 +1,9 @@
-"""The training template: every contact with Avalanche's internals is in this module.
+"""The training template: every contact with the internals of Avalanche's loop is in this module.
 
 Plugins above it are ordinary ``SupervisedPlugin`` classes; they find here what Avalanche lacks:
-batches of posts, groups of parameters, phases, and training that evaluation cannot disturb.
+batches of posts, groups of parameters, phases, and training that evaluation cannot disturb. What
+Avalanche's own metrics and strategies take is in :mod:`mkgc_cl.strategies.measured` and
+:mod:`mkgc_cl.strategies.adapted`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.readiness import require_samples
 from mkgc_cl.data.sample_checks import require_known
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.devices import usable_device
@@ -60,15 +63,15 @@ class MultimodalStrategy(SupervisedTemplate):
     * dropout and loaders draw from generators of their own, new for every task, so neither an
       evaluation, nor a plugin that samples, nor a memory phase shifts what training sees (two rows
       of an ablation see the same batches), and the caller's global state is left alone;
-    * a post is scored once an evaluation, however many experiences it stands in.
+    * a post is scored once per evaluation, however many experiences it stands in.
 
     Args:
         model: the model; its ``loss`` is the criterion.
         optimizer: built by :func:`mkgc_cl.models.build_optimizer`, or any other.
         plugins: plugins in the order in which they act.
-        train_mb_size: posts a training step.
-        train_epochs: epochs a task.
-        eval_mb_size: posts an evaluation step.
+        train_mb_size: posts per training step.
+        train_epochs: epochs per task.
+        eval_mb_size: posts per evaluation step.
         device: where to train.
         evaluator: metrics and loggers; none by default.
         eval_every: as in Avalanche; -1 evaluates only when asked.
@@ -187,7 +190,7 @@ class MultimodalStrategy(SupervisedTemplate):
         Args:
             samples: the exemplars; nothing happens without any (and without ``current``).
             epochs: passes over them.
-            batch_size: exemplars a step.
+            batch_size: exemplars per step.
             source: generator of their order.
             lr_scale: factor on every learning rate in the phase's steps but a readout's, which
                 learns in such phases only and has a rate of its own. A scheduler goes on
@@ -241,7 +244,7 @@ class MultimodalStrategy(SupervisedTemplate):
 
         Args:
             samples: the exemplars; nothing happens without any.
-            batch_size: exemplars a step.
+            batch_size: exemplars per step.
             schedule: beside every batch or between batches.
             source: generator of the replay.
         """
@@ -364,11 +367,11 @@ class MultimodalStrategy(SupervisedTemplate):
             )
 
     def decoded(self) -> list[list[int]]:
-        """Best output ids of the current evaluation batch, decoded once an evaluation."""
+        """Best output ids of the current evaluation batch, decoded once per evaluation."""
         return self._scored[self.batch.uids][1]
 
     def gold(self) -> list[Any]:
-        """True output ids of the current batch: one a sample, or a list padded with -100."""
+        """True output ids of the current batch: one per sample, or a list padded with -100."""
         return cast(list[Any], self.mb_y.tolist())
 
     @property
@@ -391,11 +394,9 @@ class MultimodalStrategy(SupervisedTemplate):
                 evaluate on, before the first is trained on.
         """
         experiences = _as_list(experiences)
-        for experience in experiences:
-            self.network.processor.require_crops(experience.samples)
-        streams = [] if eval_streams is None else [list(_as_list(s)) for s in eval_streams]
-        given = [*experiences, *(experience for stream in streams for experience in stream)]
-        self.network.processor.prepare([s for experience in given for s in experience.samples])
+        streams = [] if eval_streams is None else [_as_list(s) for s in eval_streams]
+        groups = [experience.samples for experience in experiences]
+        require_samples([*groups, *map(_samples_of, streams)], self.network.processor)
         bound = [self._bind(experience) for experience in experiences]
         with _globals_kept(self._cuda_devices()):
             metrics: dict[str, Any] = super().train(bound, streams, **kwargs)
@@ -403,6 +404,7 @@ class MultimodalStrategy(SupervisedTemplate):
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         """Give the task its own order and dropout, whatever ran before it."""
+        self._no_epoch = False  # asked for by a task that an exception cut off before it trained
         self._steps.begin_stage(self.optimizer)
         task = self.clock.train_exp_counter
         self._order = generator(self._seed, f"order/{task}")
@@ -417,8 +419,7 @@ class MultimodalStrategy(SupervisedTemplate):
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         """Run the task's epochs, unless a plugin asked for none."""
-        skipped, self._no_epoch = self._no_epoch, False
-        if not skipped:
+        if not self._no_epoch:
             super()._train_exp(experience, eval_streams, **kwargs)
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
@@ -428,9 +429,7 @@ class MultimodalStrategy(SupervisedTemplate):
             DataError: all that is wrong with samples of the experiences.
         """
         experiences = _as_list(experiences)
-        posts = [sample for experience in experiences for sample in experience.samples]
-        self.network.processor.require_crops(posts)
-        self.network.processor.prepare(posts)
+        require_samples([_samples_of(experiences)], self.network.processor)
         self._scored = {}
         try:
             bound = [self._bind(experience) for experience in experiences]
@@ -556,15 +555,11 @@ def evaluation_plugin(*metrics: Any, loggers: Sequence[BaseLogger] = ()) -> Eval
     Raises:
         ConfigError: a metric or logger of Avalanche that cannot work here.
     """
-    plugin = _evaluation(metrics, loggers)
-    refuse([*plugin.metrics, *plugin.loggers])
-    return plugin
-
-
-def _evaluation(metrics: Sequence[Any], loggers: Sequence[BaseLogger]) -> EvaluationPlugin:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No loggers specified")
-        return EvaluationPlugin(*metrics, loggers=list(loggers))
+        plugin = EvaluationPlugin(*metrics, loggers=list(loggers))
+    refuse([*plugin.metrics, *plugin.loggers])
+    return plugin
 
 
 @contextmanager
@@ -579,8 +574,12 @@ def _globals_kept(cuda: list[torch.device]) -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def _as_list(experiences: Any) -> list[Any]:
+def _as_list(experiences: Any) -> list[KnowledgeExperience]:
     return [experiences] if isinstance(experiences, KnowledgeExperience) else list(experiences)
+
+
+def _samples_of(experiences: Sequence[KnowledgeExperience]) -> list[Sample]:
+    return [sample for experience in experiences for sample in experience.samples]
 
 
 def _check_settings(

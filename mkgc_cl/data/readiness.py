@@ -1,6 +1,8 @@
-"""Whether a model can read a whole stream, asked before it trains on the first task."""
+"""Whether a model can read samples, asked before it trains on the first or scores one."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 from mkgc_cl.data.processor import Processor
 from mkgc_cl.data.samples import Sample, TaskStream
@@ -24,10 +26,20 @@ def require_readable(stream: TaskStream, processor: Processor) -> None:
             :meth:`~mkgc_cl.data.processor.Processor.prepare`, and tasks and splits without a crop
             for a model that looks at crops.
     """
-    problems: list[DataError] = []
-    every: list[Sample] = []
     groups = [task.train for task in stream.tasks]
     groups += [tuple(s for task in stream.tasks for s in getattr(task, k)) for k in SPLITS[1:]]
+    require_samples(groups, processor)
+
+
+def require_samples(groups: Iterable[Sequence[Sample]], processor: Processor) -> None:
+    """Do the same for groups of samples: those of a task, or all that are scored together.
+
+    Raises:
+        DataError: all that is wrong with the samples, and groups without a crop for a model that
+            looks at crops.
+    """
+    problems: list[DataError] = []
+    every: list[Sample] = []
     for samples in groups:
         every += samples
         try:

@@ -170,6 +170,24 @@ def test_a_task_without_epochs_leaves_the_next_its_own(kit: Any) -> None:
     assert {step.task for step in recorder.steps} == {benchmark.train_stream[1].task_name}
 
 
+def test_a_task_that_did_not_begin_takes_no_epoch_from_the_next(kit: Any) -> None:
+    class Once(SupervisedPlugin):
+        def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+            if strategy.clock.train_exp_counter == 0 and not again:
+                strategy.train_no_epoch()
+                raise KeyboardInterrupt
+
+    again: list[bool] = []
+    benchmark = kit.benchmark("re", 1)
+    recorder = kit.Recorder()
+    strategy = kit.strategy(benchmark.labels, Once(), recorder)
+    with pytest.raises(KeyboardInterrupt):
+        strategy.train(benchmark.train_stream[0])
+    again.append(True)
+    strategy.train(benchmark.train_stream[0])
+    assert recorder.steps
+
+
 def test_what_does_not_fit_is_said(kit: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         GaussianReadoutPlugin(trained_tasks=-1, background="some")  # type: ignore[arg-type]

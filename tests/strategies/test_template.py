@@ -284,10 +284,14 @@ def test_features_that_are_not_finite_leave_training_as_it_was(kit: Any) -> None
 def test_a_model_of_crops_does_not_train_without_any() -> None:
     """The demonstration has whole images only; silently blank crops would be no model of crops."""
     benchmark = demo("re", train_per_task=12, test_size=30)
-    model = UMGFModel.build(benchmark.labels, images="crops", layers=1, width=16)
+    model = UMGFModel.build(benchmark.labels, images="crops", layers=1, width=16, max_text_length=7)
     strategy = MultimodalStrategy(model=model, optimizer=build_optimizer(model, lr=1e-3))
-    with pytest.raises(DataError, match="looks at crops"):
-        strategy.train(benchmark.train_stream[0])
+    with pytest.raises(DataError) as caught:
+        strategy.train(benchmark.train_stream[:2], [benchmark.test_stream])
+    problems = [problem.message for problem in caught.value.problems]
+    # of both tasks, and of all that is to be scored; every other mistake is told as well
+    assert sum("looks at crops" in message for message in problems) == 3
+    assert sum("tokens" in message for message in problems) > 3
     assert strategy.clock.train_iterations == 0
 
 
