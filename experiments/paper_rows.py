@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mkgc_cl import plain_yaml
 from mkgc_cl.data.provenance import text_fingerprint
 from mkgc_cl.data.samples import TaskStream
 
@@ -90,4 +89,4 @@ def _listed(numbers: Collection[int]) -> str:
 
 
 def _read(name: str) -> Any:
-    return yaml.safe_load((PAPER / name).read_text(encoding="utf-8"))
+    return plain_yaml.parse((PAPER / name).read_text(encoding="utf-8"), path=PAPER / name).data

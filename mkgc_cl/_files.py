@@ -12,7 +12,8 @@ from pathlib import Path
 #: write takes seconds. Process numbers would not tell, as several machines may share a folder.
 ABANDONED = 24 * 3600.0
 
-_PREFIX, _SUFFIX = ".mkgc-", ".tmp"
+#: How the names of temporary files begin and end, by which those left behind are known.
+PREFIX, SUFFIX = ".mkgc-", ".tmp"
 
 # Windows refuses to replace a file that somebody has open; our readers are done in milliseconds.
 _PAUSES = (0.01, 0.1, 1.0) if os.name == "nt" else ()
@@ -35,7 +36,7 @@ def write_atomic(path: Path, data: str | bytes | memoryview) -> None:
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
     # Not made of the file's name: that may already be as long as names can be.
-    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
+    temporary = path.with_name(f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         try:
@@ -66,7 +67,7 @@ def _replace(temporary: Path, path: Path) -> None:
 def _remove_abandoned(folder: Path, *, now: float) -> None:
     """Remove what dead processes left; ``now`` by the clock that stamps files in that folder."""
     for entry in os.scandir(folder):
-        if entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX):
+        if entry.name.startswith(PREFIX) and entry.name.endswith(SUFFIX):
             with suppress(FileNotFoundError):
                 if now - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
                     os.unlink(entry)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mkgc_cl._cores import usable_cores
 from mkgc_cl.data.images import FileImage
 from mkgc_cl.errors import ImageError
 
@@ -20,7 +20,7 @@ def broken_images(paths: Sequence[Path]) -> list[ImageError]:
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     # Pillow lets other threads run while it decodes.
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as pool:
         found = pool.map(_fault, paths)
         shown = tqdm(found, total=len(paths), unit="image", disable=None, leave=False)
         return [error for error in shown if error is not None]

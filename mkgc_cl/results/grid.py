@@ -21,7 +21,7 @@ from typing import Any
 from mkgc_cl.errors import ConfigError, OutputError
 from mkgc_cl.results.claims import claimed, is_free
 from mkgc_cl.results.counted import counted
-from mkgc_cl.results.files import write_atomic
+from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.parallel import as_finished
 from mkgc_cl.results.progress import GridProgress, Progress, duration
 from mkgc_cl.results.record import CellRecord, RecordError
@@ -29,7 +29,6 @@ from mkgc_cl.results.run_files import (
     digest,
     finished_records,
     foreign,
-    json_text,
     keep_failure,
     keep_record,
     load_cell,
@@ -309,7 +308,7 @@ def _outcome(made: CellRecord | CellFailure) -> str:
 def _write_results(out: Path) -> tuple[CellRecord, ...]:
     finished = finished_records(out)
     with written_to(out):
-        text = json_text({"cells": [record.to_dict() for record in finished]})
+        text = to_json({"cells": [record.to_dict() for record in finished]})
         write_atomic(out / "results.json", text)
     return finished
 

@@ -208,7 +208,7 @@ def _kind_of(name: str, value: Any) -> Any:
 
 
 def _misshapen(values: Mapping[str, Any]) -> list[str]:
-    """Name what is no row of numbers (``None`` for one that is undefined), one a task."""
+    """Name what is no row of numbers (``None`` for one that is undefined), one per task."""
     tasks = len(values["tasks"])
     rows = {
         "A": (values["A"], tasks),
@@ -219,7 +219,7 @@ def _misshapen(values: Mapping[str, Any]) -> list[str]:
     wrong = [
         f"{name} must have {length} numbers, got {str(list(row))[:80]}"
         for name, (row, length) in rows.items()
-        if len(row) != length or not all(map(_is_number, row))
+        if len(row) != length or not all(map(is_number, row))
     ]
     if len(values["matrix"]) != tasks:
         wrong.append(f"matrix must have {tasks} rows, got {len(values['matrix'])}")
@@ -228,7 +228,8 @@ def _misshapen(values: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether JSON holds a number that a float can, or nothing: what is undefined."""
     return value is None or isinstance(value, float) or (type(value) is int and abs(value) < 2**63)
 
 

@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from mkgc_cl import plain_yaml
 from mkgc_cl.results.config_words import dig, option_notes, setting_words
 from mkgc_cl.results.counted import counted, plural
 from mkgc_cl.results.figures import draw_curves, draw_matrix
@@ -258,4 +257,4 @@ def _code(text: object) -> Markup:
 
 
 def _yaml(data: object) -> str:
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return plain_yaml.dump(data)

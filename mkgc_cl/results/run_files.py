@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mkgc_cl.errors import OutputError
 from mkgc_cl.regular_file import read_regular
 from mkgc_cl.results.files import to_json, write_atomic
-from mkgc_cl.results.record import CellRecord, RecordError, RecordFormatError
+from mkgc_cl.results.record import CellRecord, RecordError, RecordFormatError, is_number
 from mkgc_cl.results.writing import reason_of
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def keep_failure(out: Path, cell: Cell, error: str, traceback: str) -> Path:
     path = out / "failed" / f"{cell.key}.json"
     note = {**cell.identity, "error": error, "traceback": traceback}
     try:
-        write_atomic(path, json_text(note))
+        write_atomic(path, to_json(note))
     except (OSError, ValueError) as refused:
         raise OutputError(
             f"{path}: that the run ({cell.name}) failed cannot be written ({reason_of(refused)}); "
@@ -211,15 +211,6 @@ def note_of_failure(out: Path, cell: Cell) -> dict[str, object] | None:
     return note if isinstance(note, dict) else None
 
 
-def json_text(data: object) -> str:
-    """Return JSON; a lone surrogate, which UTF-8 has no bytes for, as JSON spells it.
-
-    Raises:
-        ValueError: if ``data`` holds a NaN or an infinity.
-    """
-    return to_json(data).encode("utf-8", "backslashreplace").decode()
-
-
 def digest(data: object) -> str:
     """Return the sha256 of plain data."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -228,8 +219,8 @@ def digest(data: object) -> str:
 
 def _write_run(path: Path, whole: object, side: Path, series: object) -> None:
     # the record last: a run counts as finished when it is there
-    write_atomic(side, json_text(series))
-    write_atomic(path, json_text(whole))
+    write_atomic(side, to_json(series))
+    write_atomic(path, to_json(whole))
 
 
 def _rescue(path: Path, whole: Mapping[str, Any], series: object) -> str:
@@ -263,9 +254,7 @@ def _set_aside(path: Path) -> Path:
 
 def _is_series(values: object) -> bool:
     """Whether it is a list of numbers, ``None`` for those that JSON has no word for."""
-    return isinstance(values, list) and all(
-        v is None or isinstance(v, float) or (type(v) is int and abs(v) < 2**63) for v in values
-    )
+    return isinstance(values, list) and all(map(is_number, values))
 
 
 def _or_null(value: float) -> float | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mkgc_cl._files import PREFIX, SUFFIX
 from mkgc_cl.errors import OutputError
 
 ROOM = 2**20
@@ -29,7 +30,7 @@ def check_writable(folder: str | Path, *, room: int = ROOM) -> None:
     """
     try:
         place = _nearest(Path(folder).absolute())
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".mkgc-") as file:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=PREFIX, suffix=SUFFIX) as file:
             file.write(os.urandom(room))  # zeros would take no room on some file systems
             file.flush()
             os.fsync(file.fileno())

@@ -19,6 +19,7 @@ def test_json_is_the_same_bytes_for_the_same_data() -> None:
     assert to_json({"b": [1.5, None], "a": "é"}) == to_json({"a": "é", "b": [1.5, None]})
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json({"a": float("nan")})
+    assert to_json("\ud83d").encode() == b'"\\ud83d"\n'
 
 
 def test_environment_names_versions_and_imports_nothing() -> None:

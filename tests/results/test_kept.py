@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mkgc_cl._files import PREFIX, SUFFIX
 from mkgc_cl.errors import OutputError
 from mkgc_cl.results import Cell, CellRecord, grid, run_grid
 from mkgc_cl.results.grid import read_results
@@ -61,7 +62,10 @@ def test_a_folder_that_takes_nothing_is_told_before_the_first_run(
     with pytest.raises(OutputError, match="File name too long"):
         run_grid(CELLS, runner, out="x" * 300, quiet=True)
 
+    left: list[str] = []
+
     def full(_: int) -> None:
+        left.extend(path.name for path in out.parent.iterdir() if path.name != "file")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("mkgc_cl.results.writing.os.fsync", full)
@@ -70,6 +74,8 @@ def test_a_folder_that_takes_nothing_is_told_before_the_first_run(
     assert runner.ran == []
     assert not out.exists()
     assert [path.name for path in out.parent.iterdir()] == ["file"]
+    # killed at this moment, it would leave a file that later writes remove
+    assert [name.startswith(PREFIX) and name.endswith(SUFFIX) for name in left] == [True]
 
 
 def test_a_record_that_cannot_be_written_is_kept_elsewhere_and_ends_the_grid(
