@@ -91,7 +91,7 @@ def plan_orders(variants: Sequence[Settings], out: Path, tell: Tell) -> list[Pla
     trials: dict[str, Trial] = {}
     for plan in plans:
         for cell in plan.waiting:
-            # once, not once an order: of its order a build reads the labels only
+            # once, not once per order: of its order a build reads the labels only
             build = partial(_build, cell, plan.stream.labels)
             new = Trial(cell.system, plan.settings, build, plan.settings.model, {})
             trials.setdefault(cell.system, new).streams[plan.fingerprint] = plan.stream

@@ -28,7 +28,7 @@ class Part:
         reason: why it does not work elsewhere.
         instead: what to use there.
         gpu_only: it works on a GPU only.
-        scores: a metric that reads outputs and labels; it gets one row a sample or word.
+        scores: a metric that reads outputs and labels; it gets one row per sample or word.
         per_stream: a metric that keeps values from one evaluation to the next without telling
             streams apart; every stream gets a copy.
     """

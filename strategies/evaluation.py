@@ -111,8 +111,8 @@ def batch_counts(
     """Counts of one batch on an experience.
 
     Args:
-        decoded: best output ids, one list a post.
-        targets: label ids: one a post, or one list a post padded with -100.
+        decoded: best output ids, one list per post.
+        targets: label ids: one per post, or one list per post padded with -100.
         experience: its classes say which entity types count on it.
     """
     if experience.labels.kind == "re":
@@ -145,7 +145,7 @@ def result_matrix(strategy: MultimodalStrategy) -> ResultMatrix | None:
 
 
 class JsonLinesLogger(BaseLogger):
-    """Append every metric value to a file, one JSON object a line: name, value, step.
+    """Append every metric value to a file, one JSON object per line: name, value, step.
 
     Args:
         path: the file; its folder is made. An existing file is appended to, so a resumed run keeps

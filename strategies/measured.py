@@ -1,4 +1,4 @@
-"""Avalanche's metrics on our batches: a row a sample or word, and no value of nothing."""
+"""Avalanche's metrics on our batches: a row per sample or word, and no value of nothing."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Measured:
 
 
 class Rows:
-    """A strategy whose outputs and labels have one row a sample or, for tags, a word.
+    """A strategy whose outputs and labels have one row per sample or, for tags, per word.
 
     In an evaluation a tagger's decoded tag is the best of its row, so that a metric counts what the
     model predicts; in training rows are its scores, for nothing is decoded there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -198,8 +199,8 @@ class GradientModulationPlugin(SupervisedPlugin):
         The observed steps of a task weigh the same, those of its memory phase included if they are
         modulated.
         """
-        ends = [*self.boundaries[1:], len(self.applied)]
-        tasks = [self.applied[a:b] for a, b in zip(self.boundaries, ends, strict=True)]
+        edges = pairwise([*self.boundaries, len(self.applied)])
+        tasks = [self.applied[start:end] for start, end in edges]
         return [average(steps or [Coefficients(1.0, 1.0)]) for steps in tasks]
 
     def state_dict(self) -> dict[str, Any]:

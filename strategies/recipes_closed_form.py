@@ -45,7 +45,7 @@ def frozen_gaussian(
         shrinkage: of the covariance (ours; see ``GaussianOptions``).
         prior: of the classes, by their counts (Menon et al. 2021).
         tau: weight of the log prior (Menon et al. 2021).
-        covariance: one for all (Hayes and Kanan, see ``GaussianOptions``), or one a class.
+        covariance: one for all (Hayes and Kanan, see ``GaussianOptions``), or one per class.
         features: as they come (Hayes and Kanan, see ``GaussianOptions``), or random ones.
         random_features: how many (ours; see ``GaussianOptions``).
         bandwidth: of Fourier features (ours; see ``GaussianOptions``).

@@ -36,7 +36,7 @@ def cache_folder() -> Path:
     return folder
 
 
-@functools.cache  # one warning a process
+@functools.cache  # one warning per process
 def _temporary_folder(reason: str) -> Path:
     user = os.getuid() if hasattr(os, "getuid") else "user"  # Windows has one such folder per user
     try:

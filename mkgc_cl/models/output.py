@@ -42,7 +42,7 @@ class ModelOutput:
 
     @property
     def scores(self) -> Tensor:
-        """Logits with one row a sample or, for tags, a real word: (N, C)."""
+        """Logits with one row per sample or, for tags, per real word: (N, C)."""
         return self.logits if self.word_mask is None else self.logits[self.word_mask]
 
     def __getitem__(self, index: Any) -> Tensor:

@@ -41,6 +41,10 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> Any:
     return dictate
 
 
+def test_before_the_first_task_no_coefficient_was_applied() -> None:
+    assert GradientModulationPlugin().mean_coefficients() == []
+
+
 class Logits(SupervisedPlugin):
     """Keep both streams' logits and the labels of every step."""
 

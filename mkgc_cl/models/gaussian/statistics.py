@@ -142,7 +142,7 @@ class ClassStatistics:
         _check(rows, labels, weight, classes=classes, width=width)
         kept = weight > 0
         rows, labels, weight = rows[kept], labels[kept], weight[kept, None]
-        # of these classes alone: room for a thousand others is not needed a batch
+        # of these classes alone: room for a thousand others is not needed per batch
         present, of = labels.unique(return_inverse=True)
         counts = rows.new_zeros(len(present)).index_add_(0, of, weight[:, 0])
         sums = rows.new_zeros(len(present), width).index_add_(0, of, rows * weight)
@@ -204,7 +204,7 @@ def _check(rows: Tensor, labels: Tensor, weights: Tensor, *, classes: int, width
     if labels.shape != rows.shape[:1] or weights.shape != rows.shape[:1]:
         raise DataError(
             f"{len(rows)} samples, but labels {tuple(labels.shape)} and weights "
-            f"{tuple(weights.shape)}; give one of each a sample"
+            f"{tuple(weights.shape)}; give one of each per sample"
         )
     if not bool(torch.isfinite(rows).all()):
         raise DataError("a feature is not finite; look at the encoder that made it")
