@@ -111,8 +111,11 @@ def test_table_1_has_every_row_beside_the_papers(ran: list, tmp_path: Path, caps
     lines = printed.out.splitlines()
     for name in systems_of("re"):
         row = next(n for n, line in enumerate(lines) if line.startswith(f"{name}  "))
-        assert lines[row + 1].split()[0] == "(paper)"
-        assert len(lines[row + 1].split()) == 12
+        theirs = lines[row + 1].split()
+        if "Gaussian" in name:  # ours
+            assert theirs[0] != "(paper)"
+        else:
+            assert (theirs[0], len(theirs)) == ("(paper)", 12)
     assert "(paper)  91.7  76.2" in " ".join(printed.out.split()).replace(" ", "  ")
     assert "Compared with MSPT, paired by seed" in " ".join(lines)
     assert len(ran) == 2 * len(systems_of("re"))
