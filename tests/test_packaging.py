@@ -6,6 +6,8 @@ import configparser
 import re
 from pathlib import Path
 
+import yaml
+
 import mkgc_cl
 
 ROOT = Path(__file__).parents[1]
@@ -50,3 +52,30 @@ def test_requirements_are_ranges_with_a_lower_bound() -> None:
 
 def test_version_is_one_of_semantic_versioning() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", mkgc_cl.__version__)
+
+
+def test_hooks_and_workflow_call_what_ci_calls() -> None:
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace('"$python"', ".venv/bin/python")
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    entries = [hook["entry"] for repo in hooks["repos"] for hook in repo["hooks"]]
+    assert entries
+    assert [entry for entry in entries if entry not in ci.splitlines()] == []
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    minimum = read_setup()["options"]["python_requires"].removeprefix(">=")
+    assert job["strategy"]["matrix"]["python"][0] == minimum
+
+
+def test_the_citation_and_the_changelog_are_of_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == mkgc_cl.__version__
+    versions = re.findall(r"^## \[(.+)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert versions[:2] == ["Unreleased", mkgc_cl.__version__]
+
+
+def test_the_image_runs_the_command_that_is_installed() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    (entry,) = (line.partition(" ")[2] for line in lines if line.startswith("ENTRYPOINT"))
+    (script,) = read_setup()["options.entry_points"]["console_scripts"].split("\n")[1:]
+    assert yaml.safe_load(entry) == [script.partition(" ")[0]]
