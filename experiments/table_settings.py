@@ -24,7 +24,7 @@ from mkgc_cl.systems import SYSTEMS, systems_of
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Fields of :class:`mkgc_cl.strategies.Encoders`."""
+    """Fields of :class:`mkgc_cl.strategies.recipe.Encoders`."""
 
     text: str = setting("tiny", help="text encoder: tiny, minilm, a hub name or a folder")
     vision: str = setting("tiny", help="picture encoder: tiny, vit-384, a timm name or a folder")
@@ -36,7 +36,7 @@ class EncoderSettings:
 
 @dataclass(frozen=True)
 class SystemTraining:
-    """Fields of :class:`mkgc_cl.strategies.Training`."""
+    """Fields of :class:`mkgc_cl.strategies.recipe.Training`."""
 
     epochs: int = setting(5, help="passes over a task", minimum=1)
     batch_size: int = setting(16, help="posts a step", minimum=1)
