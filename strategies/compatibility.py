@@ -40,7 +40,9 @@ def refusals(
     """
     problems = []
     for given in parts:
-        part = part_of(given if isinstance(given, type) else type(given))
+        part = getattr(given, "part", None)  # of a metric that measures for us already
+        if not isinstance(part, Part):
+            part = part_of(given if isinstance(given, type) else type(given))
         if part is None:
             continue
         on_task = part.works == NEITHER or task not in (None, *part.works)

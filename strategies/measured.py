@@ -45,7 +45,7 @@ class Measured:
 
     def __init__(self, metric: Any, part: Part) -> None:
         self.metric = metric
-        self._part = part
+        self.part = part
         self._fresh = copy.deepcopy(metric) if part.per_stream else None
         self._of_stream: dict[str, Any] = {}
         self._sampled = False
@@ -65,7 +65,7 @@ class Measured:
             self._sampled = True
         elif callback == "after_eval_exp" and not self._sampled:
             return []
-        seen = Rows(strategy) if self._part.scores else strategy
+        seen = Rows(strategy) if self.part.scores else strategy
         with _means_of_nothing_undefined():
             results = [getattr(metric, callback)(seen) for metric in self._called(strategy)]
         return [value for result in results for value in _values(result) if _measured(value)]

@@ -28,6 +28,7 @@ from mkgc_cl.strategies.avalanche_parts import (
     Part,
 )
 from mkgc_cl.strategies.compatibility import part_of, refusals, table
+from mkgc_cl.strategies.measured import Measured
 
 README = Path(__file__).parents[2] / "README.md"
 MARKS = ("<!-- avalanche's parts -->\n", "<!-- end of avalanche's parts -->\n")
@@ -133,6 +134,12 @@ def test_what_works_on_a_gpu_only(name: str) -> None:
     given = classes(part)
     assert refusals(given, task="re") == refusals(given, task="re", device="cuda") == []
     assert len(refusals(given, task="re", device="cpu")) == 1
+
+
+def test_a_metric_that_measures_for_us_is_still_known() -> None:
+    part = next(part for part in METRICS if part.works == NEITHER)
+    (problem,) = refusals([Measured(object(), part)])
+    assert part.name in problem
 
 
 def test_parts_of_others_pass(kit: Any) -> None:
