@@ -141,7 +141,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(samples: Samples) -> None
         "not finite": (features / 0.0, labels, weights),
         "weight is negative": (features, labels, weights - 1),
         r"shape \(60, 5\); expected \(N, 6\)": (features[:, :5], labels, weights),
-        "one of each a sample": (features, labels[:5], weights),
+        "one of each per sample": (features, labels[:5], weights),
     }.items():
         with pytest.raises(DataError, match=words):
             one.add(*given)
