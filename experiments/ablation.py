@@ -1,7 +1,7 @@
 """The ablation of MSPT (Table 3): what each part of the method brings, on any of the streams.
 
-    python experiments/ablation.py --quick                            the demonstration, 3 seeds
-    python experiments/ablation.py --scenario imner --data DATA       real posts, blank images
+    python experiments/ablation.py --quick                            the synthetic stream, 3 seeds
+    python experiments/ablation.py --scenario imner --data DATA       real samples, blank images
     python experiments/ablation.py --config ablation-imner-paper --data DATA
     python experiments/ablation.py --seeds 0 --epochs 2 method.alpha=0.1
     python experiments/ablation.py --scenario imre --data DATA --orders sep5,sep10
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None, *, script: Script = SCRIPT) -> int:
     """Run the experiment.
 
     Returns:
-        The exit code: 0 good, 1 a cell failed or something could not be written, 2 wrong settings.
+        The exit code: 0 good, 1 a run failed or something could not be written, 2 wrong settings.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse(argv, script)
@@ -105,15 +105,15 @@ def run(
     command: Sequence[str],
     script: Script,
 ) -> int:
-    """Plan every order, then run every cell that is not finished, order by order.
+    """Plan every order, then run every run that is not finished, order by order.
 
     Raises:
-        ConfigError: naming every mistake that shows before a cell trains.
+        ConfigError: naming every mistake that shows before a run trains.
         DataError: a stream cannot be read.
     """
     tell = teller(quiet=arguments.quiet)
     tell("reading the data")
-    # Read before anything runs: the checkout may be at another commit when a long cell ends.
+    # Read before anything runs: the checkout may be at another commit when a long run ends.
     made_by = environment()
     code = 0
     for plan in plan_orders(variants, Path(arguments.out), tell):
@@ -211,7 +211,9 @@ def parse(argv: Sequence[str], script: Script = SCRIPT) -> argparse.Namespace:
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, see below")
     parser.add_argument(
-        "--quick", action="store_true", help="the demonstration, in minutes, as without --scenario"
+        "--quick",
+        action="store_true",
+        help="the synthetic stream, in minutes, as without --scenario",
     )
     parser.add_argument("--config", help="a known setting or a YAML file (default: by --scenario)")
     parser.add_argument("--scenario", choices=("demo", "imner", "imre"), help=text("scenario"))
@@ -228,7 +230,7 @@ def parse(argv: Sequence[str], script: Script = SCRIPT) -> argparse.Namespace:
     parser.add_argument("--text-encoder", metavar="NAME", help=text("text_encoder"))
     parser.add_argument("--vision-encoder", metavar="NAME", help=text("vision_encoder"))
     parser.add_argument("--device", help=text("device"))
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
     parser.add_argument("--out", default="runs", metavar="FOLDER", help="where to write (runs)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.epilog = settings_help(Settings)

@@ -1,4 +1,4 @@
-"""What an ablation consists of: its cells, their folder, and how each system is built."""
+"""What an ablation consists of: its runs, their folder, and how each system is built."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from mkgc_cl.data import TaskStream
 from mkgc_cl.data.provenance import content_fingerprint
-from mkgc_cl.experiments.build_check import Trial, check_builds, left_to_the_cell
+from mkgc_cl.experiments.build_check import Trial, check_builds, rehearse_build
 from mkgc_cl.experiments.command_line import Tell
 from mkgc_cl.experiments.experiment_run import read_stream, stream_of
 from mkgc_cl.experiments.experiment_settings import SYSTEMS, Settings
 from mkgc_cl.experiments.paper_rows import Paper, paper_of
-from mkgc_cl.results import Cell, CellRecord
-from mkgc_cl.results.run_files import load_cell
+from mkgc_cl.results import Run, RunRecord
+from mkgc_cl.results.run_files import load_run
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Plan:
     Args:
         settings: of this order.
         stream: its stream.
-        fingerprint: of all that its stream shows; part of what makes two cells the same.
+        fingerprint: of all that its stream shows; part of what makes two runs the same.
         paper: what the paper says of this stream.
         out: folder of all runs.
     """
@@ -38,38 +38,38 @@ class Plan:
     out: Path
 
     @property
-    def cells(self) -> list[Cell]:
-        """Every cell, seed by seed, so that an early look at an unfinished grid has every row."""
+    def runs(self) -> list[Run]:
+        """Every run, seed by seed, so that an early look at an unfinished grid has every row."""
         settings = self.settings
-        config = {**settings.cell_config(), "stream_fingerprint": self.fingerprint}
+        config = {**settings.run_config(), "stream_fingerprint": self.fingerprint}
         return [
-            Cell(system, settings.scenario, settings.order, seed, config)
+            Run(system, settings.scenario, settings.order, seed, config)
             for seed in settings.seeds
             for system in settings.systems
         ]
 
     @property
     def target(self) -> Path:
-        """Folder of the cells: other seeds and systems join its tables, another order does not."""
-        return self.out / self.settings.name / self.cells[0].setting
+        """Folder of the runs: other seeds and systems join its tables, another order does not."""
+        return self.out / self.settings.name / self.runs[0].setting
 
     @property
-    def waiting(self) -> list[Cell]:
-        """The cells that would run now.
+    def waiting(self) -> list[Run]:
+        """The runs that would run now.
 
         Raises:
-            RecordError: a file holds another cell, or is of a newer version.
+            RecordError: a file holds another run, or is of a newer version.
         """
-        return [cell for cell in self.cells if load_cell(self.target, cell) is None]
+        return [run for run in self.runs if load_run(self.target, run) is None]
 
-    def current(self, records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
+    def current(self, records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
         """Those that these settings would make; another was put into their folder by hand."""
-        config = self.cells[0].config
+        config = self.runs[0].config
         return tuple(record for record in records if record.config == config)
 
 
 def plan_orders(variants: Sequence[Settings], out: Path, tell: Tell) -> list[Plan]:
-    """Read the streams of all orders, and build every system that has a cell to run.
+    """Read the streams of all orders, and build every system that has a run to run.
 
     Both before anything runs, so that what is wrong with the last order, or with a sample of its
     last task, is not told hours later.
@@ -90,11 +90,11 @@ def plan_orders(variants: Sequence[Settings], out: Path, tell: Tell) -> list[Pla
         plans.append(Plan(settings, stream, content_fingerprint(stream), paper, out))
     trials: dict[str, Trial] = {}
     for plan in plans:
-        for cell in plan.waiting:
+        for run in plan.waiting:
             # once, not once per order: of its order a build reads the labels only
-            build = partial(_build, cell, plan.stream.labels)
-            new = Trial(cell.system, plan.settings, build, plan.settings.model, {})
-            trials.setdefault(cell.system, new).streams[plan.fingerprint] = plan.stream
+            build = partial(_build, run, plan.stream.labels)
+            new = Trial(run.system, plan.settings, build, plan.settings.model, {})
+            trials.setdefault(run.system, new).streams[plan.fingerprint] = plan.stream
     check_builds(trials.values(), tell)
     return plans
 
@@ -106,19 +106,19 @@ def build_stream(settings: Settings) -> Any:
 
 def built(
     settings: Settings,
-    cell: Cell,
+    run: Run,
     labels: Any,
     *,
     device: str,
     constant_coefficients: Sequence[Sequence[float]] | None = None,
 ) -> Any:
-    """Build the system of a cell, ready to train.
+    """Build the system of a run, ready to train.
 
     With :func:`build_stream` the place where the ablation meets models, scenarios and strategies.
 
     Args:
-        settings: of the cell's order.
-        cell: names the system and its seed.
+        settings: of the run's order.
+        run: names the system and its seed.
         labels: classes of the stream.
         device: where it trains.
         constant_coefficients: what the modulation of a control applies in each task; without, a
@@ -130,11 +130,11 @@ def built(
     from mkgc_cl.models import DualStreamModel
     from mkgc_cl.strategies import mspt
 
-    parts = SYSTEMS[cell.system]  # type: ignore[index]
+    parts = SYSTEMS[run.system]  # type: ignore[index]
     model = DualStreamModel.build(
         labels,
         interaction="shared-key" if parts.interaction else "self",
-        seed=cell.seed,
+        seed=run.seed,
         **asdict(settings.model),
     )
     return mspt(
@@ -144,11 +144,11 @@ def built(
         memory=parts.memory,
         constant_coefficients=constant_coefficients,
         device=device,
-        seed=cell.seed,
+        seed=run.seed,
         **asdict(settings.training),
         **asdict(settings.method),
     )
 
 
-def _build(cell: Cell, labels: Any, settings: Settings, device: str) -> Any:
-    return left_to_the_cell(lambda: built(settings, cell, labels, device=device))
+def _build(run: Run, labels: Any, settings: Settings, device: str) -> Any:
+    return rehearse_build(lambda: built(settings, run, labels, device=device))

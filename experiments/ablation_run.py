@@ -1,4 +1,4 @@
-"""Run an ablation that is planned: every cell that is not finished, then its tables."""
+"""Run an ablation that is planned: every run that is not finished, then its tables."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mkgc_cl.experiments.ablation_plan import Plan, build_stream, built
-from mkgc_cl.experiments.experiment_run import StreamRunner, run_cells
+from mkgc_cl.experiments.experiment_run import StreamRunner, make_runs
 from mkgc_cl.experiments.experiment_settings import SYSTEMS
-from mkgc_cl.results import Cell
+from mkgc_cl.results import Run
 from mkgc_cl.results.grid import GridResult
 
 
-class CellRunner(StreamRunner):
+class RunMaker(StreamRunner):
     """Runs one system with one seed."""
 
     def benchmark(self) -> Any:
         """The stream of the settings."""
         return build_stream(self.settings)
 
-    def build(self, cell: Cell, labels: Any, *, device: str) -> Any:
-        """The cell's system, ready to train; a control trains what it is measured from first."""
-        control, held = SYSTEMS[cell.system].control, None  # type: ignore[index]
+    def build(self, run: Run, labels: Any, *, device: str) -> Any:
+        """The run's system, ready to train; a control trains what it is measured from first."""
+        control, held = SYSTEMS[run.system].control, None  # type: ignore[index]
         if control is not None:
             from mkgc_cl.strategies import control_coefficients
 
-            measured = built(self.settings, cell, labels, device=device)
+            measured = built(self.settings, run, labels, device=device)
             held = control_coefficients(measured, self.benchmark(), control)
             del measured
             gc.collect()  # parts of a strategy refer to each other: its weights go before the next
-        return built(self.settings, cell, labels, device=device, constant_coefficients=held)
+        return built(self.settings, run, labels, device=device, constant_coefficients=held)
 
 
 def run_plan(
@@ -41,22 +41,22 @@ def run_plan(
     jobs: int = 1,
     quiet: bool = False,
 ) -> GridResult:
-    """Run every cell of one order that is not finished, then write and print everything.
+    """Run every run of one order that is not finished, then write and print everything.
 
     Args:
         plan: the order.
         made_by: environment and state of the source when the run began.
         command: the command line, for ``config.yaml``.
-        jobs: cells at a time.
+        jobs: runs at a time.
         quiet: no progress.
     """
     from mkgc_cl.experiments.experiment_report import write_report, write_setup
 
     settings, target = plan.settings, plan.target
     write_setup(target, settings, made_by, command=command)
-    return run_cells(
-        plan.cells,
-        CellRunner(settings, made_by),
+    return make_runs(
+        plan.runs,
+        RunMaker(settings, made_by),
         out=target,
         quiet=quiet,
         jobs=jobs,

@@ -1,12 +1,12 @@
-"""Speed: samples a second, where a step's time goes, memory, and the cost over a bare loop.
+"""Speed: samples per second, where a step's time goes, memory, and the cost over a bare loop.
 
-    python experiments/benchmark.py                                   the demonstration, tiny models
-    python experiments/benchmark.py --scenario imner --data DATA      real posts, minilm + vit-384
-    python experiments/benchmark.py --threads 1 --json runs/benchmark.json
+    python experiments/benchmark.py                                   the synthetic stream, tiny
+    models python experiments/benchmark.py --scenario imner --data DATA      real samples, minilm +
+    vit-384 python experiments/benchmark.py --threads 1 --json runs/benchmark.json
     python experiments/benchmark.py training.batch_size=2             any setting of the ablation
     python experiments/benchmark.py --systems all                     every system of the tables
 
-Settings are those of the ablation on the same scenario, on a part of its posts. Three systems are
+Settings are those of the ablation on the same scenario, on a part of its samples. Three systems are
 measured in paired rounds: the bare PyTorch loop, plain fine-tuning, and MSPT with all its plugins.
 With --systems the systems of the tables are measured instead, once each, in the tables' settings.
 """
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     wrong = [
         f"--{name} is {value}; give 1 or more"
-        for name in ("posts", "tasks", "rounds", "threads")
+        for name in ("samples", "tasks", "rounds", "threads")
         if (value := getattr(arguments, name)) is not None and value < 1
     ]
     if wrong:
@@ -95,7 +95,7 @@ def measure_systems(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]
         torch.set_num_threads(arguments.threads)
     costs = system_costs(settings, stream, tell=tell)
     title = (
-        f"{settings.scenario}, {len(stream.tasks)} tasks of at most {arguments.posts} posts, "
+        f"{settings.scenario}, {len(stream.tasks)} tasks of at most {arguments.samples} samples, "
         f"{counted(settings.training.epochs, 'epoch')}, batch {settings.training.batch_size}, "
         f"encoders {settings.encoders.text} + {settings.encoders.vision}, "
         f"{counted(torch.get_num_threads(), 'thread')}"
@@ -133,7 +133,7 @@ def measure(settings: Settings, arguments: argparse.Namespace) -> tuple[dict[str
             "scenario": settings.scenario,
             "order": settings.order,
             "tasks": len(stream.tasks),
-            "posts": arguments.posts,
+            "samples": arguments.samples,
             "epochs": settings.training.epochs,
             "replay_schedule": settings.method.replay_schedule,
             "memory_epochs": settings.method.memory_epochs,
@@ -176,14 +176,14 @@ def read(
     tell("reading the data")
     whole = read_stream(settings, images)
     tell("loading PyTorch and Avalanche")
-    return smaller(whole, posts=arguments.posts, tasks=arguments.tasks), tell
+    return smaller(whole, per_split=arguments.samples, tasks=arguments.tasks), tell
 
 
-def smaller(stream: TaskStream, *, posts: int, tasks: int | None) -> TaskStream:
-    """Return the first tasks of a stream with at most ``posts`` posts of each split, spread out."""
+def smaller(stream: TaskStream, *, per_split: int, tasks: int | None) -> TaskStream:
+    """Return the first tasks with at most ``per_split`` samples of each split, spread out."""
 
     def part(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
-        count = min(posts, len(samples))
+        count = min(per_split, len(samples))
         return tuple(samples[index * len(samples) // count] for index in range(count))
 
     kept = [
@@ -202,9 +202,9 @@ def smaller(stream: TaskStream, *, posts: int, tasks: int | None) -> TaskStream:
 
 
 def image_words(stream: TaskStream) -> str:
-    """How many pictures there are: blank ones cost next to nothing, as they are all the same."""
+    """How many images there are: blank ones cost next to nothing, as they are all the same."""
     keys = [sample.visual.key for task in stream.tasks for sample in task.train]
-    return f"{len(set(keys))} different on {len(keys)} posts"
+    return f"{len(set(keys))} different on {len(keys)} samples"
 
 
 def processor() -> str:
@@ -226,17 +226,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("overrides", nargs="*", metavar="key=value", help="any setting of ablation.py --help")
-    add("--quick", action="store_true", help="the demonstration, as without --scenario")
+    add("--quick", action="store_true", help="the synthetic stream, as without --scenario")
     add("--scenario", choices=("demo", "imner", "imre"), help="which stream (demo)")
-    add("--task", choices=("ner", "re"), help="of the demonstration: tagging or relations")
+    add("--task", choices=("ner", "re"), help="of the synthetic stream: tagging or relations")
     add("--data", metavar="FOLDER", help="folder with MRE/ and MNER/; MKGC_DATA by default")
     add("--missing-images", choices=("error", "blank"), help="where an image is not there")
     add("--text-encoder", metavar="NAME", help="tiny, minilm, a hub name or a folder")
     add("--vision-encoder", metavar="NAME", help="tiny, vit-384, a timm name or a folder")
     add("--systems", metavar="A,B", help="systems of the tables instead: all, or their names")
-    add("--posts", type=int, default=128, help="most posts of a task and split (128)")
+    add("--samples", type=int, default=128, help="most samples of a task and split (128)")
     add("--tasks", type=int, help="most tasks (all)")
-    add("--epochs", type=int, default=2, help="epochs a task (2)")
+    add("--epochs", type=int, default=2, help="epochs per task (2)")
     add("--rounds", type=int, default=4, help="paired rounds, best an even number (4)")
     add("--threads", type=int, help="threads of torch (its default)")
     add("--device", help="a torch device; auto takes a GPU where there is one (auto)")

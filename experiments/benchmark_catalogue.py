@@ -30,8 +30,8 @@ def system_costs(
     All are built before the first is measured, so that a mistake in the last costs nothing.
 
     Returns:
-        Per system: ``samples_per_second`` on current posts, ``seconds`` of training a task,
-        ``step_ms`` on current posts a task, ``peak_mb`` and ``before_mb``, ``exemplars``,
+        Per system: ``samples_per_second`` on current samples, ``seconds`` of training per task,
+        ``step_ms`` on current samples per task, ``peak_mb`` and ``before_mb``, ``exemplars``,
         ``exemplar_mb``, what the model reads of them, and ``state_mb``, the tensors that its
         plugins and a readout (prototypes) keep between tasks.
 
@@ -52,11 +52,12 @@ def system_costs(
         runs = [measured.run_task(task) for task in range(len(stream.tasks))]
         current = [run.current() for run in runs]
         exemplars = [s for p in plugins if hasattr(p, "exemplars") for s in p.exemplars()]
-        posts = sum(step.shape.current for steps in current for step in steps)
+        samples = sum(step.shape.current for steps in current for step in steps)
         found.append(
             {
                 "system": name,
-                "samples_per_second": posts / sum(s.time.wall for steps in current for s in steps),
+                "samples_per_second": samples
+                / sum(s.time.wall for steps in current for s in steps),
                 "seconds": [run.training.wall for run in runs],
                 "step_ms": [
                     1000 * sum(step.time.wall for step in steps) / len(steps) for steps in current
@@ -91,7 +92,7 @@ def built(
 
 
 def bytes_read(strategy: MultimodalStrategy, exemplars: Sequence[Sample]) -> int:
-    """Bytes of what the model reads of exemplars: token ids, and each distinct picture once."""
+    """Bytes of what the model reads of exemplars: token ids, and each distinct image once."""
     if not exemplars:
         return 0
     batch, targets = strategy.network.processor.collate(exemplars)
@@ -118,7 +119,7 @@ def _tensors(state: object) -> Iterable[torch.Tensor]:
 def text_of_costs(costs: Sequence[Mapping[str, Any]], *, title: str) -> str:
     """Write the costs as a table."""
     tasks = len(costs[0]["seconds"])
-    head = f"{'':<20}{'posts/s':>9}{'peak MB':>9}{'kept MB':>9}"
+    head = f"{'':<20}{'samples/s':>9}{'peak MB':>9}{'kept MB':>9}"
     head += f"{'exemplars':>11}{'MB':>6}{'step':>8}"
     head += "   seconds of training, task 1 to " + str(tasks)
     lines = [title, head, "-" * len(head)]
@@ -132,9 +133,7 @@ def text_of_costs(costs: Sequence[Mapping[str, Any]], *, title: str) -> str:
             f"{cost['state_mb']:>9.1f}{cost['exemplars']:>11}{cost['exemplar_mb']:>6.2f}"
             f"{growth:>8}   {seconds}"
         )
-    lines.append("step: time of a step on current posts, last task over second")
+    lines.append("step: time of a step on current samples, last task over second")
     lines.append("kept: tensors that plugins and readouts hold between tasks, exemplars aside")
-    lines.append(
-        "MB: token ids, labels and distinct pictures of exemplars, as the model reads them"
-    )
+    lines.append("MB: token ids, labels and distinct images of exemplars, as the model reads them")
     return "\n".join(lines) + "\n"

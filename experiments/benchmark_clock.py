@@ -61,27 +61,28 @@ NO_TIME = Instant(0.0, 0.0)
 class Shape(NamedTuple):
     """Size of a padded batch.
 
-    Posts, tokens a post, pictures, tokens that are no padding, and posts that come from a memory.
+    Samples, tokens per sample, images, tokens that are no padding, and samples that come from a
+    memory.
     """
 
-    posts: int
+    samples: int
     length: int
-    pictures: int
+    images: int
     tokens: int
     replayed: int = 0
 
     @property
     def current(self) -> int:
-        """Posts of the current task."""
-        return self.posts - self.replayed
+        """Samples of the current task."""
+        return self.samples - self.replayed
 
     @classmethod
     def of(cls, batch: MultimodalBatch) -> Shape:
         """Measure a batch."""
-        posts, length = batch["input_ids"].shape
-        pictures = batch["crops_present"].shape[0]
+        samples, length = batch["input_ids"].shape
+        images = batch["crops_present"].shape[0]
         tokens, replayed = int(batch["attention_mask"].sum()), int(batch["replayed"].sum())
-        return cls(posts, length, pictures, tokens, replayed)
+        return cls(samples, length, images, tokens, replayed)
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,11 @@ class TaskRun:
 
     Args:
         steps: its training steps.
-        outside: wall seconds outside any step, by part: binding posts, copying the teacher,
+        outside: wall seconds outside any step, by part: binding samples, copying the teacher,
             choosing exemplars.
         training: all of ``train``.
         evaluation: the evaluation after it; zero where there is none.
-        evaluated: posts that evaluation scored.
+        evaluated: samples that evaluation scored.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -128,7 +129,7 @@ class TaskRun:
     evaluated: int = 0
 
     def current(self) -> list[Step]:
-        """Steps on the task's own posts, with or without the memory's beside them."""
+        """Steps on the task's own samples, with or without the memory's beside them."""
         return [step for step in self.steps if not step.memory]
 
     def replayed(self) -> list[Step]:

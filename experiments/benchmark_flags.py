@@ -17,9 +17,9 @@ def flag_table(bench: Bench, *, rounds: int, tell: Tell) -> list[dict[str, Any]]
     """Train one epoch of the first task with every optimisation off in turn.
 
     Returns:
-        One record a variant: ``milliseconds_per_post`` (median over rounds), ``factor`` against the
-        shipped setting (median of the rounds' ratios, by wall and by processor time),
-        ``padded_per_token`` (positions a real token) and ``pictures_per_post``.
+        One record a variant: ``milliseconds_per_sample`` (median over rounds), ``factor`` against
+        the shipped setting (median of the rounds' ratios, by wall and by processor time),
+        ``padded_per_token`` (positions a real token) and ``images_per_sample``.
     """
     settings = bench.settings
     once = dataclasses.replace(
@@ -31,7 +31,7 @@ def flag_table(bench: Bench, *, rounds: int, tell: Tell) -> list[dict[str, Any]]
     variants: dict[str, Callable[[], System]] = {
         AS_SHIPPED: lambda: BareLoop(once),
         "no length buckets": lambda: BareLoop(once, buckets=False),
-        "a picture encoded for every post": lambda: BareLoop(once, shared_pictures=False),
+        "an image encoded for every sample": lambda: BareLoop(once, shared_images=False),
         "AdamW foreach, not fused": lambda: BareLoop(once, fused=False),
     }
     found: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
@@ -47,12 +47,12 @@ def flag_table(bench: Bench, *, rounds: int, tell: Tell) -> list[dict[str, Any]]
 def _numbers(system: System) -> dict[str, float]:
     steps = system.run_task(0).steps
     shapes = [step.shape for step in steps]
-    posts = sum(shape.posts for shape in shapes)
+    samples = sum(shape.samples for shape in shapes)
     return {
-        "wall": sum(step.time.wall for step in steps) / posts,
-        "cpu": sum(step.time.cpu for step in steps) / posts,
-        "padding": sum(s.posts * s.length for s in shapes) / sum(s.tokens for s in shapes),
-        "pictures": sum(shape.pictures for shape in shapes) / posts,
+        "wall": sum(step.time.wall for step in steps) / samples,
+        "cpu": sum(step.time.cpu for step in steps) / samples,
+        "padding": sum(s.samples * s.length for s in shapes) / sum(s.tokens for s in shapes),
+        "images": sum(shape.images for shape in shapes) / samples,
     }
 
 
@@ -65,9 +65,9 @@ def _record(
 
     return {
         "name": name,
-        "milliseconds_per_post": 1e3 * statistics.median(own["wall"] for own in rounds),
+        "milliseconds_per_sample": 1e3 * statistics.median(own["wall"] for own in rounds),
         "factor": factor("wall"),
         "factor_cpu": factor("cpu"),
         "padded_per_token": rounds[0]["padding"],
-        "pictures_per_post": rounds[0]["pictures"],
+        "images_per_sample": rounds[0]["images"],
     }

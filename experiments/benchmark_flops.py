@@ -14,7 +14,7 @@ from mkgc_cl.models import DualStreamModel
 FORMULA = (
     "forward of a stream: 2 x positions x weights of its matrices + 4 x layers x positions x "
     "length x width (attention), padding included; backward: twice the forward of what trains; "
-    "picture patches, teacher passes (forward only) included; head, CRF, norms, optimizer not"
+    "image patches, teacher passes (forward only) included; head, CRF, norms, optimizer not"
 )
 SIDE = 1024
 
@@ -30,12 +30,12 @@ def stream_flops(layers: Any, *, rows: int, length: int, width: int) -> int:
     return 2 * rows * length * weights + 4 * len(layers) * rows * length**2 * width
 
 
-def patch_flops(model: DualStreamModel, pictures: int) -> int:
-    """Forward operations of cutting pictures into tokens."""
+def patch_flops(model: DualStreamModel, images: int) -> int:
+    """Forward operations of cutting images into tokens."""
     vision = model.vision
     weights = vision.vit.patch_embed.proj.weight.numel()
     patches = vision._image_tokens + sum(vision.crop_tokens)
-    return int(2 * pictures * patches * weights)
+    return int(2 * images * patches * weights)
 
 
 def forward_flops(model: DualStreamModel, shape: Shape, *, trained_only: bool = False) -> int:
@@ -56,14 +56,14 @@ def forward_flops(model: DualStreamModel, shape: Shape, *, trained_only: bool = 
 
     text, vision = model.text, model.vision
     total = stream_flops(
-        kept(text.layers), rows=shape.posts, length=shape.length, width=text.width
+        kept(text.layers), rows=shape.samples, length=shape.length, width=text.width
     ) + stream_flops(
-        kept(vision.vit.blocks), rows=shape.pictures, length=vision.length, width=vision.width
+        kept(vision.vit.blocks), rows=shape.images, length=vision.length, width=vision.width
     )
     if not trained_only:
-        total += patch_flops(model, shape.pictures)
+        total += patch_flops(model, shape.images)
     elif vision.vit.patch_embed.proj.weight.requires_grad:
-        total += patch_flops(model, shape.pictures) // 2  # pictures themselves need no gradient
+        total += patch_flops(model, shape.images) // 2  # images themselves need no gradient
     return total
 
 

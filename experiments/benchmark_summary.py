@@ -29,7 +29,7 @@ Chosen = Callable[[int, Step], bool]
 
 
 def split(runs: Runs) -> dict[str, Any]:
-    """Where the time of a step on current posts goes: mean over all rounds.
+    """Where the time of a step on current samples goes: mean over all rounds.
 
     Returns:
         ``step_ms`` and for every part of :data:`PARTS` its ``ms`` and ``percent``; ``plugins`` the
@@ -75,38 +75,38 @@ def whole(runs: Runs) -> dict[str, float]:
 
 
 def throughput(runs: Runs) -> dict[str, float]:
-    """Posts of the current task a second: in its steps alone, and with all that training takes."""
+    """Current samples per second: in its steps alone, and with all that training takes."""
     steps, everything = [], []
     for tasks in runs:
         current = [step for task in tasks for step in task.current()]
-        posts = sum(step.shape.current for step in current)
-        steps.append(posts / sum(step.time.wall for step in current))
-        everything.append(posts / sum(task.training.wall for task in tasks))
+        samples = sum(step.shape.current for step in current)
+        steps.append(samples / sum(step.time.wall for step in current))
+        everything.append(samples / sum(task.training.wall for task in tasks))
     return {"steps": statistics.median(steps), "training": statistics.median(everything)}
 
 
 def by_task(runs: Runs) -> list[dict[str, Any]]:
     """What each task cost: medians over rounds, counts as they are.
 
-    Memory posts beside current ones are counted, their time is that of the step they are in.
+    Memory samples beside current ones are counted, their time is that of the step they are in.
     """
     found = []
     for index in range(len(runs[0])):
         tasks = [one[index] for one in runs]
         current = tasks[0].current()
-        posts = sum(step.shape.current for step in current)
+        samples = sum(step.shape.current for step in current)
         found.append(
             {
                 "task": index + 1,
-                "posts": posts,
-                "tokens_per_post": sum(step.shape.tokens for step in current)
-                / sum(step.shape.posts for step in current),
-                "seconds_per_post": _median(_wall(task.current()) / posts for task in tasks),
-                "teacher_posts": sum(s.posts for step in current for s in step.taught),
+                "samples": samples,
+                "tokens_per_sample": sum(step.shape.tokens for step in current)
+                / sum(step.shape.samples for step in current),
+                "seconds_per_sample": _median(_wall(task.current()) / samples for task in tasks),
+                "teacher_samples": sum(s.samples for step in current for s in step.taught),
                 "teacher_seconds": _median(
                     sum(step.parts.get(TEACHER, 0.0) for step in task.steps) for task in tasks
                 ),
-                "memory_posts": sum(step.shape.replayed for step in tasks[0].steps),
+                "memory_samples": sum(step.shape.replayed for step in tasks[0].steps),
                 "memory_seconds": _median(_wall(task.replayed()) for task in tasks),
                 "between_seconds": _median(
                     max(0.0, task.training.wall - _wall(task.steps)) for task in tasks
@@ -129,7 +129,7 @@ def arithmetic(model: DualStreamModel, runs: Runs, product: float) -> dict[str, 
     if busy > 0:  # the bare loop has no parts
         found["forward_backward"] = operations / busy
     found["percent_of_product"] = 100 * found["step"] / product
-    found["giga_per_post"] = operations / 1e9 / sum(step.shape.posts for step in steps)
+    found["giga_per_sample"] = operations / 1e9 / sum(step.shape.samples for step in steps)
     return found
 
 
@@ -174,7 +174,7 @@ def ratios(rounds: Rounds, epochs: int) -> list[dict[str, Any]]:
     tasks = len(fine[0])
     found = [
         _aimed("fine-tuning / bare loop, a step", ratio(fine, bare), AIMS["bare"]),
-        _aimed("MSPT / fine-tuning, a step on current posts", ratio(full, fine), AIMS["mspt"]),
+        _aimed("MSPT / fine-tuning, a step on current samples", ratio(full, fine), AIMS["mspt"]),
     ]
     if tasks > 1:
         parts: dict[str, Chosen] = {"tasks 2 and later": lambda task, _: task > 0}
@@ -183,7 +183,7 @@ def ratios(rounds: Rounds, epochs: int) -> list[dict[str, Any]]:
             parts["later epochs"] = lambda task, step: task > 0 and step.epoch > 0
         found += [_aimed(f"   {name}", ratio(full, fine, part)) for name, part in parts.items()]
     if tasks > 2:
-        # Tasks differ in length and pictures, which fine-tuning feels too: divided by it, they drop
+        # Tasks differ in length and images, which fine-tuning feels too: divided by it, they drop
         # out. From task 2, as the first has no teacher.
         last = ratio(full, fine, lambda task, _: task == tasks - 1)
         second = ratio(full, fine, lambda task, _: task == 1)

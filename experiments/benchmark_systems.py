@@ -96,13 +96,13 @@ class Measured:
 class BareLoop:
     """Train the same model on the same batches as the template does, in plain PyTorch.
 
-    Posts are collated as they come, by a ``DataLoader``; dropout draws what it draws under the
+    Samples are collated as they come, by a ``DataLoader``; dropout draws what it draws under the
     template, so both end with the same weights, bit for bit.
 
     Args:
         bench: the common part.
         buckets: length buckets, as the template has them.
-        shared_pictures: encode a picture that several posts of a batch show once, as the template
+        shared_images: encode an image that several samples of a batch show once, as the template
             does.
         fused: AdamW's fused step, as the library has it, instead of ``foreach``.
     """
@@ -112,13 +112,13 @@ class BareLoop:
         bench: Bench,
         *,
         buckets: bool = True,
-        shared_pictures: bool = True,
+        shared_images: bool = True,
         fused: bool = True,
     ) -> None:
         self.model = copy.deepcopy(bench.model).to(bench.device)
         self._bench = bench
         self._buckets = buckets
-        self._shared_pictures = shared_pictures
+        self._shared_images = shared_images
         self._read = reader(bench.device)
         self._loaders = generator(bench.seed, "loader-workers")
         training = bench.training()
@@ -147,8 +147,8 @@ class BareLoop:
         begun = self._read()
         for batch, targets in loader:
             batch, targets = batch.to(device, non_blocking=True), targets.to(device)
-            if not self._shared_pictures:
-                batch = one_picture_each(batch)
+            if not self._shared_images:
+                batch = one_image_each(batch)
             self._optimizer.zero_grad()
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 output = self.model(batch)
@@ -212,11 +212,11 @@ def whole_method(bench: Bench) -> MultimodalStrategy:
     )
 
 
-def one_picture_each(batch: MultimodalBatch) -> MultimodalBatch:
-    """Give every post a picture of its own, as a loader would that knows no shared pictures."""
+def one_image_each(batch: MultimodalBatch) -> MultimodalBatch:
+    """Give every sample an image of its own, as a loader would that knows no shared images."""
     index = batch["visual_index"]
-    pictures = {name for name in batch if name.startswith(("images", "crop"))}
-    tensors = {name: v[index] if name in pictures else v for name, v in batch.items()}
+    images = {name for name in batch if name.startswith(("images", "crop"))}
+    tensors = {name: v[index] if name in images else v for name, v in batch.items()}
     tensors["visual_index"] = torch.arange(len(index), device=index.device)
     return MultimodalBatch(tensors, uids=batch.uids)
 

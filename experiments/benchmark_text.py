@@ -12,8 +12,8 @@ from mkgc_cl.results.counted import counted
 
 REPLAY = {
     "after": "MSPT replays in a phase of its own after each task",
-    "mixed": "MSPT replays beside current posts: its steps on current posts carry the memory's too",
-    "alternate": "MSPT replays between the steps on current posts",
+    "mixed": "MSPT replays beside current samples: steps on current samples carry the memory's",
+    "alternate": "MSPT replays between the steps on current samples",
 }
 WIDTH = 46
 """Columns of a row's name."""
@@ -28,7 +28,7 @@ def text_of(report: Mapping[str, Any]) -> str:
 def _head(report: Mapping[str, Any]) -> list[str]:
     setting, machine = report["setting"], report["machine"]
     lines = [
-        f"{setting['scenario']}, {setting['tasks']} tasks of at most {setting['posts']} posts, "
+        f"{setting['scenario']}, {setting['tasks']} tasks of at most {setting['samples']} samples, "
         f"{counted(setting['epochs'], 'epoch')}, batch {setting['batch_size']}, "
         f"encoders {setting['text']} + {setting['vision']}, images {setting['images']}",
         REPLAY[setting["replay_schedule"]],
@@ -76,7 +76,7 @@ def _split(report: Mapping[str, Any]) -> list[str]:
         rows[-2] += [f"{found['step_ms']:9.2f}", "100.0"]
         share = 100 * found["evaluation_ms"] / found["step_ms"]
         rows[-1] += [f"{found['evaluation_ms']:9.2f}", f"{share:5.1f}"]
-    heads = ["a step on current posts, ms and per cent"]
+    heads = ["a step on current samples, ms and per cent"]
     for name in splits:
         heads += [name[:11], "%"]
     return _table(heads, rows)
@@ -84,7 +84,7 @@ def _split(report: Mapping[str, Any]) -> list[str]:
 
 def _whole(report: Mapping[str, Any]) -> list[str]:
     words = {
-        "current_steps": "steps on current posts",
+        "current_steps": "steps on current samples",
         "memory_steps": "steps on the memory alone",
         "between": "between (binding, teacher copy, exemplars)",
         "evaluation": "evaluation after every task",
@@ -102,23 +102,23 @@ def _tasks(report: Mapping[str, Any]) -> list[str]:
     for name, system in report["systems"].items():
         if system["split"] is None:
             continue
-        first = system["tasks"][0]["seconds_per_post"]
+        first = system["tasks"][0]["seconds_per_sample"]
         rows = []
         for task in system["tasks"]:
             rows.append(
                 [
                     str(task["task"]),
-                    f"{task['posts']}",
-                    f"{task['tokens_per_post']:.1f}",
-                    f"{1e3 * task['seconds_per_post']:.2f}",
-                    f"{task['seconds_per_post'] / first:.2f}",
-                    f"{task['teacher_posts']}/{task['teacher_seconds']:.2f}",
-                    f"{task['memory_posts']}/{task['memory_seconds']:.2f}",
+                    f"{task['samples']}",
+                    f"{task['tokens_per_sample']:.1f}",
+                    f"{1e3 * task['seconds_per_sample']:.2f}",
+                    f"{task['seconds_per_sample'] / first:.2f}",
+                    f"{task['teacher_samples']}/{task['teacher_seconds']:.2f}",
+                    f"{task['memory_samples']}/{task['memory_seconds']:.2f}",
                     f"{task['between_seconds']:.2f}",
                     f"{task['evaluated']}/{task['evaluation_seconds']:.2f}",
                 ]
             )
-        heads = [f"{name}, task", "posts", "tokens", "ms/post", "/task 1"]
+        heads = [f"{name}, task", "samples", "tokens", "ms/sample", "/task 1"]
         heads += ["teacher n/s", "memory n/s", "between s", "eval n/s"]
         lines += [*_table(heads, rows, first=20), ""]
     return lines[:-1]
@@ -133,13 +133,13 @@ def _arithmetic(report: Mapping[str, Any]) -> list[str]:
         rows.append(
             [
                 name,
-                f"{flops['giga_per_post']:.3f}",
+                f"{flops['giga_per_sample']:.3f}",
                 f"{flops['step'] / 1e9:.1f}",
                 "" if busy is None else f"{busy / 1e9:.1f}",
                 f"{flops['percent_of_product']:.1f}",
             ]
         )
-    heads = ["arithmetic, GFLOP and GFLOP/s", "a post", "a step", "fwd+bwd", "% product"]
+    heads = ["arithmetic, GFLOP and GFLOP/s", "a sample", "a step", "fwd+bwd", "% product"]
     note = f"matrix product {SIDE}^3 float32: {product / 1e9:.1f} GFLOP/s"
     return [*_table(heads, rows), note, *textwrap.wrap(FORMULA, 100)]
 
@@ -161,23 +161,21 @@ def _flags(report: Mapping[str, Any]) -> list[str]:
     rows = [
         [
             found["name"],
-            f"{found['milliseconds_per_post']:.2f}",
+            f"{found['milliseconds_per_sample']:.2f}",
             f"{found['factor']:.2f}",
             f"{found['factor_cpu']:.2f}",
             f"{found['padded_per_token']:.2f}",
-            f"{found['pictures_per_post']:.2f}",
+            f"{found['images_per_sample']:.2f}",
         ]
         for found in report["flags"]
     ]
-    heads = ["bare loop, task 1, one thing off", "ms/post", "x wall", "x cpu", "pad", "pictures"]
+    heads = ["bare loop, task 1, one thing off", "ms/sample", "x wall", "x cpu", "pad", "images"]
     return _table(heads, rows) if rows else []
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], first: int = WIDTH) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return (
-            f"{cells[0]:<{first}}" + "".join(f"{cell.strip():>12}" for cell in cells[1:])
-        ).rstrip()
+    def line(runs: Sequence[str]) -> str:
+        return (f"{runs[0]:<{first}}" + "".join(f"{run.strip():>12}" for run in runs[1:])).rstrip()
 
     return [line(heads), "-" * (first + 12 * (len(heads) - 1)), *(line(row) for row in rows)]
 

@@ -22,7 +22,7 @@ class Trial:
     Args:
         system: its name.
         settings: an experiment's, with ``device`` and ``training.precision``.
-        build: builds it with settings on a device; ``None`` where that is left to the cell.
+        build: builds it with settings on a device; ``None`` where that is left to the run.
         encoders: those of the settings, on which it depends how a sample is read.
         streams: the streams that it is to run on, by fingerprint.
     """
@@ -86,7 +86,7 @@ class Samples:
     """What is wrong with samples, for systems that read them in whatever way.
 
     Attributes:
-        problems: one for each sample or picture.
+        problems: one for each sample or image.
     """
 
     def __init__(self) -> None:
@@ -111,10 +111,10 @@ class Samples:
                 self.problems += error.problems
 
 
-def left_to_the_cell(build: Callable[[], Any]) -> Any:
-    """Build; a failure that is no mistake in the settings (a download, memory) stays with the cell.
+def rehearse_build(build: Callable[[], Any]) -> Any:
+    """Build; a failure that is no mistake in the settings (a download, memory) stays with the run.
 
-    Its record keeps the traceback, and the other cells have their turn.
+    Its record keeps the traceback, and the other runs have their turn.
 
     Returns:
         What was built, ``None`` where it failed so.
@@ -126,5 +126,5 @@ def left_to_the_cell(build: Callable[[], Any]) -> Any:
         return build()
     except ConfigError:
         raise
-    except Exception:  # the cell will fail of it, and say so
+    except Exception:  # the run will fail of it, and say so
         return None

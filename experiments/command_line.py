@@ -93,7 +93,7 @@ def given_scenario(arguments: argparse.Namespace) -> str | None:
 
 
 def quick_problems(arguments: argparse.Namespace, scenario: str | None) -> list[str]:
-    """Mistakes of ``--quick``, which is the demonstration and nothing else.
+    """Mistakes of ``--quick``, which is the synthetic stream and nothing else.
 
     Args:
         arguments: as parsed.
@@ -102,8 +102,8 @@ def quick_problems(arguments: argparse.Namespace, scenario: str | None) -> list[
     if not arguments.quick or scenario in (None, "demo"):
         return []
     return [
-        f"--quick is the demonstration, and the stream that is asked for is {scenario!r}; "
-        f"leave out --quick to run on {scenario}, or what names {scenario} for the demonstration"
+        f"--quick is the synthetic stream, and the stream that is asked for is {scenario!r}; "
+        f"leave out --quick to run on {scenario}, or what names {scenario} for the synthetic stream"
     ]
 
 

@@ -1,12 +1,12 @@
-"""What the systems make of pictures and of words: the same stream with one of them taken away.
+"""What the systems make of images and of words: the same stream with one of them taken away.
 
-    python experiments/controls.py --quick                     the demonstration, relations
+    python experiments/controls.py --quick                     the synthetic stream, relations
     python experiments/controls.py --quick --task ner --config table-imner-quick
-    python experiments/controls.py --data DATA --missing-images error    real posts and pictures
+    python experiments/controls.py --data DATA --missing-images error    real samples and images
 
 Shows the mean of U_k, the score on the task just learnt: what a model reads, whatever it forgets
 later. By default the four multimodal models that are fine-tuned. Runs that are finished are kept.
-Where most pictures are blank it asks for --blank-anyway: there is then little to take away.
+Where most images are blank it asks for --blank-anyway: there is then little to take away.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def run_controls(
     """Run the table with every control.
 
     Raises:
-        ConfigError: there are hardly any pictures that could be taken away.
+        ConfigError: there are hardly any images that could be taken away.
     """
     if not arguments.blank_anyway:
-        check_pictures(settings)
+        check_images(settings)
     systems = settings.systems or MODELS
     variants = [
         replace(settings, stream=replace(settings.stream, control=control), systems=systems)
@@ -59,35 +59,35 @@ def run_controls(
     return made
 
 
-def check_pictures(settings: TableSettings) -> None:
-    """Refuse a stream where less than half of the posts have a picture.
+def check_images(settings: TableSettings) -> None:
+    """Refuse a stream where less than half of the samples have an image.
 
-    Posts, and not files as its provenance counts them: one picture stands in many posts.
+    Samples, and not files as its provenance counts them: one image stands in many samples.
 
     Raises:
         ConfigError: it is such a stream.
     """
-    first = settings.of_each_order()[0]  # the same posts come in every order
-    seen, posts = pictured(read_stream(first.stream, first.encoders.images))
-    if 2 * seen < posts:
+    first = settings.of_each_order()[0]  # the same samples come in every order
+    seen, samples = illustrated(read_stream(first.stream, first.encoders.images))
+    if 2 * seen < samples:
         raise ConfigError(
             [
-                f"only {seen} of {posts} posts have a picture, the others are blank: without "
-                "pictures, and with others', they would hardly change; give the folder of pictures "
-                "to --data, or --quick for the demonstration, or --blank-anyway to run all the same"
+                f"only {seen} of {samples} samples have an image, the others are blank: without "
+                "images, and with others', they would hardly change; give the folder of images "
+                "to --data, --quick for the synthetic stream, or --blank-anyway to run all the same"
             ]
         )
 
 
-def pictured(stream: TaskStream) -> tuple[int, int]:
-    """Count the posts of a stream that have a picture which is not blank, and all."""
-    posts = {
+def illustrated(stream: TaskStream) -> tuple[int, int]:
+    """Count the samples of a stream that have an image which is not blank, and all."""
+    samples = {
         sample.uid: sample.visual
         for task in stream.tasks
         for sample in (*task.train, *task.valid, *task.test)
     }
-    blank = {BLANK.key, "|"}  # what a key is made of that names no picture
-    return sum(not blank.issuperset(visual.key) for visual in posts.values()), len(posts)
+    blank = {BLANK.key, "|"}  # what a key is made of that names no image
+    return sum(not blank.issuperset(visual.key) for visual in samples.values()), len(samples)
 
 
 SCRIPT = Script(
@@ -96,7 +96,7 @@ SCRIPT = Script(
     config="table-imre",
     quick="table-imre-quick",
     more=lambda parser: parser.add_argument(
-        "--blank-anyway", action="store_true", help="run even where most pictures are blank"
+        "--blank-anyway", action="store_true", help="run even where most images are blank"
     ),
     own={
         "stream.control": f"it runs them all: {', '.join(CONTROLS)}; for one alone give it to "

@@ -12,7 +12,7 @@ from typing import Any
 from mkgc_cl.config import dump
 from mkgc_cl.experiments.experiment_settings import SYSTEMS, Settings, StreamSettings
 from mkgc_cl.experiments.paper_rows import Paper
-from mkgc_cl.results import CellRecord, build_table
+from mkgc_cl.results import RunRecord, build_table
 from mkgc_cl.results.config_words import epochs_words
 from mkgc_cl.results.figures import draw_curves, draw_gamma, draw_matrix
 from mkgc_cl.results.files import to_json, write_atomic
@@ -47,8 +47,8 @@ def write_setup(
         write_atomic(out / "env.json", to_json({**made_by, "command": line}))
 
 
-def write_report(out: Path, settings: Settings, records: Sequence[CellRecord], paper: Paper) -> str:
-    """Write tables and figures of all finished cells and return the main table as text."""
+def write_report(out: Path, settings: Settings, records: Sequence[RunRecord], paper: Paper) -> str:
+    """Write tables and figures of all finished runs and return the main table as text."""
     records = in_order(records, tuple(SYSTEMS))
     rows, notes = paper.ablation_rows({record.system for record in records})
     remarks = list(conditions(settings, records))
@@ -59,10 +59,10 @@ def write_report(out: Path, settings: Settings, records: Sequence[CellRecord], p
     return table.text()
 
 
-def in_order(records: Sequence[CellRecord], systems: Sequence[str]) -> list[CellRecord]:
+def in_order(records: Sequence[RunRecord], systems: Sequence[str]) -> list[RunRecord]:
     """Records by the order of their systems.
 
-    A system this version does not know comes last: another version may have added its cells.
+    A system this version does not know comes last: another version may have added its runs.
     """
     place = {system: number for number, system in enumerate(systems)}
     return sorted(records, key=lambda record: place.get(record.system, len(place)))
@@ -70,7 +70,7 @@ def in_order(records: Sequence[CellRecord], systems: Sequence[str]) -> list[Cell
 
 def write_tables(
     out: Path,
-    records: Sequence[CellRecord],
+    records: Sequence[RunRecord],
     *,
     reference: str,
     paper: Mapping[str, Sequence[float | None]],
@@ -82,7 +82,7 @@ def write_tables(
 
     Args:
         out: folder of the experiment.
-        records: its cells.
+        records: its runs.
         reference: the system that the rows of both are compared with.
         paper: the paper's rows, which are of A_k alone.
         paper_notes: notes on these.
@@ -104,19 +104,19 @@ def write_tables(
     return table
 
 
-def conditions(settings: Settings, records: Sequence[CellRecord]) -> Sequence[str]:
+def conditions(settings: Settings, records: Sequence[RunRecord]) -> Sequence[str]:
     """Words for the caption: what a reader must know before comparing."""
     words = [f"encoders {settings.model.text} + {settings.model.vision}"]
     words.append(f"interaction in the top {settings.model.interaction_layers}")
     words.append(epochs_words(settings.training.epochs, settings.training.precision))
     words.append(REPLAY[settings.method.replay_schedule])
-    if not settings.method.ad_centre:
+    if not settings.method.ad_center:
         words.append("attention distilled as in eq. (13)")
     return [*words, *origin_words(settings.stream, records)]
 
 
-def origin_words(stream: StreamSettings, records: Sequence[CellRecord]) -> list[str]:
-    """Words for the caption on posts, pictures and the state of the source."""
+def origin_words(stream: StreamSettings, records: Sequence[RunRecord]) -> list[str]:
+    """Words for the caption on samples, images and the state of the source."""
     words = [VALIDATION] if stream.split == "valid" else []
     if stream.control != "none":
         words.append(f"CONTROL: {stream.control.replace('-', ' ')}")
@@ -131,7 +131,7 @@ def origin_words(stream: StreamSettings, records: Sequence[CellRecord]) -> list[
     return words
 
 
-def _draw_gamma(records: Sequence[CellRecord], figures: Path) -> None:
+def _draw_gamma(records: Sequence[RunRecord], figures: Path) -> None:
     """Draw Figure 4 for the first seed that has both curves, or any of them."""
     labels = {"full": "with modulation (full)", "w/o GM": "without modulation (w/o GM)"}
     traced = [r for r in records if r.system in labels and any(r.traces.get("gamma", ()))]

@@ -1,4 +1,4 @@
-"""What every experiment does: build its stream, run the cells that are left, say what came out."""
+"""What every experiment does: build its stream, run the runs that are left, say what came out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from mkgc_cl.data import TaskStream, imner_stream, imre_stream
 from mkgc_cl.data.merge import first_tasks, merge_tasks
 from mkgc_cl.experiments.experiment_settings import StreamSettings, arrival
-from mkgc_cl.results import Cell, CellRecord, run_grid
+from mkgc_cl.results import Run, RunRecord, run_grid
 from mkgc_cl.results.grid import GridResult
 from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
@@ -22,16 +22,16 @@ from mkgc_cl.results.writing import written_to
 
 
 # All are looked at before the first is trained on, so all of a sweep must have their place: four
-# controls in several orders. One is words and names of pictures, next to nothing beside a model.
+# controls in several orders. One is words and names of images, next to nothing beside a model.
 @lru_cache(maxsize=32)
 def read_stream(stream: StreamSettings, images: str) -> TaskStream:
-    """Read the stream of the settings; once for the cells of one process.
+    """Read the stream of the settings; once for the runs of one process.
 
     Imports no training code: what is wrong with the data is told before that is loaded.
 
     Args:
         stream: its settings.
-        images: the pictures that the models look at.
+        images: the images that the models look at.
 
     Raises:
         DataError: it cannot be read.
@@ -43,7 +43,7 @@ def read_stream(stream: StreamSettings, images: str) -> TaskStream:
         changed = controlled(read_stream(whole, images), stream.control, seed=stream.seed)
         merged = merge_tasks(changed, stream.merge)
         return first_tasks(merged, stream.first or len(merged.tasks))
-    pictures: dict[str, Any] = {"images": images, "missing_images": stream.missing_images}
+    visual: dict[str, Any] = {"images": images, "missing_images": stream.missing_images}
     if stream.scenario == "demo":
         from mkgc_cl.data.demo import demo_stream
 
@@ -56,9 +56,9 @@ def read_stream(stream: StreamSettings, images: str) -> TaskStream:
         )
     if stream.scenario == "imner":
         order = tuple(arrival(stream, "imner").split("-"))
-        return imner_stream(stream.data, order=order, **pictures)
+        return imner_stream(stream.data, order=order, **visual)
     tasks = int(arrival(stream, "imre").removeprefix("sep"))
-    return imre_stream(stream.data, tasks=tasks, negative=stream.negative, **pictures)
+    return imre_stream(stream.data, tasks=tasks, negative=stream.negative, **visual)
 
 
 @lru_cache(maxsize=32)
@@ -86,7 +86,7 @@ def device_of(name: str) -> str:
 
 
 def record_of(
-    cell: Cell,
+    run: Run,
     build: Callable[[], Any],
     benchmark: Any,
     *,
@@ -94,14 +94,14 @@ def record_of(
     device: str,
     made_by: Mapping[str, object],
     progress: Progress,
-) -> CellRecord:
+) -> RunRecord:
     """Build a strategy, run it over the whole stream, and record what it measured.
 
     Args:
-        cell: what the record is of.
+        run: what the record is of.
         build: builds the strategy; its memory counts.
         benchmark: the stream.
-        split: posts that are measured on.
+        split: samples that are measured on.
         device: where it trains.
         made_by: environment and state of the source.
         progress: told after every task.
@@ -110,23 +110,23 @@ def record_of(
 
     from mkgc_cl.strategies import run_stream
 
-    memory_since = "start of the cell" if reset_peak_memory() else "start of the process"
+    memory_since = "start of the run" if reset_peak_memory() else "start of the process"
     stream = benchmark.stream
 
     def step(done: int, tasks: int, latest: float) -> None:
         progress(done / tasks, f"task {done} of {tasks}, A {per_cent(100 * latest)}")
 
     result = run_stream(build(), benchmark, split=split, progress=step)
-    return CellRecord.from_matrix(
+    return RunRecord.from_matrix(
         result.matrix,
-        system=cell.system,
-        scenario=cell.scenario,
-        order=cell.order,
-        seed=cell.seed,
+        system=run.system,
+        scenario=run.scenario,
+        order=run.order,
+        seed=run.seed,
         tasks=[task.name for task in stream.tasks],
         seconds=result.seconds,
         peak_memory_mb=peak_memory_mb(),
-        config=cell.config,
+        config=run.config,
         provenance={
             **made_by,
             "device": device,
@@ -156,15 +156,15 @@ class StreamRunner(ABC):
         """The stream of the settings."""
 
     @abstractmethod
-    def build(self, cell: Cell, labels: Any, *, device: str) -> Any:
-        """The cell's system, ready to train."""
+    def build(self, run: Run, labels: Any, *, device: str) -> Any:
+        """The run's system, ready to train."""
 
-    def __call__(self, cell: Cell, progress: Progress) -> CellRecord:
-        """Run a cell."""
+    def __call__(self, run: Run, progress: Progress) -> RunRecord:
+        """Run a run."""
         benchmark, device = self.benchmark(), device_of(self.settings.device)
         return record_of(
-            cell,
-            lambda: self.build(cell, benchmark.stream.labels, device=device),
+            run,
+            lambda: self.build(run, benchmark.stream.labels, device=device),
             benchmark,
             split=self.settings.stream.split,
             device=device,
@@ -173,27 +173,27 @@ class StreamRunner(ABC):
         )
 
 
-def run_cells(
-    cells: Sequence[Cell],
-    run: Callable[[Cell, Progress], CellRecord],
+def make_runs(
+    runs: Sequence[Run],
+    execute: Callable[[Run, Progress], RunRecord],
     *,
     out: Path,
     quiet: bool,
     jobs: int = 1,
-    report: Callable[[Sequence[CellRecord]], str],
+    report: Callable[[Sequence[RunRecord]], str],
 ) -> GridResult:
     """Run a grid, print what ``report`` says of its records, and name what failed.
 
     Raises:
         OutputError: a record or a table cannot be written, or the folder is gone at the end.
     """
-    result = run_grid(cells, run, out=out, quiet=quiet, jobs=jobs)
+    result = run_grid(runs, execute, out=out, quiet=quiet, jobs=jobs)
     if result.records:
         with written_to(out):
             text = report(result.records)
         sys.stdout.write(text)
     for failure in result.failures:
-        sys.stderr.write(f"FAILED {failure.cell.name}: {failure.error}\n")
+        sys.stderr.write(f"FAILED {failure.run.name}: {failure.error}\n")
     if result.failures:
         sys.stderr.write(f"tracebacks are in {out / 'failed'}; the same command tries again\n")
     sys.stdout.write(f"written to {out}\n")

@@ -83,7 +83,9 @@ class StreamSettings:
     """The stream of tasks."""
 
     scenario: Literal["demo", "imner", "imre"] = setting("demo", help="which stream")
-    task: Literal["ner", "re"] = setting("ner", help="of the demonstration: tagging or relations")
+    task: Literal["ner", "re"] = setting(
+        "ner", help="of the synthetic stream: tagging or relations"
+    )
     data: str | None = setting(None, help="folder with MRE/ and MNER/; MKGC_DATA by default")
     order: tuple[str, ...] = setting(
         (),
@@ -97,7 +99,7 @@ class StreamSettings:
         "None", help="imre: what the files call a pair without a relation (no_relation, NA, Other)"
     )
     split: Literal["test", "valid"] = setting(
-        "test", help="posts to measure on; choose settings on valid"
+        "test", help="samples to measure on; choose settings on valid"
     )
     control: Literal["none", "shuffled-images", "blank-images", "blank-text"] = setting(
         "none", help="take a modality away, to see what it was worth"
@@ -106,9 +108,9 @@ class StreamSettings:
     first: int | None = setting(
         None, help="only so many tasks, to choose settings on; all by default", minimum=1
     )
-    seed: int = setting(0, help="seed of the demonstration's posts, the same for every run")
-    train_per_task: int = setting(240, help="demo: training posts of a task", minimum=1)
-    test_size: int = setting(220, help="demo: test posts of the stream", minimum=1)
+    seed: int = setting(0, help="seed of the synthetic stream's samples, the same for every run")
+    train_per_task: int = setting(240, help="demo: training samples of a task", minimum=1)
+    test_size: int = setting(220, help="demo: test samples of the stream", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class ModelSettings:
     )
     pooling: Literal["cls", "entity-markers"] = setting("cls", help="what a relation is read from")
     images: Literal["image", "crops", "image+crops"] = setting("image", help="visual input")
-    max_text_length: int = setting(128, help="most tokens a post may have", minimum=8)
+    max_text_length: int = setting(128, help="most tokens a sample may have", minimum=8)
     freeze_lower: int = setting(0, help="lowest layers that do not train", minimum=0)
 
 
@@ -133,7 +135,7 @@ class TrainingSettings:
     """Keyword arguments of ``mspt`` for the optimizer and the loop."""
 
     epochs: int = setting(5, help="passes over a task", minimum=1)
-    batch_size: int = setting(16, help="posts a step", minimum=1)
+    batch_size: int = setting(16, help="samples per step", minimum=1)
     lr: float = setting(1e-3, help="learning rate of the encoders", above=0)
     head_lr: float | None = setting(None, help="of head and CRF; lr by default", above=0)
     key_lr: float | None = setting(None, help="of the shared keys; lr by default", above=0)
@@ -154,7 +156,7 @@ class MethodSettings:
     noise: bool = setting(False, help="add the released code's gradient noise")
     ad_weight: float = setting(0.1, help="weight of the distillation, lambda", minimum=0)
     ad_axis: Literal["width", "height"] = setting("width", help="side of the maps that is kept")
-    ad_centre: bool = setting(
+    ad_center: bool = setting(
         True, help="compare what the softmax reads of the maps; off: eq. (13) to the letter"
     )
     memory_size: int = setting(6, help="exemplars a slot", minimum=1)
@@ -172,7 +174,7 @@ class MethodSettings:
         None, help="of a memory phase; epochs by default", minimum=1
     )
     memory_batch_size: int | None = setting(
-        None, help="exemplars a step; batch_size by default", minimum=1
+        None, help="exemplars per step; batch_size by default", minimum=1
     )
     memory_lr_scale: float = setting(1.0, help="on every learning rate in a memory phase", above=0)
 
@@ -203,7 +205,7 @@ class Settings:
         """Name of the order, as in the records and the paper's tables."""
         return order_name(self.stream, self.scenario)
 
-    def cell_config(self) -> dict[str, Any]:
+    def run_config(self) -> dict[str, Any]:
         """Every setting that can change a number of one run, as plain types.
 
         Left out are the list of other runs and where the data lie: the same data elsewhere are the
@@ -224,8 +226,8 @@ class Settings:
             if not values or len(set(values)) < len(values):
                 found.append(f"{key!r} must name at least one, and each once, got {list(values)}")
         method = self.method
-        if method.ad_axis == "height" and method.ad_centre:
-            found.append("'method.ad_axis=height' cannot be centred; add method.ad_centre=false")
+        if method.ad_axis == "height" and method.ad_center:
+            found.append("'method.ad_axis=height' cannot be centered; add method.ad_center=false")
         if method.replay_schedule != "after":
             for key, default in (("memory_epochs", None), ("memory_lr_scale", 1.0)):
                 if getattr(method, key) != default:
@@ -242,7 +244,7 @@ def stream_config(stream: StreamSettings) -> dict[str, Any]:
     """Settings of a stream that can change a number, as plain types, its order apart.
 
     Controls and the name of the negative relation are left out where they change nothing, so that
-    cells from before there were any stay.
+    runs from before there were any stay.
     """
     plain = to_dict(stream)
     for key in ("data", "merge", "first"):
@@ -276,22 +278,22 @@ def stream_problems(stream: StreamSettings, *, images: str, key: str) -> list[st
 
     Args:
         stream: the settings.
-        images: the pictures that the models are to look at.
+        images: the images that the models are to look at.
         key: of that setting.
     """
     order = arrival(stream, stream.scenario) if stream.scenario != "demo" else ""
     found = []
     if stream.scenario == "demo" and stream.data is not None:
         found.append(
-            "'stream.data' is not read by the demonstration; add --scenario imner or imre, and no "
+            "'stream.data' is not read by the synthetic stream; add --scenario imner or imre, no "
             "--quick"
         )
     if stream.scenario == "demo" and images != "image":
-        found.append(f"{key!r} is {images}, but the demonstration has whole images only (image)")
+        found.append(f"{key!r} is {images}, but the synthetic stream has whole images only (image)")
     if stream.scenario != "imre" and stream.negative != StreamSettings().negative:
         found.append("'stream.negative' is for imre, whose files name relations; leave it out")
     if stream.merge > 1 and (stream.scenario, stream.task) != ("demo", "re"):
-        found.append("'stream.merge' is for the relation demonstration; leave it out")
+        found.append("'stream.merge' is for the relation synthetic stream; leave it out")
     wrong = {
         "imner": bool(stream.order) and tuple(sorted(stream.order)) != ENTITY_TYPES,
         "imre": order not in ("sep10", "sep7", "sep5"),

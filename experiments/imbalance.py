@@ -1,7 +1,7 @@
 """Figure 4: the contribution ratio gamma over training steps, with and without modulation.
 
-    python experiments/imbalance.py --quick                            the demonstration
-    python experiments/imbalance.py --scenario imner --data DATA       real posts, blank images
+    python experiments/imbalance.py --quick                            the synthetic stream
+    python experiments/imbalance.py --scenario imner --data DATA       real samples, blank images
 
 The runs are rows "full" and "w/o GM" of ablation.py, whose flags and settings it takes, and are
 shared with it. Prints how far each is from balance, where gamma is 1.
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from mkgc_cl.experiments import ablation
 from mkgc_cl.experiments.ablation_plan import Plan
-from mkgc_cl.results import CellRecord
+from mkgc_cl.results import RunRecord
 from mkgc_cl.results.grid import GridResult
 
 ROWS = ("full", "w/o GM")
@@ -29,7 +29,7 @@ def shown(plan: Plan, result: GridResult) -> str:
     return f"{head}{summary(result.records)}figure: {figure}\n"
 
 
-def summary(records: Sequence[CellRecord]) -> str:
+def summary(records: Sequence[RunRecord]) -> str:
     """Say how far from balance each row is: mean gamma and mean distance of log2 gamma from 0."""
     lines = ["", f"{'':<10}{'seed':>5}{'gamma':>9}{'|log2 gamma|':>14}"]
     for record in records:

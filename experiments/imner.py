@@ -1,7 +1,7 @@
 """Table 2: A_k of every system on IMNER in both orders of the types, beside the paper's rows.
 
-    python experiments/imner.py --quick                     the demonstration, every row
-    python experiments/imner.py --data DATA                 real posts, blank images, both orders
+    python experiments/imner.py --quick                     the synthetic stream, every row
+    python experiments/imner.py --data DATA                 real samples, blank images, both orders
     python experiments/imner.py --data DATA --orders PER-LOC-ORG-MISC --systems Vanilla,MSPT
 
 Runs that are finished are kept and not made again: the same command goes on where it was stopped.

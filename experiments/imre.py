@@ -1,7 +1,7 @@
 """Table 1: A_1 .. A_10 of every system on IMRE, beside the paper's rows, and Figure 1.
 
-    python experiments/imre.py --quick                      the demonstration, every row
-    python experiments/imre.py --data DATA                  real posts, blank images
+    python experiments/imre.py --quick                      the synthetic stream, every row
+    python experiments/imre.py --data DATA                  real samples, blank images
     python experiments/imre.py --data DATA --systems Vanilla,EWC,MSPT --seeds 0,1,2 --jobs 2
 
 Runs that are finished are kept and not made again: the same command goes on where it was stopped.

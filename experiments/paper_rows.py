@@ -56,7 +56,7 @@ def paper_of(settings: Any, stream: TaskStream) -> Paper:
     """Return what the paper says of a stream.
 
     Its numbers are of whole streams, of the test samples, with nothing taken away, and of its own
-    benchmarks. Of pictures that are blank the caption tells.
+    benchmarks. Of images that are blank the caption tells.
 
     Args:
         settings: of one order, of either kind of experiment.

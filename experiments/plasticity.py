@@ -1,7 +1,7 @@
 """Figure 3: U_k, the score on the task just learnt, after each task.
 
-    python experiments/plasticity.py --quick          the demonstration
-    python experiments/plasticity.py --data DATA      real IMRE posts, blank images
+    python experiments/plasticity.py --quick          the synthetic stream
+    python experiments/plasticity.py --data DATA      real IMRE samples, blank images
 
 The runs are those of imre.py (or with --config table-imner of imner.py) and are shared with it.
 """

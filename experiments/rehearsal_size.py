@@ -1,7 +1,7 @@
 """Figure 5: A after the last task against the number of exemplars of every class.
 
-    python experiments/rehearsal_size.py --quick                     the demonstration
-    python experiments/rehearsal_size.py --data DATA --sizes 2,6,10  real IMRE posts, blank images
+    python experiments/rehearsal_size.py --quick                     the synthetic stream
+    python experiments/rehearsal_size.py --data DATA --sizes 2,6,10  real IMRE samples, blank images
 
 By default every system that keeps exemplars. Runs that are finished are kept and not made again,
 and are shared with the tables of the same settings.

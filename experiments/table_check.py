@@ -8,19 +8,19 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from mkgc_cl.experiments.build_check import Trial, check_builds, left_to_the_cell
+from mkgc_cl.experiments.build_check import Trial, check_builds, rehearse_build
 from mkgc_cl.experiments.command_line import Tell
 from mkgc_cl.experiments.table_plan import Plan
 from mkgc_cl.experiments.table_settings import TableSettings
-from mkgc_cl.results import Cell
+from mkgc_cl.results import Run
 
 
-def built(settings: TableSettings, cell: Cell, labels: Any, *, device: str) -> Any:
-    """Build the system of a cell, ready to train.
+def built(settings: TableSettings, run: Run, labels: Any, *, device: str) -> Any:
+    """Build the system of a run, ready to train.
 
     Args:
-        settings: of the cell's order.
-        cell: names the system, its seed and its options.
+        settings: of the run's order.
+        run: names the system, its seed and its options.
         labels: classes of the stream.
         device: where it trains.
 
@@ -30,22 +30,22 @@ def built(settings: TableSettings, cell: Cell, labels: Any, *, device: str) -> A
     from mkgc_cl.strategies.catalogue import build_system
     from mkgc_cl.strategies.recipe import Encoders, Training
 
-    config: Mapping[str, Any] = cell.config
+    config: Mapping[str, Any] = run.config
     return build_system(
-        cell.system,
+        run.system,
         labels,
         encoders=Encoders(**asdict(settings.encoders)),
-        training=Training(**asdict(settings.training), device=device, seed=cell.seed),
+        training=Training(**asdict(settings.training), device=device, seed=run.seed),
         exemplars=settings.exemplars,
         options=config["options"],
     )
 
 
 def check_systems(plans: Sequence[Plan], tell: Tell) -> None:
-    """Build every system that still has a cell to run, once, as the cell would.
+    """Build every system that still has a run to run, once, as the run would.
 
-    So a mistake in the settings or in a sample is told before the first cell trains, with all
-    others, and not as one failed cell after the other.
+    So a mistake in the settings or in a sample is told before the first run trains, with all
+    others, and not as one failed run after the other.
 
     Args:
         plans: the tables.
@@ -57,18 +57,18 @@ def check_systems(plans: Sequence[Plan], tell: Tell) -> None:
     """
     trials: dict[str, Trial] = {}
     for plan in plans:
-        for cell in plan.waiting:
-            build = partial(_build, cell, plan.stream.labels)
-            new = Trial(cell.system, plan.settings, build, plan.settings.encoders, {})
-            trials.setdefault(build_key(cell), new).streams[plan.fingerprint] = plan.stream
+        for run in plan.waiting:
+            build = partial(_build, run, plan.stream.labels)
+            new = Trial(run.system, plan.settings, build, plan.settings.encoders, {})
+            trials.setdefault(build_key(run), new).streams[plan.fingerprint] = plan.stream
     check_builds(trials.values(), tell)
 
 
-def build_key(cell: Cell) -> str:
+def build_key(run: Run) -> str:
     """What a build depends on: not the seed, nor what the stream shows."""
-    config = {key: value for key, value in cell.config.items() if not key.startswith("stream")}
-    return json.dumps([cell.system, config], sort_keys=True)
+    config = {key: value for key, value in run.config.items() if not key.startswith("stream")}
+    return json.dumps([run.system, config], sort_keys=True)
 
 
-def _build(cell: Cell, labels: Any, settings: TableSettings, device: str) -> Any:
-    return left_to_the_cell(lambda: built(settings, cell, labels, device=device))
+def _build(run: Run, labels: Any, settings: TableSettings, device: str) -> Any:
+    return rehearse_build(lambda: built(settings, run, labels, device=device))

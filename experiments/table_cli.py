@@ -53,7 +53,7 @@ class Script:
         file: its file under ``experiments/``.
         description: what it gives, with examples.
         config: its setting.
-        quick: its setting for ``--quick``: the demonstration, in minutes.
+        quick: its setting for ``--quick``: the synthetic stream, in minutes.
         more: adds flags of its own.
         own: settings that the script gives itself, each with the words for whoever gives one on
             the command line; what a file says of them is left aside.
@@ -102,7 +102,7 @@ def main(script: Script, argv: Sequence[str] | None = None, *, run: Run = run_or
     """Run a script.
 
     Returns:
-        The exit code: 0 good, 1 a cell failed or something could not be written, 2 wrong settings.
+        The exit code: 0 good, 1 a run failed or something could not be written, 2 wrong settings.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse(script, argv)
@@ -167,7 +167,7 @@ def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any setting, see below")
-    parser.add_argument("--quick", action="store_true", help="the demonstration, in minutes")
+    parser.add_argument("--quick", action="store_true", help="the synthetic stream, in minutes")
     parser.add_argument("--config", help="a known setting or a YAML file")
     parser.add_argument("--scenario", choices=("demo", "imner", "imre"), help=text("scenario"))
     parser.add_argument("--task", choices=("ner", "re"), help=text("task"))
@@ -183,7 +183,7 @@ def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--text-encoder", metavar="NAME", help=text("text_encoder"))
     parser.add_argument("--vision-encoder", metavar="NAME", help=text("vision_encoder"))
     parser.add_argument("--device", help=text("device"))
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
     parser.add_argument("--out", default="runs", metavar="FOLDER", help="where to write (runs)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     script.more(parser)

@@ -9,7 +9,7 @@ from pathlib import Path
 from mkgc_cl.experiments.experiment_report import origin_words
 from mkgc_cl.experiments.table_run import Made
 from mkgc_cl.experiments.table_sweep import by_system, shared_stem
-from mkgc_cl.results import CellRecord
+from mkgc_cl.results import RunRecord
 from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
 from mkgc_cl.results.config_words import option_notes, setting_words
 from mkgc_cl.results.counted import plural
@@ -21,7 +21,7 @@ from mkgc_cl.results.writing import written_to
 from mkgc_cl.systems import SYSTEMS
 
 FINAL = "final A"
-NUMBERS: Mapping[str, Callable[[CellRecord], float | None]] = {
+NUMBERS: Mapping[str, Callable[[RunRecord], float | None]] = {
     FINAL: lambda record: record.A[-1],
     AVERAGE: lambda record: mean_defined(record.A),
 }
@@ -52,22 +52,22 @@ def write_orders(made: Sequence[Made], out: Path) -> None:
     sys.stdout.write(table.text() + f"written to {out / stem}.*\n")
 
 
-def _in_all(columns: Mapping[int, Sequence[CellRecord]]) -> list[CellRecord]:
+def _in_all(columns: Mapping[int, Sequence[RunRecord]]) -> list[RunRecord]:
     """Return the records of those seeds that every column has."""
     seeds = set.intersection(*({record.seed for record in each} for each in columns.values()))
     return [record for each in columns.values() for record in each if record.seed in seeds]
 
 
 def _table(
-    made: Sequence[Made], runs: Mapping[str, Sequence[CellRecord]], left_out: Sequence[str]
+    made: Sequence[Made], runs: Mapping[str, Sequence[RunRecord]], left_out: Sequence[str]
 ) -> Table:
     settings = made[0].settings
     records = [record for each in runs.values() for record in each]
     names = tuple(NUMBERS) if len(records[0].tasks) > 1 else (AVERAGE,)  # else they are the same
     numbers = {column: NUMBERS[name] for column, name in enumerate(names)}
     there = settings.reference in runs
-    cells = {system: dict.fromkeys(numbers, each) for system, each in runs.items()}
-    compared = compare_rows(cells, settings.reference, numbers) if there else {}
+    behind = {system: dict.fromkeys(numbers, each) for system, each in runs.items()}
+    compared = compare_rows(behind, settings.reference, numbers) if there else {}
     rows = tuple(
         Row(
             system,
@@ -102,7 +102,7 @@ def _table(
     )
 
 
-def _seed_words(runs: Mapping[str, Sequence[CellRecord]]) -> str:
+def _seed_words(runs: Mapping[str, Sequence[RunRecord]]) -> str:
     seeds = {
         system: " ".join(map(str, sorted({record.seed for record in each})))
         for system, each in runs.items()

@@ -1,4 +1,4 @@
-"""What a table of systems consists of: its cells, and the folder that they go to."""
+"""What a table of systems consists of: its runs, and the folder that they go to."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments.experiment_run import read_stream
 from mkgc_cl.experiments.paper_rows import Paper, paper_of
 from mkgc_cl.experiments.table_settings import TableSettings
-from mkgc_cl.results import Cell, CellRecord
+from mkgc_cl.results import Run, RunRecord
 from mkgc_cl.results.files import write_atomic
-from mkgc_cl.results.run_files import TRACES, foreign, load_cell, read_run
+from mkgc_cl.results.run_files import TRACES, foreign, load_run, read_run
 from mkgc_cl.results.writing import written_to
 from mkgc_cl.systems import SYSTEMS
 
@@ -27,7 +27,7 @@ class Plan:
     Args:
         settings: of this order.
         stream: its stream.
-        fingerprint: of all that its stream shows; part of what makes two cells the same.
+        fingerprint: of all that its stream shows; part of what makes two runs the same.
         options: of every system that has some, of the types its recipe declares.
         paper: what the paper says of this stream.
         out: folder of all runs.
@@ -43,48 +43,48 @@ class Plan:
     def config_of(self, system: str) -> dict[str, Any]:
         """Everything that can change a number of this system's runs."""
         return {
-            **self.settings.cell_config(system),
+            **self.settings.run_config(system),
             "options": self.options.get(system, {}),
             "stream_fingerprint": self.fingerprint,
         }
 
     @property
-    def cells(self) -> list[Cell]:
-        """Every cell, seed by seed, so that an early look at an unfinished grid has every row."""
+    def runs(self) -> list[Run]:
+        """Every run, seed by seed, so that an early look at an unfinished grid has every row."""
         settings = self.settings
         return [
-            Cell(system, settings.scenario, settings.order, seed, self.config_of(system))
+            Run(system, settings.scenario, settings.order, seed, self.config_of(system))
             for seed in settings.seeds
             for system in settings.rows
         ]
 
     @property
     def target(self) -> Path:
-        """Folder of the cells: one setting has one, ``<out>/<name>/<order>-<digest>``."""
+        """Folder of the runs: one setting has one, ``<out>/<name>/<order>-<digest>``."""
         settings = self.settings
         shared = {
-            **settings.cell_config(settings.rows[0]),
+            **settings.run_config(settings.rows[0]),
             "exemplars": settings.exemplars,
             "options": self.options,
             "stream_fingerprint": self.fingerprint,
         }
-        folder = Cell("", settings.scenario, settings.order, 0, shared).setting
+        folder = Run("", settings.scenario, settings.order, 0, shared).setting
         return self.out / settings.name / folder
 
     @property
-    def waiting(self) -> list[Cell]:
-        """The cells that would run now.
+    def waiting(self) -> list[Run]:
+        """The runs that would run now.
 
         Raises:
-            RecordError: a file holds another cell, or is of a newer version.
+            RecordError: a file holds another run, or is of a newer version.
         """
         return [
-            cell
-            for cell in self.cells
-            if load_cell(self.target, cell) is None and _beside(cell, self.target) is None
+            run
+            for run in self.runs
+            if load_run(self.target, run) is None and _beside(run, self.target) is None
         ]
 
-    def current(self, records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
+    def current(self, records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
         """Those that these settings would make; others are of other options or budgets."""
         known = {record.system for record in records} & SYSTEMS.keys()
         wanted = {name: self.config_of(name) for name in known}
@@ -104,21 +104,21 @@ def plan_table(settings: TableSettings, out: Path) -> Plan:
     return Plan(settings, stream, content_fingerprint(stream), options, paper, out)
 
 
-def take_over(cells: Sequence[Cell], target: Path) -> None:
-    """Copy finished cells from the folders beside ``target``: the same name is the same run.
+def reuse_finished(runs: Sequence[Run], target: Path) -> None:
+    """Copy finished runs from the folders beside ``target``: the same name is the same run.
 
     Raises:
         OutputError: they cannot be written.
     """
-    for cell in cells:
-        if (target / "cells" / f"{cell.key}.json").exists():
+    for run in runs:
+        if (target / "records" / f"{run.key}.json").exists():
             continue
-        if (found := _beside(cell, target)) is not None:
-            # the record last: a cell counts as finished when it is there
-            for path in (found.with_name(f"{cell.key}{TRACES}"), found):
+        if (found := _beside(run, target)) is not None:
+            # the record last: a run counts as finished when it is there
+            for path in (found.with_name(f"{run.key}{TRACES}"), found):
                 text = path.read_text(encoding="utf-8")
                 with written_to(target):
-                    write_atomic(target / "cells" / path.name, text)
+                    write_atomic(target / "records" / path.name, text)
 
 
 def options_by_system(settings: TableSettings) -> dict[str, dict[str, Any]]:
@@ -143,15 +143,15 @@ def options_by_system(settings: TableSettings) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _beside(cell: Cell, target: Path) -> Path | None:
-    """File of the same cell, whole and with its traces, in another folder of the same name."""
-    for found in sorted(target.parent.glob(f"*/cells/{cell.key}.json")):
+def _beside(run: Run, target: Path) -> Path | None:
+    """File of the same run, whole and with its traces, in another folder of the same name."""
+    for found in sorted(target.parent.glob(f"*/runs/{run.key}.json")):
         if found.parent.parent == target:
             continue
         try:
             record = read_run(found)
         except ValueError:  # damaged, which is told where it is asked for
             continue
-        if foreign(record, cell) is None:
+        if foreign(record, run) is None:
             return found
     return None

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mkgc_cl.experiments.command_line import teller
-from mkgc_cl.experiments.experiment_run import StreamRunner, run_cells, stream_of
+from mkgc_cl.experiments.experiment_run import StreamRunner, make_runs, stream_of
 from mkgc_cl.experiments.table_check import built, check_systems
-from mkgc_cl.experiments.table_plan import Plan, plan_table, take_over
+from mkgc_cl.experiments.table_plan import Plan, plan_table, reuse_finished
 from mkgc_cl.experiments.table_settings import TableSettings
-from mkgc_cl.results import Cell, CellRecord
+from mkgc_cl.results import Run, RunRecord
 from mkgc_cl.results.provenance import environment
 
 
@@ -23,26 +23,26 @@ class Made:
     Args:
         settings: its settings.
         out: its folder.
-        records: its finished cells, of this call and of earlier ones with the same settings.
-        failed: whether a cell of this call failed.
+        records: its finished runs, of this call and of earlier ones with the same settings.
+        failed: whether a run of this call failed.
     """
 
     settings: TableSettings
     out: Path
-    records: tuple[CellRecord, ...]
+    records: tuple[RunRecord, ...]
     failed: bool
 
 
-class CellRunner(StreamRunner):
+class RunMaker(StreamRunner):
     """Runs one system with one seed."""
 
     def benchmark(self) -> Any:
         """The stream of the settings."""
         return stream_of(self.settings.stream, self.settings.encoders.images)
 
-    def build(self, cell: Cell, labels: Any, *, device: str) -> Any:
-        """The cell's system, ready to train."""
-        return built(self.settings, cell, labels, device=device)
+    def build(self, run: Run, labels: Any, *, device: str) -> Any:
+        """The run's system, ready to train."""
+        return built(self.settings, run, labels, device=device)
 
 
 def run_tables(
@@ -53,24 +53,24 @@ def run_tables(
     jobs: int = 1,
     quiet: bool = False,
 ) -> list[Made]:
-    """Run every cell that is not finished, table by table, and write and print the tables.
+    """Run every run that is not finished, table by table, and write and print the tables.
 
     One setting has one folder, ``<out>/<name>/<order>-<digest>``: other seeds and systems join it.
-    A cell that is there, or in the folder of other options or another budget that do not touch it,
+    A run that is there, or in the folder of other options or another budget that do not touch it,
     is not run again. Nothing is written or trained before every system of every table was built.
 
     Args:
         variants: settings of one order each.
         out: folder of all runs.
         command: the command line, for ``config.yaml``.
-        jobs: cells at a time.
+        jobs: runs at a time.
         quiet: no progress.
 
     Raises:
         ConfigError: naming every mistake.
         DataError: a stream cannot be read.
     """
-    # Read before anything runs: the checkout may be at another commit when a long cell ends.
+    # Read before anything runs: the checkout may be at another commit when a long run ends.
     made_by = environment()
     plans = [plan_table(settings, out) for settings in variants]
     check_systems(plans, teller(quiet=quiet))
@@ -83,12 +83,12 @@ def _run(
     from mkgc_cl.experiments.experiment_report import write_setup
     from mkgc_cl.experiments.table_report import write_system_report
 
-    settings, cells, target = plan.settings, plan.cells, plan.target
-    take_over(cells, target)
+    settings, runs, target = plan.settings, plan.runs, plan.target
+    reuse_finished(runs, target)
     write_setup(target, settings, made_by, command=command)
-    result = run_cells(
-        cells,
-        CellRunner(settings, made_by),
+    result = make_runs(
+        runs,
+        RunMaker(settings, made_by),
         out=target,
         quiet=quiet,
         jobs=jobs,

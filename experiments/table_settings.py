@@ -27,10 +27,10 @@ class EncoderSettings:
     """Fields of :class:`mkgc_cl.strategies.recipe.Encoders`."""
 
     text: str = setting("tiny", help="text encoder: tiny, minilm, a hub name or a folder")
-    vision: str = setting("tiny", help="picture encoder: tiny, vit-384, a timm name or a folder")
+    vision: str = setting("tiny", help="image encoder: tiny, vit-384, a timm name or a folder")
     pretrained: bool = setting(True, help="load pretrained weights where there are any")
     images: Literal["image", "crops", "image+crops"] = setting("image", help="visual input")
-    max_text_length: int = setting(128, help="most tokens a post may have", minimum=8)
+    max_text_length: int = setting(128, help="most tokens a sample may have", minimum=8)
     freeze_lower: int = setting(0, help="lowest layers that do not train", minimum=0)
 
 
@@ -39,7 +39,7 @@ class SystemTraining:
     """Fields of :class:`mkgc_cl.strategies.recipe.Training`."""
 
     epochs: int = setting(5, help="passes over a task", minimum=1)
-    batch_size: int = setting(16, help="posts a step", minimum=1)
+    batch_size: int = setting(16, help="samples per step", minimum=1)
     lr: float = setting(1e-3, help="learning rate of the encoders", above=0)
     head_lr: float | None = setting(None, help="of heads and CRF; lr by default", above=0)
     fusion_lr: float | None = setting(
@@ -103,7 +103,7 @@ class TableSettings:
             return (self,)
         return tuple(replace(self, stream=with_order(self.stream, order)) for order in self.orders)
 
-    def cell_config(self, system: str) -> dict[str, Any]:
+    def run_config(self, system: str) -> dict[str, Any]:
         """Every setting that can change a number of one run of a system, as plain types.
 
         Left out are the list of other runs, which cannot, where the data lie (the same data

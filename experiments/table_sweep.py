@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mkgc_cl.experiments.experiment_report import origin_words
 from mkgc_cl.experiments.table_run import Made
-from mkgc_cl.results import Cell, CellRecord
+from mkgc_cl.results import Run, RunRecord
 from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
 from mkgc_cl.results.config_words import option_notes, setting_words
 from mkgc_cl.results.counted import counted, plural
@@ -22,7 +22,7 @@ from mkgc_cl.results.undefined import mean_defined, undefined_words
 from mkgc_cl.results.writing import written_to
 from mkgc_cl.systems import SYSTEMS
 
-Cells = Mapping[str, Mapping[int, Sequence[CellRecord]]]
+Runs = Mapping[str, Mapping[int, Sequence[RunRecord]]]
 """By system and 0-based column, the records of all seeds."""
 
 
@@ -36,7 +36,7 @@ class Measure:
     """
 
     words: str
-    of: Callable[[CellRecord], float | None]
+    of: Callable[[RunRecord], float | None]
 
 
 FINAL = Measure("A after the last task (%)", lambda record: record.A[-1])
@@ -67,15 +67,15 @@ def write_sweep(
         measure: the number.
     """
     begun = by_system(made)
-    cells = {system: columns for system, columns in begun.items() if all(columns.values())}
+    runs = {system: columns for system, columns in begun.items() if all(columns.values())}
     asked = {system for each in made for system in each.settings.rows}
-    if not cells:
+    if not runs:
         sys.stdout.write("no system has finished at every value: there is no table of them yet\n")
         return
     stem = shared_stem(made, stem)
-    left_out = [system for system in SYSTEMS if system in asked and system not in cells]
-    table = _table(made, cells, left_out, values=values, setting=setting, measure=measure)
-    drawn = {system: columns for system, columns in begun.items() if system in cells.keys() | asked}
+    left_out = [system for system in SYSTEMS if system in asked and system not in runs]
+    table = _table(made, runs, left_out, values=values, setting=setting, measure=measure)
+    drawn = {system: columns for system, columns in begun.items() if system in runs.keys() | asked}
     with written_to(out):
         write_table(table, lambda name, text: write_atomic(out / name, text), stem=stem)
         draw_sweep(
@@ -95,10 +95,10 @@ def write_sweep(
 def shared_stem(made: Sequence[Made], stem: str) -> str:
     """Return the name of files on several runs: with a digest of the settings of all of them."""
     folders = {"folders": [each.out.name for each in made]}  # whose names hold their digests
-    return Cell("", made[0].settings.scenario, stem, 0, folders).setting
+    return Run("", made[0].settings.scenario, stem, 0, folders).setting
 
 
-def by_system(made: Sequence[Made]) -> dict[str, dict[int, list[CellRecord]]]:
+def by_system(made: Sequence[Made]) -> dict[str, dict[int, list[RunRecord]]]:
     """Return the records of every system that has any, in the order of tables."""
     found = {
         system: {
@@ -112,7 +112,7 @@ def by_system(made: Sequence[Made]) -> dict[str, dict[int, list[CellRecord]]]:
 
 def _table(
     made: Sequence[Made],
-    cells: Cells,
+    runs: Runs,
     left_out: Sequence[str],
     *,
     values: Sequence[str],
@@ -121,17 +121,17 @@ def _table(
 ) -> Table:
     """Build the table of these rows, compared with that of reference in every column."""
     settings = made[0].settings
-    records = [record for columns in cells.values() for each in columns.values() for record in each]
+    records = [record for columns in runs.values() for each in columns.values() for record in each]
     numbers = dict.fromkeys(range(len(values)), measure.of)
-    there = settings.reference in cells
-    compared = compare_rows(cells, settings.reference, numbers) if there else {}
+    there = settings.reference in runs
+    compared = compare_rows(runs, settings.reference, numbers) if there else {}
     rows = tuple(
         Row(
             system,
             tuple(Stat.of([measure.of(record) for record in each]) for each in columns.values()),
             comparisons=compared.get(system, {}),
         )
-        for system, columns in cells.items()
+        for system, columns in runs.items()
     )
     below = footnotes(rows, [f"at {value}:" for value in values])
     if not there and len(rows) > 1:
@@ -139,8 +139,8 @@ def _table(
     notes = [*beside_the_best(rows), *option_notes(records)]
     if left_out:
         notes.append(f"No row, for want of a run at every value: {', '.join(left_out)}.")
-    words = [settings.scenario, *_order_words(records), _seed_words(cells, values)]
-    words += [*_shared_words(cells), *origin_words(settings.stream, records)]
+    words = [settings.scenario, *_order_words(records), _seed_words(runs, values)]
+    words += [*_shared_words(runs), *origin_words(settings.stream, records)]
     caption = [f"{measure.words}, micro-F1, against {setting}; {', '.join(words)}."]
     if any(stat.n > 1 for row in rows for stat in row.stats):
         caption.append("Mean ± sample standard deviation over seeds.")
@@ -155,35 +155,35 @@ def _table(
     )
 
 
-def _order_words(records: Sequence[CellRecord]) -> list[str]:
+def _order_words(records: Sequence[RunRecord]) -> list[str]:
     """Name the order; where the columns are of several, it is what is varied."""
     orders = {record.order for record in records}
     return [f"order {order}" for order in orders] if len(orders) == 1 else []
 
 
-def _shared_words(cells: Cells) -> list[str]:
+def _shared_words(runs: Runs) -> list[str]:
     """What the settings of all columns have in common; what is varied stands above them."""
     columns = [
-        setting_words([record for each in cells.values() for record in each[column]])
-        for column in next(iter(cells.values()))
+        setting_words([record for each in runs.values() for record in each[column]])
+        for column in next(iter(runs.values()))
     ]
     return [word for word in columns[0] if all(word in words for words in columns)]
 
 
-def _seed_words(cells: Cells, values: Sequence[str]) -> str:
-    """Name the seeds: of all cells, or of most and then of those that have others."""
+def _seed_words(runs: Runs, values: Sequence[str]) -> str:
+    """Name the seeds: of all runs, or of most and then of those that have others."""
     seeds = {
         (system, column): " ".join(map(str, sorted(record.seed for record in each)))
-        for system, columns in cells.items()
+        for system, columns in runs.items()
         for column, each in columns.items()
     }
     most, _ = Counter(seeds.values()).most_common(1)[0]
     if set(seeds.values()) == {most}:
         number = most.count(" ") + 1
         return f"n = {number}, {plural(number, 'seed')} {most}"
-    # where to whom, from whole rows down to single cells
+    # where to whom, from whole rows down to single runs
     others: dict[tuple[str, str], list[str]] = {}
-    for system, columns in cells.items():
+    for system, columns in runs.items():
         own = {f"at {values[column]}": seeds[system, column] for column in columns}
         whole = len(set(own.values())) == 1
         for where, which in own.items():
@@ -192,13 +192,13 @@ def _seed_words(cells: Cells, values: Sequence[str]) -> str:
                 systems += [system] * (system not in systems)
     said = []
     for (where, which), systems in others.items():
-        names = ", ".join(systems) if not where or len(systems) < len(cells) else ""
+        names = ", ".join(systems) if not where or len(systems) < len(runs) else ""
         said.append(f"{' '.join(filter(None, (names, where)))}: {which}")
     return f"n differs, seeds {most}, but {'; '.join(said)}"
 
 
-def _number_words(cells: Cells) -> str:
+def _number_words(runs: Runs) -> str:
     """Say how many seeds the points of the figure have."""
-    numbers = [len(each) for columns in cells.values() for each in columns.values() if each]
+    numbers = [len(each) for columns in runs.values() for each in columns.values() if each]
     few, many = min(numbers), max(numbers)
     return f"{few} to {many} seeds" if few < many else counted(many, "seed")

@@ -1,7 +1,7 @@
 """Figure 6: A after the last task where the same relations come in 5, 7 or 10 tasks.
 
-    python experiments/task_number.py --quick         the demonstration in 5, 3 and 2 tasks
-    python experiments/task_number.py --data DATA     real IMRE posts, blank images
+    python experiments/task_number.py --quick         the synthetic stream in 5, 3 and 2 tasks
+    python experiments/task_number.py --data DATA     real IMRE samples, blank images
 
 Runs that are finished are kept and not made again, and are shared with the tables of the same
 settings.
@@ -54,14 +54,14 @@ def problems(
         wrong.append(
             "task_number.py is for streams of relations only, where the same classes come in "
             f"more or fewer tasks, got {settings.scenario}; give --scenario imre, or --quick "
-            "for the demonstration"
+            "for the synthetic stream"
         )
     if settings.stream.first is not None:
         wrong.append(
             f"'stream.first={settings.stream.first}' leaves every column the same number of "
             "tasks; leave it out (stream.first=null)"
         )
-    # of the demonstration it is the order of the classes, which are then joined as they come
+    # of the synthetic stream it is the order of the classes, which are then joined as they come
     if settings.stream.scenario != "demo" and "stream.order" in given:
         runs = "it runs them all: " + ", ".join(SPLITS)
         wrong.append(f"'stream.order' is set by task_number.py itself; {runs}")
@@ -74,8 +74,8 @@ SCRIPT = Script(
     config="table-imre",
     quick="table-imre-quick",
     own={
-        "orders": "it runs them all: sep5, sep7 and sep10, or the demonstration's",
-        "stream.merge": "it joins the demonstration's tasks by one, two and three",
+        "orders": "it runs them all: sep5, sep7 and sep10, or the synthetic stream's",
+        "stream.merge": "it joins the synthetic stream's tasks by one, two and three",
     },
     check=problems,
 )

@@ -26,7 +26,7 @@ def derive(seed: int, name: str) -> int:
 
 def generator(seed: int, name: str) -> torch.Generator:
     """Return a CPU generator for concern ``name`` of a run with ``seed``."""
-    import torch  # not at the top: the demonstration and the data check start without it
+    import torch  # not at the top: the synthetic stream and the data check start without it
 
     return torch.Generator().manual_seed(derive(seed, name))
 

@@ -20,7 +20,7 @@ class SystemInfo:
     Args:
         name: its name in the tables and in every record.
         source: where the method comes from.
-        image: whether it looks at the picture.
+        image: whether it looks at the image.
         native: tasks it was made for.
         rows: tables in which it stands (Table 1: IMRE; Table 2: IMNER).
         memory: whether it keeps exemplars of earlier tasks.
@@ -65,7 +65,7 @@ SYSTEMS: dict[str, SystemInfo] = {
         SystemInfo("M-[EWC]", "Chen et al., IJCAI 2024", True, _BOTH),
         SystemInfo("M-[R-Replay]", "Chen et al., IJCAI 2024", True, _BOTH, memory=True),
         SystemInfo("M-[R-Replay & EWC]", "Chen et al., IJCAI 2024", True, _BOTH, memory=True),
-        SystemInfo("Joint Training", "all posts so far, upper bound", True, _BOTH),
+        SystemInfo("Joint Training", "all samples so far, upper bound", True, _BOTH),
         SystemInfo("MSPT", "Chen et al., IJCAI 2024", True, _BOTH, memory=True),
     )
 }

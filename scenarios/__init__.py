@@ -1,4 +1,4 @@
-"""Class-incremental streams as Avalanche benchmarks: IMRE, IMNER and a demonstration."""
+"""Class-incremental streams as Avalanche benchmarks: IMRE, IMNER and a synthetic stream."""
 
 from mkgc_cl.scenarios import avalanche_home as avalanche_home  # before Avalanche is imported
 from mkgc_cl.scenarios.benchmark import KnowledgeBenchmark, KnowledgeExperience, make_benchmark

@@ -25,7 +25,7 @@ class SampleDataset(Sequence[tuple[Sample, int]]):
     Args:
         samples: the samples.
         labels: the stream's classes. The group of a relation sample is its output id (N/A is 0);
-            the group of a tagged post is the position of its first entity's type among
+            the group of a tagged sample is the position of its first entity's type among
             ``labels.classes`` plus 1, or 0 where it has none.
     """
 
@@ -169,10 +169,10 @@ def make_benchmark(stream: TaskStream) -> KnowledgeBenchmark:
 
     Raises:
         DataError: a task without training samples, two tasks of one name, a training uid used
-            twice with the same labels, a uid that stands for two different posts, a sample that is
-            not well formed (:func:`~mkgc_cl.data.sample_checks.check_sample`), a label whose class
-            a later task brings, or a class that no task or more than one task brings. What is wrong
-            with samples is told of all of them at once.
+            twice with the same labels, a uid that stands for two different samples, a sample that
+            is not well formed (:func:`~mkgc_cl.data.sample_checks.check_sample`), a label whose
+            class a later task brings, or a class that no task or more than one task brings. What is
+            wrong with samples is told of all of them at once.
     """
     return KnowledgeBenchmark(stream)
 
@@ -214,8 +214,8 @@ def _repeated(stream: TaskStream) -> Iterator[DataError]:
 
 
 def _faulty(stream: TaskStream) -> Iterator[DataError]:
-    """Samples that are not well formed, come too early, or share a uid with another post."""
-    posts: dict[str, tuple[object, ...]] = {}
+    """Samples that are not well formed, come too early, or share a uid with another sample."""
+    contents: dict[str, tuple[object, ...]] = {}
     later = {name: task.name for task in stream.tasks for name in task.classes}
     for task in stream.tasks:
         for name in task.classes:
@@ -237,10 +237,10 @@ def _faulty(stream: TaskStream) -> Iterator[DataError]:
                 )
             # scores and teacher maps are kept by uid
             spans = (sample.head, sample.tail) if isinstance(sample, RelationSample) else ()
-            post = (sample.tokens, spans, sample.visual.key)
-            if posts.setdefault(sample.uid, post) != post:
+            content = (sample.tokens, spans, sample.visual.key)
+            if contents.setdefault(sample.uid, content) != content:
                 yield fault(
                     sample,
-                    f"the uid stands for two different posts in stream {stream.name!r} (again in "
-                    f"task {task.name!r}); give every post a uid of its own",
+                    f"the uid stands for two different samples in stream {stream.name!r} (again in "
+                    f"task {task.name!r}); give every sample a uid of its own",
                 )

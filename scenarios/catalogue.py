@@ -1,4 +1,4 @@
-"""The named streams: IMRE, IMNER and the demonstration."""
+"""The named streams: IMRE, IMNER and the synthetic stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of Avalanche 0.6: what works on samples of text and pictures, and what to use for the rest.
+"""Parts of Avalanche 0.6: what works on samples of text and images, and what to use for the rest.
 
 Data only. The README prints it, a test tries every row, and
 :mod:`mkgc_cl.strategies.compatibility` refuses by it. Classes stand here by name, so that none of
@@ -61,7 +61,7 @@ def _refused(path: str, reason: str, instead: str, *siblings: str, helper: str =
 
 
 # Reasons that several share.
-PIXELS = "computes on its input as on one tensor of pixels; a sample is text and pictures"
+PIXELS = "computes on its input as on one tensor of pixels; a sample is text and images"
 LAST_LAYER = "looks for the classes in the last `nn.Linear`, which here is inside an encoder"
 NCM = "wants Avalanche's own nearest-mean classifier as the model's last layer"
 GENERATOR = "wants a model that generates its inputs"
@@ -238,7 +238,7 @@ METRICS = (
     _refused(
         "evaluation.metrics.mean_scores.MeanScoresPluginMetricABC",
         "averages the masked scores of classes to come with those of old ones",
-        "`strategy.survey(samples, read)`",
+        "`strategy.encode_samples(samples, read)`",
         helper="mean_scores_metrics",
     ),
     _refused(

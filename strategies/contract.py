@@ -24,7 +24,7 @@ from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.scenarios.benchmark import group_label
 from mkgc_cl.seeds import seeded
 from mkgc_cl.strategies.catalogue import recipe_of
-from mkgc_cl.strategies.kept_posts import posts_in
+from mkgc_cl.strategies.kept_samples import reachable_samples
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
 from mkgc_cl.strategies.template import MultimodalStrategy
 
@@ -41,12 +41,12 @@ def check_system(
     *,
     options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run a recipe over two tasks of the demonstration, again and again, and look what it does.
+    """Run a recipe over two tasks of the synthetic stream, again and again, and look what it does.
 
     The same seed gives the same weights and another seed others; no later task, not even how many
     classes it has, no evaluation and no draw of anybody else's changes a weight; the memory keeps
-    to its budget; a saved model predicts as it did; a memory of nothing, a class of one post and a
-    task of N/A alone are borne, or refused in words (:class:`~mkgc_cl.errors.ConfigError` of the
+    to its budget; a saved model predicts as it did; a memory of nothing, a class of one sample and
+    a task of N/A alone are borne, or refused in words (:class:`~mkgc_cl.errors.ConfigError` of the
     budget, :class:`~mkgc_cl.errors.DataError` of the task).
 
     Args:
@@ -227,12 +227,12 @@ def predicts_as_saved(trial: Trial) -> Iterator[str]:
 
 
 def bears_poor_tasks(trial: Trial) -> Iterator[str]:
-    """A class of one post and a task of N/A alone are learnt from, or refused in a DataError."""
+    """A class of one sample and a task of N/A alone are learnt from, or refused in a DataError."""
     first, second = trial.stream.tasks
     positive = [s for s in second.train if _is_positive(s, trial.stream.labels)]
     negative = _unlabelled(second, trial.stream).train
     for words, train in (
-        ("a class of one post", (positive[0], *negative[1:])),
+        ("a class of one sample", (positive[0], *negative[1:])),
         ("a task of N/A alone", negative),
     ):
         poor = replace(trial.stream, tasks=(first, replace(second, train=train)))
@@ -246,26 +246,26 @@ def bears_poor_tasks(trial: Trial) -> Iterator[str]:
             yield f"{words} leaves weights that are not finite"
 
 
-def keeps_no_other_posts(trial: Trial) -> Iterator[str]:
-    """Of a finished task no plugin holds posts that its ``exemplars()`` does not tell.
+def keeps_no_other_samples(trial: Trial) -> Iterator[str]:
+    """Of a finished task no plugin holds samples that its ``exemplars()`` does not tell.
 
-    Posts of the task just learnt are its data and not counted. A plugin that is no continual
-    learner says so with ``keeps_every_post = True``.
+    Samples of the task just learnt are its data and not counted. A plugin that is no continual
+    learner says so with ``keeps_every_sample = True``.
     """
     plugins = list(trial.plain.plugins)
-    if any(getattr(plugin, "keeps_every_post", False) for plugin in plugins):
+    if any(getattr(plugin, "keeps_every_sample", False) for plugin in plugins):
         return
     finished = {sample.uid for sample in trial.stream.tasks[0].train}
     finished -= {sample.uid for sample in trial.stream.tasks[1].train}
     told = {sample.uid for p in plugins if hasattr(p, "exemplars") for sample in p.exemplars()}
     own = vars(trial.plain).keys() - attributes_of_a_strategy(trial.kind)
     for holder, held in (
-        *((type(plugin).__name__, posts_in(plugin)) for plugin in plugins),
-        ("the strategy", posts_in([vars(trial.plain)[name] for name in own])),
+        *((type(plugin).__name__, reachable_samples(plugin)) for plugin in plugins),
+        ("the strategy", reachable_samples([vars(trial.plain)[name] for name in own])),
     ):
         untold = len((held & finished) - told)
         if untold:
-            yield f"{holder} holds {untold} posts that it does not tell as exemplars"
+            yield f"{holder} holds {untold} samples that it does not tell as exemplars"
 
 
 LAWS: tuple[Callable[[Trial], Iterator[str]], ...] = (
@@ -273,7 +273,7 @@ LAWS: tuple[Callable[[Trial], Iterator[str]], ...] = (
     is_its_seeds,
     does_not_know_the_future,
     keeps_to_its_budget,
-    keeps_no_other_posts,
+    keeps_no_other_samples,
     predicts_as_saved,
     bears_poor_tasks,
 )
@@ -281,7 +281,7 @@ LAWS: tuple[Callable[[Trial], Iterator[str]], ...] = (
 
 
 def tiny_stream(kind: TaskKind, *, tasks: int = 2) -> TaskStream:
-    """Small tasks of the demonstration, the first ones."""
+    """Small tasks of the synthetic stream, the first ones."""
     stream = demo_stream(kind, seed=3, train_per_task=12, test_size=24)
     first = stream.tasks[:tasks]
     classes = tuple(name for task in first for name in task.classes)
@@ -308,13 +308,13 @@ def common_rows(larger: Weights, smaller: Weights) -> Weights:
 
 
 def exemplars_of(strategy: MultimodalStrategy) -> list[str]:
-    """Identities of the posts that a strategy's plugins tell that they keep."""
+    """Identities of the samples that a strategy's plugins tell that they keep."""
     holders = [plugin for plugin in strategy.plugins if hasattr(plugin, "exemplars")]
     return [sample.identity for plugin in holders for sample in plugin.exemplars()]
 
 
 def predict(strategy: MultimodalStrategy, samples: list[Sample]) -> list[list[int]]:
-    """Best output ids of posts."""
+    """Best output ids of samples."""
     network = strategy.network
     training = network.training
     network.eval()

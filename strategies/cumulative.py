@@ -1,4 +1,4 @@
-"""Joint training: every task trains on all posts so far, the upper bound of the paper's tables."""
+"""Joint training: every task trains on all samples so far, upper bound of the paper's tables."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from mkgc_cl.strategies.template import MultimodalStrategy
 
 
 class CumulativePlugin(SupervisedPlugin):
-    """Train every task on its own posts and on those of all tasks before.
+    """Train every task on its own samples and on those of all tasks before.
 
     The paper's "Joint Training" has one A_k for every k, so the union grows task by task (Avalanche
-    calls this cumulative; its ``JointTraining`` is a single fit). Posts of earlier tasks are no
-    replayed posts: other plugins see them as current ones.
+    calls this cumulative; its ``JointTraining`` is a single fit). Samples of earlier tasks are no
+    replayed samples: other plugins see them as current ones.
 
-    A post that stands in two tasks of a tagging stream stays in the union as either task gives it:
-    twice, each time with that task's types alone. Merging the tags would be another stream.
+    A sample that stands in two tasks of a tagging stream stays in the union as either task gives
+    it: twice, each time with that task's types alone. Merging the tags would be another stream.
 
-    It keeps every post and is no continual learner: ``keeps_every_post`` tells ``check_system`` so.
+    It keeps every sample and is no continual learner: ``keeps_every_sample`` tells ``check_system``
+    so.
 
     Args:
         from_scratch: train every task from the weights that the first one began with, and without
@@ -35,7 +36,7 @@ class CumulativePlugin(SupervisedPlugin):
             go on from the weights of the task before.
     """
 
-    keeps_every_post = True
+    keeps_every_sample = True
 
     def __init__(self, *, from_scratch: bool = True) -> None:
         super().__init__()
@@ -44,12 +45,12 @@ class CumulativePlugin(SupervisedPlugin):
         self._initial: dict[str, Tensor] = {}
 
     def after_train_dataset_adaptation(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        """Make the task's posts the union, and start afresh where that is asked for.
+        """Make the task's samples the union, and start afresh where that is asked for.
 
         Not in the callback before, in which other plugins look back at the previous task's weights.
         """
         self._seen.update({sample.identity: sample for sample in strategy.experience.samples})
-        strategy.train_on(list(self._seen.values()))
+        strategy.set_training_samples(list(self._seen.values()))
         if not self.from_scratch:
             return
         if not self._initial:
@@ -73,16 +74,16 @@ class CumulativePlugin(SupervisedPlugin):
 
         Args:
             state: the state.
-            samples: where the posts of the tasks so far are found: the stream's training samples.
+            samples: where the samples of the tasks so far are found: the stream's training samples.
 
         Raises:
-            DataError: one of these posts is not among them.
+            DataError: one of these samples is not among them.
         """
         found = {sample.identity: sample for sample in samples}
         missing = [name for name in state["seen"] if name not in found]
         if missing:
             raise DataError(
-                f"{len(missing)} posts of the tasks so far are not in the given samples (first: "
+                f"{len(missing)} samples of the tasks so far are not in the given samples (first: "
                 f"{missing[0]}); load with the stream that was trained on"
             )
         self._seen = {name: found[name] for name in state["seen"]}

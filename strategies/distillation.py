@@ -12,7 +12,7 @@ from torch import Tensor
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
-from mkgc_cl.objectives.distillation import Axis, lost_attention, reduce_map
+from mkgc_cl.objectives.distillation import Axis, attention_distillation_loss, reduce_map
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
@@ -21,26 +21,27 @@ class AttentionDistillationPlugin(SupervisedPlugin):
 
     The teacher is the model as the task finds it (after the previous task and its memory phase),
     frozen and in evaluation mode; a task that an exception cut off keeps its teacher when it is
-    begun again. Its reduced maps of a post never change during a task, so they are computed once a
-    post and kept: one teacher pass a post a task, whatever the epochs.
+    begun again. Its reduced maps of a sample never change during a task, so they are computed once
+    a
+    sample and kept: one teacher pass per sample and task, whatever the epochs.
 
-    Only posts of the current task are distilled, as in the released code. The distance is averaged
-    over posts and layers and summed over both streams.
+    Only samples of the current task are distilled, as in the released code. The distance is
+    averaged over samples and layers and summed over both streams.
 
     Args:
         weight: the paper's lambda, at least 0 (released code: 1 IMRE, 0.1 IMNER); 0 does nothing.
         axis: the side of the maps that is kept, see
             :func:`~mkgc_cl.objectives.distillation.reduce_map`.
-        centre: compare what the softmax reads of the maps, likewise there; needs the axis
+        center: compare what the softmax reads of the maps, likewise there; needs the axis
             ``"width"``. PAPER: off.
-        normalise_rows: RELEASED CODE: its normalisation, under which the gradient is zero.
+        normalize_rows: RELEASED CODE: its normalization, under which the gradient is zero.
 
     Attributes:
-        teacher_posts: posts the teacher has encoded so far, over all tasks.
+        teacher_samples: samples the teacher has encoded so far, over all tasks.
         losses: the unweighted distillation loss of every step.
 
     Raises:
-        ConfigError: ``weight`` is negative, the axis is unknown or cannot be centred.
+        ConfigError: ``weight`` is negative, the axis is unknown or cannot be centered.
     """
 
     def __init__(
@@ -48,24 +49,24 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         *,
         weight: float = 0.1,
         axis: Axis = "width",
-        centre: bool = True,
-        normalise_rows: bool = False,
+        center: bool = True,
+        normalize_rows: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= weight < float("inf") or axis not in ("width", "height"):
             raise ConfigError([f"weight={weight}, axis={axis!r}; give 0 or more, width or height"])
-        if centre and axis == "height":
+        if center and axis == "height":
             raise ConfigError(
                 [
-                    "axis='height' cannot be centred, a centred row sums to 0; take axis='width', "
-                    "or centre=False (ad_centre in mspt and in the experiments)"
+                    "axis='height' cannot be centered: such a row sums to 0; take axis='width', "
+                    "or center=False (ad_center in mspt and in the experiments)"
                 ]
             )
         self.weight = weight
         self.axis = axis
-        self.centre = centre
-        self.normalise_rows = normalise_rows
-        self.teacher_posts = 0
+        self.center = center
+        self.normalize_rows = normalize_rows
+        self.teacher_samples = 0
         self.losses: list[float] = []
         self._teacher: ExtractionModel | None = None
         self._encode: Callable[[ExtractionModel, MultimodalBatch], ModelOutput] | None = None
@@ -80,7 +81,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
             self._encode = strategy.encode  # in the student's precision, or rounding is "lost"
 
     def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        """Add the distillation loss of the batch's current posts."""
+        """Add the distillation loss of the batch's current samples."""
         rows = (~strategy.batch["replayed"]).nonzero().flatten()
         if self._teacher is None or strategy.phase != "task" or len(rows) == 0:
             return
@@ -95,14 +96,16 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         self._known = {}
 
     def distance(self, batch: MultimodalBatch, output: DualStreamOutput, rows: Tensor) -> Tensor:
-        """Distillation loss of posts ``rows`` (N,) of a batch: a scalar (eq. 14)."""
-        text, vision = reduced_maps(output, axis=self.axis, centre=self.centre)
+        """Distillation loss of samples ``rows`` (N,) of a batch: a scalar (eq. 14)."""
+        text, vision = reduced_maps(output, axis=self.axis, center=self.center)
         before_text, before_vision = self._teacher_maps(batch, rows, length=text.shape[-1])
         pairs = ((before_text, text[rows]), (before_vision, vision[rows]))
         total = text.new_zeros(())
         for before, now in pairs:  # each (N, L, H, positions)
             layers = [
-                lost_attention(before[:, layer], now[:, layer], normalise_rows=self.normalise_rows)
+                attention_distillation_loss(
+                    before[:, layer], now[:, layer], normalize_rows=self.normalize_rows
+                )
                 for layer in range(now.shape[1])
             ]
             total = total + torch.stack(layers).mean()
@@ -112,7 +115,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         """What later tasks depend on; the teacher is the model itself at the next task's start."""
         return {
             "tasks": self._tasks,
-            "teacher_posts": self.teacher_posts,
+            "teacher_samples": self.teacher_samples,
             "losses": list(self.losses),
         }
 
@@ -120,14 +123,14 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         """Go on from :meth:`state_dict`."""
         self._teacher, self._encode, self._known = None, None, {}  # of whatever it was used for
         self._tasks = int(state["tasks"])
-        self.teacher_posts = int(state["teacher_posts"])
+        self.teacher_samples = int(state["teacher_samples"])
         self.losses = list(state["losses"])
 
     @torch.no_grad()
     def _teacher_maps(
         self, batch: MultimodalBatch, rows: Tensor, *, length: int
     ) -> tuple[Tensor, Tensor]:
-        """The teacher's reduced maps of posts ``rows``: (N, L, H, T) and (N, L, H, P)."""
+        """The teacher's reduced maps of samples ``rows``: (N, L, H, T) and (N, L, H, P)."""
         teacher, encode = self._teacher, self._encode
         if teacher is None or encode is None:
             raise ConfigError(["there is no teacher before the second task"])
@@ -135,22 +138,22 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         if new:
             part = batch.select(torch.tensor(new, device=rows.device))
             output = cast(DualStreamOutput, encode(teacher, part))  # a copy of the student
-            text, vision = reduced_maps(output, axis=self.axis, centre=self.centre)
+            text, vision = reduced_maps(output, axis=self.axis, center=self.center)
             lengths = output.text_mask.sum(dim=1).tolist()
             for index, uid in enumerate(part.uids):
                 self._known[uid] = (text[index, ..., : lengths[index]], vision[index])
-            self.teacher_posts += len(new)
+            self.teacher_samples += len(new)
         known = [self._known[batch.uids[row]] for row in rows.tolist()]
         padded = [torch.nn.functional.pad(t, (0, length - t.shape[-1])) for t, _ in known]
         return torch.stack(padded), torch.stack([vision for _, vision in known])
 
 
 def reduced_maps(
-    output: DualStreamOutput, *, axis: Axis, centre: bool = False
+    output: DualStreamOutput, *, axis: Axis, center: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Reduce the maps of both streams: (B, L, H, T) and (B, L, H, P) for L interaction layers."""
     text, vision = (
-        [reduce_map(scores, mask, axis=axis, centre=centre) for scores in maps]
+        [reduce_map(scores, mask, axis=axis, center=center) for scores in maps]
         for maps, mask in (
             (output.text_maps, output.text_mask),
             (output.vision_maps, output.vision_mask),

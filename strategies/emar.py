@@ -37,8 +37,8 @@ class EMARPlugin(SupervisedPlugin):
 
     The task's epochs are the first stage. Then exemplars are chosen by K-means, and ``cycles``
     times over: prototypes are taken from the memory; *activation* trains one epoch on the memory
-    and the task's posts together (a post in both counts once); *reconsolidation* trains one epoch
-    on the memory alone, on the cross-entropy of :math:`h P^\top` over the classes that have a
+    and the task's samples together (a sample in both counts once); *reconsolidation* trains one
+    epoch on the memory alone, on the cross-entropy of :math:`h P^\top` over the classes that have a
     prototype, P as it was taken: means of features (eq. 5) as the encoder gives them.
 
     Relations are predicted from prototypes, so the model needs a
@@ -58,12 +58,12 @@ class EMARPlugin(SupervisedPlugin):
         cycles: rounds of activation and reconsolidation, at least 0.
         na_policy: what becomes of N/A; see :class:`PrototypeReplayPlugin`. A class without
             exemplars is predicted from its row of the head.
-        normalise: OURS: bring exemplars to length 1 before a prototype averages them in
+        normalize: OURS: bring exemplars to length 1 before a prototype averages them in
             reconsolidation, which makes its scores smaller. Off in the paper and both public codes;
             predictions always do so, as in the public BERT version.
         mix_head_rows: count a relation's row of the head, at length 1, as one more exemplar of
             its prototype in predictions (EMAR-BERT). PAPER: off.
-        batch_size: posts a step of both stages; the training batch size by default.
+        batch_size: samples per step of both stages; the training batch size by default.
         lr_scale: factor on the learning rates in both stages, above 0.
         seed: seed of selection and order.
 
@@ -79,7 +79,7 @@ class EMARPlugin(SupervisedPlugin):
         scope: Scope = "class",
         cycles: int = 2,
         na_policy: NaPolicy = "merge",
-        normalise: bool = False,
+        normalize: bool = False,
         mix_head_rows: bool = True,
         batch_size: int | None = None,
         lr_scale: float = 1.0,
@@ -97,7 +97,7 @@ class EMARPlugin(SupervisedPlugin):
         self.scope: Scope = scope
         self.cycles = cycles
         self.na_policy: NaPolicy = na_policy
-        self.normalise = normalise
+        self.normalize = normalize
         self.mix_head_rows = mix_head_rows
         self.batch_size = batch_size
         self.lr_scale = lr_scale
@@ -181,7 +181,7 @@ class EMARPlugin(SupervisedPlugin):
         labels = strategy.network.labels
         classes = len(labels.outputs if labels.kind == "re" else labels.classes)
         return class_prototypes(
-            *_memory_features(strategy, memory), classes=classes, unit_norm=self.normalise
+            *_memory_features(strategy, memory), classes=classes, unit_norm=self.normalize
         )
 
     @torch.no_grad()
@@ -200,7 +200,7 @@ class EMARPlugin(SupervisedPlugin):
 
 
 def reconsolidation_loss(output: ModelOutput, targets: Tensor, prototypes: Prototypes) -> Tensor:
-    """Cross-entropy of likeness to prototypes: of posts, or of the gold spans of tagged words.
+    """Cross-entropy of likeness to prototypes: of samples, or of the gold spans of tagged words.
 
     Args:
         output: of a batch; in a tagging stream it must hold a span.
@@ -213,14 +213,14 @@ def reconsolidation_loss(output: ModelOutput, targets: Tensor, prototypes: Proto
 
 
 def _units(output: ModelOutput, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Features and classes of what is compared: posts (B, F), (B,) or spans (S, F), (S,)."""
+    """Features and classes of what is compared: samples (B, F), (B,) or spans (S, F), (S,)."""
     if output.word_features is None:
         return output.features, targets
     return span_features(output.word_features, targets)
 
 
 def _scored(memory: Sequence[Sample]) -> list[Sample]:
-    """Posts of a memory that can be compared with prototypes: not those without an entity."""
+    """Samples of a memory that can be compared with prototypes: not those without an entity."""
     return [s for s in memory if not isinstance(s, TaggingSample) or set(s.tags) != {"O"}]
 
 
@@ -234,7 +234,7 @@ def _memory_features(
         strategy.require_finite(features, "features are", batch)
         return features.float().cpu(), classes.cpu()
 
-    found = strategy.survey(_scored(memory), read)
+    found = strategy.encode_samples(_scored(memory), read)
     if not found:
         width = strategy.network.head.rows.shape[1]
         return torch.empty(0, width), torch.empty(0, dtype=torch.long)

@@ -111,8 +111,8 @@ def batch_counts(
     """Counts of one batch on an experience.
 
     Args:
-        decoded: best output ids, one list per post.
-        targets: label ids: one per post, or one list per post padded with -100.
+        decoded: best output ids, one list per sample.
+        targets: label ids: one per sample, or one list per sample padded with -100.
         experience: its classes say which entity types count on it.
     """
     if experience.labels.kind == "re":

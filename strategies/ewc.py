@@ -30,8 +30,8 @@ class EWCPlugin(SupervisedPlugin):
     the step that it works against.
 
     Memory: ``"online"`` and ``"last"`` hold two copies of the trainable weights, ``"separate"`` two
-    for every finished task; while a Fisher is estimated there is one post's gradient besides, in a
-    step two tensors as large as the largest parameter.
+    for every finished task; while a Fisher is estimated there is one sample's gradient besides, in
+    a step two tensors as large as the largest parameter.
 
     Args:
         weight: lambda, at least 0 (100 as in the code of Han et al. 2020); 0 does nothing.
@@ -39,7 +39,7 @@ class EWCPlugin(SupervisedPlugin):
             the latest weights (Schwarz et al. 2018); ``"separate"`` keeps one Fisher and anchor a
             task (Kirkpatrick et al.); ``"last"`` keeps the last task's (RELEASED CODE).
         decay: factor on the Fisher of earlier tasks (``"online"``), in (0, 1].
-        samples: posts of a task that the Fisher is estimated on; ``None`` for all.
+        samples: samples of a task that the Fisher is estimated on; ``None`` for all.
         seed: seed of their choice.
 
     Attributes:
@@ -95,7 +95,7 @@ class EWCPlugin(SupervisedPlugin):
         self._previous = ()  # once: a task that is cut off and begun again finds nothing to do
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        """Keep the task's posts for the next one's beginning."""
+        """Keep the task's samples for the next one's beginning."""
         self._previous = tuple(strategy.experience.samples)
 
     def after_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
@@ -135,16 +135,16 @@ class EWCPlugin(SupervisedPlugin):
 
         Args:
             state: the state.
-            samples: where the posts of the task before are found: the stream's training samples.
+            samples: where the samples of the task before are found: the stream's training samples.
 
         Raises:
-            DataError: a post of the task before is not among them.
+            DataError: a sample of the task before is not among them.
         """
         found = {sample.identity: sample for sample in samples}
         missing = [name for name in state["previous"] if name not in found]
         if missing:
             raise DataError(
-                f"{len(missing)} posts of the task before are not in the given samples (first: "
+                f"{len(missing)} samples of the task before are not in the given samples (first: "
                 f"{missing[0]}); load with the stream that was trained on"
             )
         self._previous = tuple(found[name] for name in state["previous"])

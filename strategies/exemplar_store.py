@@ -1,4 +1,4 @@
-"""What every method with exemplars shares: which posts fill which slot, and posts by identity."""
+"""What methods with exemplars share: which samples fill which slot, and samples by identity."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 
 
 class ExemplarStore:
-    """Kept posts by slot: a slot is a class or a task.
+    """Kept samples by slot: a slot is a class or a task.
 
     Attributes:
-        memory: the posts' identities by slot.
+        memory: the samples' identities by slot.
     """
 
     def __init__(self) -> None:
         self.memory = ExemplarMemory()
         self._samples: dict[str, Sample] = {}
-        self._tasks: dict[str, str] = {}  # which task a post was kept from
+        self._tasks: dict[str, str] = {}  # which task a sample was kept from
 
     def fill(
         self, task: KnowledgeExperience, *, scope: Scope, na_policy: NaPolicy, choose: Choose
     ) -> None:
-        """Keep posts of a task, slot by slot.
+        """Keep samples of a task, slot by slot.
 
         Args:
             task: the task.
@@ -55,23 +55,23 @@ class ExemplarStore:
             self._fill_slot(slot, candidates, na_policy if recurs else "refresh", choose)
         kept = self.memory.identities()
         self._samples = {name: self._samples[name] for name in kept}
-        # earlier posts first, so that tasks stand in order of arrival
+        # earlier samples first, so that tasks stand in order of arrival
         origin = {**self._tasks, **{n: task.task_name for n in kept if n not in self._tasks}}
         self._tasks = {name: origin[name] for name in origin if name in self._samples}
 
     def exemplars(self) -> list[Sample]:
-        """Every kept post, once."""
+        """Every kept sample, once."""
         return [self._samples[name] for name in self.memory.identities()]
 
     def by_task(self) -> list[list[Sample]]:
-        """The kept posts of every task, in order of arrival; each post once."""
+        """The kept samples of every task, in order of arrival; each sample once."""
         groups: dict[str, list[Sample]] = {task: [] for task in dict.fromkeys(self._tasks.values())}
         for name, task in self._tasks.items():
             groups[task].append(self._samples[name])
         return list(groups.values())
 
     def copy(self) -> ExemplarStore:
-        """Return a store that holds the same posts and is filled on its own."""
+        """Return a store that holds the same samples and is filled on its own."""
         other = ExemplarStore()
         other.memory = copy.deepcopy(self.memory)
         other._samples = dict(self._samples)
@@ -79,7 +79,7 @@ class ExemplarStore:
         return other
 
     def state_dict(self) -> dict[str, Any]:
-        """Identities by slot and the task of each, never posts."""
+        """Identities by slot and the task of each, never samples."""
         return {"slots": self.memory.state_dict(), "tasks": dict(self._tasks)}
 
     def load_state_dict(self, state: Mapping[str, Any], *, samples: Iterable[Sample]) -> None:
@@ -132,7 +132,7 @@ def candidates_by_slot(task: KnowledgeExperience, scope: Scope) -> dict[str, lis
 
 
 def negative_slot(task: KnowledgeExperience) -> str:
-    """Slot of N/A, or of posts without an entity."""
+    """Slot of N/A, or of samples without an entity."""
     return task.na or "O"
 
 
@@ -149,7 +149,7 @@ def running_task(strategy: MultimodalStrategy) -> KnowledgeExperience:
 
 
 def slot_types(task: KnowledgeExperience, slot: str, scope: Scope) -> tuple[str, ...]:
-    """Classes whose posts a slot holds: none for the negative slot."""
+    """Classes whose samples a slot holds: none for the negative slot."""
     if scope == "task":
         return task.classes
     return () if slot == negative_slot(task) else (slot,)
@@ -162,8 +162,8 @@ def span_pooling(
 
     Args:
         labels: the stream's classes.
-        types: the mean is over the words of gold spans of these types, or over all words of a post
-            that has none.
+        types: the mean is over the words of gold spans of these types, or over all words of a
+            sample that has none.
     """
     return partial(_pooled, outputs=labels.output_ids(types)[1:])
 

@@ -84,7 +84,7 @@ class GaussianReadoutPlugin(SupervisedPlugin):
             else:
                 waiting.append(read)
 
-        strategy.survey(strategy.experience.samples, look)
+        strategy.encode_samples(strategy.experience.samples, look)
         if waiting:
             readout.standardize(torch.cat([rows for rows, *_ in waiting]))
         for rows, labels, weights in waiting:

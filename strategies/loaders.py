@@ -1,4 +1,4 @@
-"""Loaders of posts for one model: for training, for evaluation, with a memory's posts marked."""
+"""Loaders for one model: for training, for evaluation, with a memory's samples marked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mkgc_cl.strategies.loading import (
 )
 
 Item = tuple[Sample, bool]
-"""A post, and whether it comes from a memory."""
+"""A sample, and whether it comes from a memory."""
 
 
 class Loaders:
@@ -29,8 +29,8 @@ class Loaders:
 
     Args:
         processor: of the model.
-        eval_size: posts an evaluation step.
-        buckets: batch posts of like length together in training.
+        eval_size: samples an evaluation step.
+        buckets: batch samples of like length together in training.
         pin: copy batches to pinned memory.
         seed: seed of the loaders' workers.
     """
@@ -59,12 +59,12 @@ class Loaders:
         schedule: Interleave,
         sources: tuple[torch.Generator, torch.Generator],
     ) -> DataLoader[Any]:
-        """A loader of current posts with memory posts beside every batch, or between batches.
+        """A loader of current samples with memory samples beside every batch, or between batches.
 
         Args:
-            current: the task's posts.
+            current: the task's samples.
             memory: the memory's, at least one.
-            sizes: posts of each a step.
+            sizes: samples of each per step.
             schedule: beside or between.
             sources: generator of each one's order.
         """
@@ -86,12 +86,12 @@ class Loaders:
         batch_size: int,
         source: torch.Generator,
     ) -> DataLoader[Any]:
-        """A loader of current posts with one whole group of memory posts before every batch.
+        """A loader of current samples with one whole group of memory samples before every batch.
 
         Args:
-            current: the task's posts.
-            groups: groups of the memory's posts, none of them empty.
-            batch_size: current posts a step.
+            current: the task's samples.
+            groups: groups of the memory's samples, none of them empty.
+            batch_size: current samples per step.
             source: generator of their order.
         """
         items, positions = list(current), []
@@ -106,7 +106,7 @@ class Loaders:
         return self._loader([(sample, False) for sample in samples], self.in_order(samples))
 
     def in_order(self, samples: Sequence[Sample]) -> list[list[int]]:
-        """Batches of :meth:`once`, longest posts first so that memory peaks at the start."""
+        """Batches of :meth:`once`, longest samples first so that memory peaks at the start."""
         length = self._processor.length
         order = sorted(range(len(samples)), key=lambda i: (-length(samples[i]), i))
         size = self._eval_size

@@ -16,16 +16,17 @@ BUCKET_BATCHES = 20
 
 
 class TrainingBatches(Sampler[list[int]]):
-    """Shuffled batches of positions ``0 .. N-1``, with posts of like length together.
+    """Shuffled batches of positions ``0 .. N-1``, with samples of like length together.
 
-    Bucketing shuffles the posts, sorts runs of ``BUCKET_BATCHES`` batches by length, cuts them, and
+    Bucketing shuffles the samples, sorts runs of ``BUCKET_BATCHES`` batches by length, cuts them,
+    and
     shuffles the batches: less padding, still a different order and composition every epoch.
 
     Args:
-        lengths: number of tokens of each post (N).
-        batch_size: posts a batch.
+        lengths: number of tokens of each sample (N).
+        batch_size: samples per batch.
         source: generator of this concern; every pass draws on.
-        buckets: put posts of like length together; off for a plain shuffle.
+        buckets: put samples of like length together; off for a plain shuffle.
     """
 
     def __init__(
@@ -53,15 +54,15 @@ class TrainingBatches(Sampler[list[int]]):
 
 
 class ReplayBatches(Sampler[list[int]]):
-    """Batches of current posts with memory posts beside them or between them.
+    """Batches of current samples with memory samples beside them or between them.
 
-    Memory posts have the positions ``first .. first + size - 1``.
+    Memory samples have the positions ``first .. first + size - 1``.
 
     Args:
-        current: batches of current posts.
-        first: position of the first memory post.
-        size: number of memory posts, at least 1.
-        batch_size: memory posts a step; all of them where there are fewer.
+        current: batches of current samples.
+        first: position of the first memory sample.
+        size: number of memory samples, at least 1.
+        batch_size: memory samples per step; all of them where there are fewer.
         schedule: ``"mixed"`` adds them to every current batch; ``"alternate"`` puts a batch of them
             after every current batch.
         source: generator of the replay.
@@ -100,14 +101,14 @@ class ReplayBatches(Sampler[list[int]]):
 
 
 class TurnBatches(Sampler[list[int]]):
-    """Before every batch of current posts one group of memory posts, whole, the groups in turn.
+    """Before every batch of current samples one group of memory samples, whole, the groups in turn.
 
     Wang et al. 2019 (EMR). The turn goes on from one pass to the next: where an epoch has fewer
     batches than there are groups, each still gets as many steps as the others.
 
     Args:
-        current: batches of current posts.
-        groups: positions of the memory posts, group by group; at least one group.
+        current: batches of current samples.
+        groups: positions of the memory samples, group by group; at least one group.
     """
 
     def __init__(self, current: Sampler[list[int]], *, groups: Sequence[Sequence[int]]) -> None:

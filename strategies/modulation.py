@@ -44,14 +44,14 @@ class GradientModulationPlugin(SupervisedPlugin):
     decay and momentum too), and what eq. (9) says for AdamW. Shared key and head belong to neither
     modality; their step is never scaled.
 
-    Loss terms that are not to be modulated (distillation on the maps, replayed posts) enter the
+    Loss terms that are not to be modulated (distillation on the maps, replayed samples) enter the
     slowed stream 1/c times as strong (at most 100 times), c its coefficient. Under SGD its smaller
     step takes that back: they move the stream as if nothing were modulated. AdamW forgets how large
     a gradient is and takes c times the step of the gradient that eq. (9) makes, c * task + others:
     the other terms outweigh the task 1 to c as they should, but their reach is that of the step.
     Alone (where a task's gradient is gone) they move the stream c times as far, raised or not. The
     shared key sees those terms at the raised strength. One table escapes: the tagging head adds
-    BERT's positions to the picture too (eq. 3), where replay stays slowed.
+    BERT's positions to the image too (eq. 3), where replay stays slowed.
 
     Args:
         alpha: the paper's alpha (eq. 7), at least 0; 0 observes without acting (paper: 0.3 IMNER;
@@ -64,7 +64,7 @@ class GradientModulationPlugin(SupervisedPlugin):
         noise: RELEASED CODE: add normal noise with each gradient's own deviation (OGM-GE; the paper
             does not mention it).
         modulate_distillation: slow the distillation term too.
-        modulate_replay: slow replayed posts too (RELEASED CODE does).
+        modulate_replay: slow replayed samples too (RELEASED CODE does).
         constant_coefficients: CONTROL: a pair (text, vision) from 0 to 1 for every task, applied in
             each of its steps whatever the batches say; ``alpha``, ``target`` and ``schedule`` then
             decide nothing. The ratio is still observed.

@@ -42,7 +42,7 @@ def mspt(
     constant_coefficients: Sequence[Sequence[float]] | None = None,
     ad_weight: float = 0.1,
     ad_axis: Axis = "width",
-    ad_centre: bool = True,
+    ad_center: bool = True,
     memory_size: int = 6,
     memory_scope: Scope = "class",
     selection: Selection = "kmeans",
@@ -67,14 +67,14 @@ def mspt(
     Args:
         model: the model.
         distillation: use :class:`AttentionDistillationPlugin` with ``ad_weight``, ``ad_axis`` and
-            ``ad_centre``.
+            ``ad_center``.
         modulation: use :class:`GradientModulationPlugin` with ``alpha``, ``target``, ``schedule``
             and ``noise``.
         memory: use :class:`PrototypeReplayPlugin` with ``memory_size``, ``memory_scope``,
             ``selection``, ``na_policy``, ``replay_schedule``, ``memory_epochs``,
             ``memory_batch_size`` and ``memory_lr_scale``.
-        epochs: epochs a task (released code: 10).
-        batch_size: posts a step (released code: 2).
+        epochs: epochs per task (released code: 10).
+        batch_size: samples per step (released code: 2).
         lr: learning rate of the encoders (released code: 3e-5 IMNER, 1e-5 IMRE).
         head_lr: of head and CRF (released code: 0.05 IMNER, as the encoders IMRE).
         key_lr: of the shared keys (released code: a tenth of the encoders').
@@ -88,14 +88,14 @@ def mspt(
             say; see :mod:`mkgc_cl.strategies.rate_control`.
         ad_weight: weight of the distillation loss.
         ad_axis: side of the maps that is kept.
-        ad_centre: compare what the softmax reads of the maps. PAPER: off.
+        ad_center: compare what the softmax reads of the maps. PAPER: off.
         memory_size: exemplars a slot.
         memory_scope: a slot is a class or a task.
         selection: how exemplars are chosen.
         na_policy: what becomes of N/A in the memory.
         replay_schedule: when the memory is trained on.
         memory_epochs: epochs of a memory phase; as many as ``epochs`` by default.
-        memory_batch_size: exemplars a step; ``batch_size`` by default.
+        memory_batch_size: exemplars per step; ``batch_size`` by default.
         memory_lr_scale: factor on the learning rates in a memory phase.
         plugins: what acts beside the method, after its own plugins.
         device: where to train.
@@ -121,7 +121,7 @@ def mspt(
         )
     ]
     if distillation:
-        own.append(AttentionDistillationPlugin(weight=ad_weight, axis=ad_axis, centre=ad_centre))
+        own.append(AttentionDistillationPlugin(weight=ad_weight, axis=ad_axis, center=ad_center))
     if memory:
         own.append(
             PrototypeReplayPlugin(

@@ -2,7 +2,7 @@
 
 A run without modulation trains at the full learning rates, a modulated one at lower ones, so what
 lies between the two is in part what a lower rate does by itself: averages slow both modalities (see
-:func:`~mkgc_cl.objectives.modulation.average`), and without real pictures the vision stream's score
+:func:`~mkgc_cl.objectives.modulation.average`), and without real images the vision stream's score
 is little more than how often a label comes. Two controls hold the mean rates of the modulated run:
 
 * ``"same rates"``: text and vision each at the mean of the coefficients that were applied to it in

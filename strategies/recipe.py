@@ -22,10 +22,10 @@ class Encoders:
 
     Args:
         text: text encoder.
-        vision: picture encoder of the systems that look at pictures.
+        vision: image encoder of the systems that look at images.
         pretrained: load pretrained weights where there are any.
-        images: pictures that are looked at; the stream must have been built for them.
-        max_text_length: most tokens a post may have.
+        images: images that are looked at; the stream must have been built for them.
+        max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest text layers (and layers of a trained ViT) that do not train.
     """
 
@@ -43,7 +43,7 @@ class Training:
 
     Args:
         epochs: passes over a task (released code of MSPT: 10).
-        batch_size: posts a step.
+        batch_size: samples per step.
         lr: learning rate of the encoders.
         head_lr: of heads and CRF; ``lr`` by default.
         fusion_lr: of layers between encoders and head that start from nothing; ``lr`` by default.

@@ -35,7 +35,7 @@ def mspt_recipe(
     schedule: Schedule = "average",
     constant_coefficients: tuple[tuple[float, ...], ...] | None = None,
     ad_weight: float = 0.1,
-    ad_centre: bool = True,
+    ad_center: bool = True,
     exemplars: int = 6,
     selection: Selection = "kmeans",
     na_policy: NaPolicy = "merge",
@@ -66,18 +66,18 @@ def mspt_recipe(
         constant_coefficients: CONTROL: pairs (text, vision) of every task, which modulation applies
             whatever the batches say, see :mod:`mkgc_cl.strategies.rate_control` (off: the paper).
         ad_weight: weight of the distillation (0.1: the paper).
-        ad_centre: compare what the softmax reads of the maps (ours). PAPER: off.
+        ad_center: compare what the softmax reads of the maps (ours). PAPER: off.
         exemplars: of every class (6: the paper).
         selection: how exemplars are chosen (K-means: the paper).
         na_policy: what becomes of N/A in the memory (one class like any other: ours).
         replay_schedule: when the memory is trained on (a phase after every task: released code).
         memory_epochs: of that phase; by default as many as the task has (released code).
-        memory_batch_size: exemplars a step; by default the task's (released code).
+        memory_batch_size: exemplars per step; by default the task's (released code).
         memory_lr_scale: factor on the learning rates in that phase (1: released code).
         tagger: what scores tags (a CRF: the paper).
         token_weight: weight of ExtendNER's teacher for words ``O``, see
             :class:`TokenDistillationPlugin` (0, off: the paper). It wants the softmax tagger, and
-            works beside attention distillation, with a model and a pass a post of its own.
+            works beside attention distillation, with a model and a pass a sample of its own.
 
     Raises:
         ConfigError: an option does not fit.
@@ -116,7 +116,7 @@ def mspt_recipe(
         schedule=schedule,
         constant_coefficients=constant_coefficients,
         ad_weight=ad_weight,
-        ad_centre=ad_centre,
+        ad_center=ad_center,
         memory_size=exemplars,
         selection=selection,
         na_policy=na_policy,

@@ -1,4 +1,4 @@
-"""Recipes of the systems that look at pictures, and of joint training."""
+"""Recipes of the systems that look at images, and of joint training."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def umt(
         labels: the stream's classes.
         encoders: the encoders.
         training: how to train.
-        projections: of the picture's grid, one for both directions (the paper). RELEASED CODE:
+        projections: of the image's grid, one for both directions (the paper). RELEASED CODE:
             ``"two"``.
         conversion: weight of the span detector's scores, turned into tags (0.5: the authors' code).
         span_loss: weight of the span detector's loss (0.5: the authors' code).
 
     Raises:
         ConfigError: an option does not fit, or the stream shows crops alone: it looks at the whole
-            picture.
+            image.
     """
     wrong = []
     if encoders.images == "crops":
@@ -95,8 +95,8 @@ def umgf(
         training: how to train.
         width: of the graph's nodes (512: the authors' code).
         layers: fusion layers (6: the authors' code).
-        train_vision: train the picture backbone (on: the authors' code). Off, it is as in the other
-            fusion models, and the picture costs all of them the same.
+        train_vision: train the image backbone (on: the authors' code). Off, it is as in the other
+            fusion models, and the image costs all of them the same.
     """
     model = multimodal(
         UMGFModel.build,
@@ -218,7 +218,7 @@ def m_replay(
         na_policy: what becomes of N/A in the memory (one class like any other: ours).
         schedule: when the memory is trained on (a phase after every task: released code of MSPT).
         memory_epochs: of that phase; by default as many as the task has (released code of MSPT).
-        memory_batch_size: exemplars a step; by default the task's (released code of MSPT).
+        memory_batch_size: exemplars per step; by default the task's (released code of MSPT).
         memory_lr_scale: factor on the learning rates in that phase (1: released code of MSPT).
     """
     model = _mkgformer(labels, encoders, training, fusion_layers, train_head=train_head)
@@ -254,7 +254,7 @@ def m_replay_ewc(
 ) -> MultimodalStrategy:
     """MKGformer with random replay and elastic weight consolidation; options as of the two.
 
-    The Fisher is that of the task's own posts, taken after the memory phase, as is the anchor.
+    The Fisher is that of the task's own samples, taken after the memory phase, as is the anchor.
     """
     strategy = m_replay(
         labels,
@@ -286,9 +286,9 @@ def joint_training(
     epochs: int | None = None,
     tagger: Tagger = "crf",
 ) -> MultimodalStrategy:
-    """Train on all posts so far at every task: the upper bound of the tables.
+    """Train on all samples so far at every task: the upper bound of the tables.
 
-    Each post has the labels it came with. In a tagging stream those are of its own task's types:
+    Each sample has the labels it came with. In a tagging stream those are of its own task's types:
     mentions of other types stay ``O`` in the union, too.
 
     Args:
@@ -298,7 +298,7 @@ def joint_training(
         backbone: the model that is trained (the paper's is MKGformer; ``"text"`` is Vanilla's).
         fusion_layers: see ``MKGformer``.
         from_scratch: begin every task with the initial weights (paper: "retraining").
-        epochs: passes over all posts so far; by default as many as over a task (the paper says
+        epochs: passes over all samples so far; by default as many as over a task (the paper says
             nothing). The union grows, so fewer make as many steps.
         tagger: what scores tags (a CRF: the paper).
     """

@@ -55,8 +55,8 @@ def ewc(
         weight: lambda (100: code of Han et al. 2020).
         mode: how tasks accumulate, see :class:`EWCPlugin` (online: Schwarz et al. 2018).
         decay: factor on the Fisher of earlier tasks (1, a plain sum: Huszar 2018).
-        samples: posts of a task that the Fisher is estimated on (256: ours, for its cost); ``None``
-            for all.
+        samples: samples of a task that the Fisher is estimated on (256: ours, for its cost);
+            ``None`` for all.
     """
     plugin = EWCPlugin(weight=weight, mode=mode, decay=decay, samples=samples, seed=training.seed)
     return assemble(text_model(labels, encoders, training.seed), training, plugin)
@@ -73,7 +73,7 @@ def emr(
     """Episodic memory replay (Wang et al., NAACL 2019), with BERT in place of the BiLSTM.
 
     Before every batch one step on the whole memory of one past task, in turn. The exemplars are
-    nearest to K-means centres of L2-normalised features. The original ranks the gold relation among
+    nearest to K-means centers of L2-normalized features. The original ranks the gold relation among
     given candidates; here all seen classes compete, as everywhere in the tables.
 
     Args:
@@ -88,8 +88,8 @@ def emr(
         scope="task" if exemplars is None else "class",
         na_policy=na_policy,
         schedule="round-robin",
-        features="spans" if labels.kind == "ner" else "post",
-        normalise=True,
+        features="spans" if labels.kind == "ner" else "sample",
+        normalize=True,
         seed=training.seed,
     )
     return assemble(text_model(labels, encoders, training.seed), training, plugin)
@@ -142,7 +142,7 @@ def emar_bert(
         cycles=cycles,
         lr_scale=memory_lr_scale,
         na_policy=na_policy,
-        normalise=normalize,
+        normalize=normalize,
         mix_head_rows=mix_head_rows,
         seed=training.seed,
     )

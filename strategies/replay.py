@@ -25,7 +25,7 @@ from mkgc_cl.strategies.exemplar_store import (
 )
 from mkgc_cl.strategies.template import MultimodalStrategy
 
-Features = Literal["post", "spans"]
+Features = Literal["sample", "spans"]
 ReplaySchedule = Literal["after", "mixed", "alternate", "round-robin"]
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -39,30 +39,30 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 class PrototypeReplayPlugin(SupervisedPlugin):
     """Keep a few prototypical exemplars and replay them.
 
-    After a task, the posts nearest to the K-means centres of the encoder's features are kept (Cui
-    et al. 2021, whom the paper follows). The memory holds identities of posts, never tensors.
+    After a task, the samples nearest to the K-means centers of the encoder's features are kept (Cui
+    et al. 2021, whom the paper follows). The memory holds identities of samples, never tensors.
 
     EMR (Wang et al. 2019, without the alignment of EA-EMR) is ``size=50, scope="task",
-    normalise=True, schedule="round-robin"``.
+    normalize=True, schedule="round-robin"``.
 
     Args:
         size: exemplars a slot, at least 0; 0 does nothing at all.
         scope: a slot is a class (released code) or a task (paper: "six examples per task").
         selection: ``"kmeans"``; ``"herding"`` or ``"random"`` (RELEASED CODE) for comparison.
         na_policy: what becomes of N/A, which recurs in every task (scope ``"class"``; likewise
-            posts without an entity): ``"merge"`` chooses anew from the kept and the new ones,
+            samples without an entity): ``"merge"`` chooses anew from the kept and the new ones,
             ``"refresh"`` from the new ones, ``"keep-first"`` keeps the first task's, ``"grow"``
             adds as many with every task (RELEASED CODE), ``"exclude"`` keeps none.
-        features: what exemplars are chosen by: features of the whole post, or of a tagging stream
+        features: what exemplars are chosen by: features of the whole sample, or of a tagging stream
             ``"spans"``, the mean over words of gold spans of the slot's types (all words where
             there is none).
-        normalise: bring features to length 1 before they are compared (Wang et al. 2019).
+        normalize: bring features to length 1 before they are compared (Wang et al. 2019).
         schedule: ``"after"`` trains on the whole memory after each task but the first, as the
             released code does; ``"mixed"`` adds exemplars to every batch; ``"alternate"`` puts a
             batch of exemplars after every batch; ``"round-robin"`` puts before every batch one step
             on the whole memory of one past task, the tasks in turn (Wang et al. 2019).
         epochs: epochs of the phase ``"after"``; as many as the task has by default.
-        batch_size: exemplars a step; the training batch size by default.
+        batch_size: exemplars per step; the training batch size by default.
         lr_scale: factor on the learning rates in the phase ``"after"``, above 0. RELEASED CODE: 1.
         seed: seed of selection and replay order.
 
@@ -77,8 +77,8 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         scope: Scope = "class",
         selection: Selection = "kmeans",
         na_policy: NaPolicy = "merge",
-        features: Features = "post",
-        normalise: bool = False,
+        features: Features = "sample",
+        normalize: bool = False,
         schedule: ReplaySchedule = "after",
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -110,7 +110,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         self.selection: Selection = selection
         self.na_policy: NaPolicy = na_policy
         self.features = features
-        self.normalise = normalise
+        self.normalize = normalize
         self.schedule = schedule
         self.epochs = epochs
         self.batch_size = batch_size
@@ -122,7 +122,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
     def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Bring exemplars along with the task's batches, if the schedule says so."""
         if self.features == "spans" and self.size > 0 and strategy.network.labels.kind == "re":
-            raise ConfigError(["features='spans'; relations have no tagged spans, choose 'post'"])
+            raise ConfigError(["features='spans'; relations have no tagged spans, choose 'sample'"])
         if self.schedule == "round-robin":
             strategy.replay_in_turn(self._store.by_task())
         elif self.schedule != "after":
@@ -193,7 +193,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
             task = running_task(strategy)
             pool = span_pooling(task.labels, slot_types(task, slot, self.scope))
         features = strategy.features(candidates, pool=pool)
-        if self.normalise:
+        if self.normalize:
             features = F.normalize(features, dim=-1)
         return select_exemplars(
             features, self.size, selection=self.selection, source=self._selection

@@ -1,4 +1,4 @@
-"""RP-CRE: refining posts by attention over relation prototypes (Cui et al., ACL 2021)."""
+"""RP-CRE: refining samples by attention over relation prototypes (Cui et al., ACL 2021)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RPCREPlugin(SupervisedPlugin):
     """Train an attention memory network on exemplars after every task, and predict through it.
 
     After the task's epochs, exemplars of every relation are chosen by K-means, and prototypes are
-    their means. Then encoder, head and a new network train on the memory alone, posts refined by
+    their means. Then encoder, head and a new network train on the memory alone, samples refined by
     attention over the prototypes, which stay as they are. At last the task's exemplars are chosen
     again, and all prototypes are taken anew, with the encoder as it has become.
 
@@ -38,12 +38,12 @@ class RPCREPlugin(SupervisedPlugin):
     of the same encoder. RELEASED CODE: features for K-means and prototypes are drawn under dropout.
 
     Args:
-        size: exemplars a relation, at least 0; 0 does nothing at all.
+        size: exemplars per relation, at least 0; 0 does nothing at all.
         memory_epochs: epochs of the memory phase.
         na_policy: what becomes of N/A; see :class:`PrototypeReplayPlugin`.
         reset_network: start every memory phase with a new network and no momentum of the old one
             (RELEASED CODE); off, it learns on.
-        batch_size: exemplars a step; the training batch size by default.
+        batch_size: exemplars per step; the training batch size by default.
         lr_scale: factor on the learning rates of encoder and head in the memory phase, above 0; the
             network keeps its own.
         seed: seed of selection, order and new networks.

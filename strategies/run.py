@@ -53,7 +53,7 @@ def run_stream(
         strategy: a fresh strategy whose evaluator has
             :class:`~mkgc_cl.strategies.ContinualMetrics`.
         benchmark: the stream.
-        split: the posts to evaluate on; settings are chosen on ``"valid"``.
+        split: the samples to evaluate on; settings are chosen on ``"valid"``.
         progress: called after each task with tasks done, tasks in all and the last A_k, NaN where
             it cannot be measured yet.
 

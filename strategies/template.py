@@ -1,7 +1,7 @@
 """The training template: every contact with the internals of Avalanche's loop is in this module.
 
 Plugins above it are ordinary ``SupervisedPlugin`` classes; they find here what Avalanche lacks:
-batches of posts, groups of parameters, phases, and training that evaluation cannot disturb. What
+batches of samples, groups of parameters, phases, and training that evaluation cannot disturb. What
 Avalanche's own metrics and strategies take is in :mod:`mkgc_cl.strategies.measured` and
 :mod:`mkgc_cl.strategies.adapted`.
 """
@@ -63,19 +63,19 @@ class MultimodalStrategy(SupervisedTemplate):
     * dropout and loaders draw from generators of their own, new for every task, so neither an
       evaluation, nor a plugin that samples, nor a memory phase shifts what training sees (two rows
       of an ablation see the same batches), and the caller's global state is left alone;
-    * a post is scored once per evaluation, however many experiences it stands in.
+    * a sample is scored once per evaluation, however many experiences it stands in.
 
     Args:
         model: the model; its ``loss`` is the criterion.
         optimizer: built by :func:`mkgc_cl.models.build_optimizer`, or any other.
         plugins: plugins in the order in which they act.
-        train_mb_size: posts per training step.
+        train_mb_size: samples per training step.
         train_epochs: epochs per task.
-        eval_mb_size: posts per evaluation step.
+        eval_mb_size: samples per evaluation step.
         device: where to train.
         evaluator: metrics and loggers; none by default.
         eval_every: as in Avalanche; -1 evaluates only when asked.
-        length_buckets: batch posts of like length together; off for a plain shuffle.
+        length_buckets: batch samples of like length together; off for a plain shuffle.
         precision: ``"bf16"`` runs the forward pass in bfloat16 where the device has it.
         steps: what becomes of moments between stages, and of gradients before a step.
         seed: seed of loaders and dropout.
@@ -195,7 +195,7 @@ class MultimodalStrategy(SupervisedTemplate):
             lr_scale: factor on every learning rate in the phase's steps but a readout's, which
                 learns in such phases only and has a rate of its own. A scheduler goes on
                 meanwhile as it would without the factor.
-            current: posts of the running task that a phase of a staged method learns from, too.
+            current: samples of the running task that a phase of a staged method learns from, too.
             name: what plugins read of ``phase``; anything but ``"task"``.
             loss: what the phase minimizes in place of the model's loss, from a batch's output and
                 labels. Terms that plugins add to the loss are added to it, in any order of plugins.
@@ -258,10 +258,10 @@ class MultimodalStrategy(SupervisedTemplate):
             sources=(self._order, source),
         )
 
-    def train_on(self, samples: Sequence[Sample]) -> None:
+    def set_training_samples(self, samples: Sequence[Sample]) -> None:
         """Let the task train on ``samples`` in place of its own.
 
-        Call in ``after_train_dataset_adaptation``; they count as current posts, not as replayed.
+        Call in ``after_train_dataset_adaptation``; they count as current samples, not as replayed.
         """
         self.network.processor.prepare(samples)
         self.adapted_dataset = self._collated(SampleDataset(samples, self._experience.labels))
@@ -298,11 +298,11 @@ class MultimodalStrategy(SupervisedTemplate):
 
         Args:
             samples: the samples.
-            pool: reads features (B, F) from a batch's output and labels; its post features by
+            pool: reads features (B, F) from a batch's output and labels; its sample features by
                 default.
 
         Raises:
-            TrainingError: a feature is not finite; names the posts of the batch.
+            TrainingError: a feature is not finite; names the samples of the batch.
         """
 
         def read(batch: MultimodalBatch, output: ModelOutput, targets: Tensor) -> Tensor:
@@ -311,17 +311,17 @@ class MultimodalStrategy(SupervisedTemplate):
             self.require_finite(features, "features are", batch)
             return features
 
-        found = torch.cat(self.survey(samples, read))
+        found = torch.cat(self.encode_samples(samples, read))
         order = torch.tensor([i for batch in self._loaders.in_order(samples) for i in batch])
         return found[order.argsort()]
 
     @torch.no_grad()
-    def survey(
+    def encode_samples(
         self,
         samples: Sequence[Sample],
         read: Callable[[MultimodalBatch, ModelOutput, Tensor], Result],
     ) -> list[Result]:
-        """Read something off samples in evaluation mode, batch by batch, longest posts first.
+        """Read something off samples in evaluation mode, batch by batch, longest samples first.
 
         Training goes on as if it had not been called.
 
@@ -356,14 +356,14 @@ class MultimodalStrategy(SupervisedTemplate):
         """Check values that were computed from a batch.
 
         Raises:
-            TrainingError: one is not finite; names the task and the posts of the batch.
+            TrainingError: one is not finite; names the task and the samples of the batch.
         """
         finite = torch.isfinite(values)
         if not bool(finite.all()):
             task = f" in task {self._experience.task_name!r}" if self.experience else ""
             raise TrainingError(
-                f"the {what} {float(values[~finite].flatten()[0]):g}{task} on posts "
-                f"{list(batch.uids)}; lower the learning rate or look at these posts"
+                f"the {what} {float(values[~finite].flatten()[0]):g}{task} on samples "
+                f"{list(batch.uids)}; lower the learning rate or look at these samples"
             )
 
     def decoded(self) -> list[list[int]]:
@@ -423,7 +423,7 @@ class MultimodalStrategy(SupervisedTemplate):
             super()._train_exp(experience, eval_streams, **kwargs)
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
-        """Evaluate on experiences of one stream; each post is scored once.
+        """Evaluate on experiences of one stream; each sample is scored once.
 
         Raises:
             DataError: all that is wrong with samples of the experiences.
@@ -465,7 +465,7 @@ class MultimodalStrategy(SupervisedTemplate):
         """Keep the optimizer: Avalanche would add every parameter to its first group."""
 
     def forward(self) -> ModelOutput:
-        """Run the model; in an evaluation, once for each batch of posts.
+        """Run the model; in an evaluation, once for each batch of samples.
 
         Raises:
             TrainingError: a score of an evaluation is not finite: the best of such is no answer.
@@ -490,7 +490,7 @@ class MultimodalStrategy(SupervisedTemplate):
         """Run the backward pass.
 
         Raises:
-            TrainingError: the loss is not finite; names the posts of the batch.
+            TrainingError: the loss is not finite; names the samples of the batch.
         """
         self.require_finite(self.loss.detach(), "loss is", self.batch)
         super().backward()
@@ -533,7 +533,7 @@ class MultimodalStrategy(SupervisedTemplate):
         return avalanche_dataset(dataset, collate_fn=self._loaders.collate_dataset)
 
     def _current_items(self) -> list[Item]:
-        """Samples of the adapted dataset, which :meth:`train_on` may have changed."""
+        """Samples of the adapted dataset, which :meth:`set_training_samples` may have changed."""
         return [(item[0], False) for item in self.adapted_dataset]
 
     def _items(self, samples: Sequence[Sample], *, replayed: bool) -> list[Item]:

@@ -28,25 +28,26 @@ class TokenDistillationPlugin(SupervisedPlugin):
     A task names its own types alone: its ``O`` may hide a type of an earlier task. So from the
     second task on a word with an entity's tag keeps its cross-entropy, and a word ``O`` has in
     place of it ``weight`` times KL(teacher || student). Both are averaged as the softmax tagger's
-    own loss is, over all words of a post and then over posts: with weight 1 every word counts as
-    much as it does in plain fine-tuning, whichever of the two it has.
+    own loss is, over all words of a sample and then over samples: with weight 1 every word counts
+    as much as it does in plain fine-tuning, whichever of the two it has.
 
     The teacher is the model as the task finds it, frozen and in evaluation mode; a task that an
-    exception cut off keeps its teacher when it is begun again. What it says of a post never changes
-    during a task, so it is computed once a post and kept. Replayed posts, and memory phases, have
-    the plain loss. The exchange is added to the loss, which keeps what other plugins add to it, in
-    any order.
+    exception cut off keeps its teacher when it is begun again. What it says of a sample never
+    changes during a task, so it is computed once per sample and kept. Replayed samples, and memory
+    phases, have the plain loss. The exchange is added to the loss, which keeps what other plugins
+    add to it, in any order.
 
     Args:
         weight: factor on the divergence, at least 0. 0 switches the plugin off: words ``O`` keep
             their cross-entropy. (They would have no loss at all in the limit of small weights.)
         temperature: T of both, above 0.
-        restrict: ``"pad"`` or ``"renormalise"``, see
+        restrict: ``"pad"`` or ``"renormalize"``, see
             :func:`~mkgc_cl.objectives.token_distillation.token_divergence`.
 
     Attributes:
-        teacher_posts: posts the teacher has tagged so far, over all tasks.
-        losses: the divergence of every step, unweighted, averaged as above over its current posts.
+        teacher_samples: samples the teacher has tagged so far, over all tasks.
+        losses: the divergence of every step, unweighted, averaged as above over its current
+            samples.
 
     Raises:
         ConfigError: an option is not one of the above; later, if the model does not score tags word
@@ -69,7 +70,7 @@ class TokenDistillationPlugin(SupervisedPlugin):
         self.weight = weight
         self.temperature = temperature
         self.restrict: Restrict = restrict
-        self.teacher_posts = 0
+        self.teacher_samples = 0
         self.losses: list[float] = []
         self._teacher: ExtractionModel | None = None
         self._encode: Callable[[ExtractionModel, MultimodalBatch], ModelOutput] | None = None
@@ -90,7 +91,7 @@ class TokenDistillationPlugin(SupervisedPlugin):
             self._encode = strategy.encode  # in the student's precision
 
     def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        """Exchange the cross-entropy of the current posts' words ``O`` for the divergence."""
+        """Exchange the cross-entropy of the current samples' words ``O`` for the divergence."""
         teacher = self._teacher
         rows = (~strategy.batch["replayed"]).nonzero().flatten()
         if teacher is None or strategy.phase != "task" or len(rows) == 0:
@@ -106,10 +107,10 @@ class TokenDistillationPlugin(SupervisedPlugin):
         )
         labelled = negative_log(logits, targets, seen=seen)  # (N, W)
         share = (targets == OUTSIDE) / (targets != IGNORED).sum(dim=1, keepdim=True)
-        posts = strategy.batch.size()
+        samples = strategy.batch.size()
         distilled, replaced = ((share * words).sum() for words in (divergence, labelled))
         self.losses.append(float(distilled.detach()) / len(rows))
-        strategy.loss = strategy.loss + (self.weight * distilled - replaced) / posts
+        strategy.loss = strategy.loss + (self.weight * distilled - replaced) / samples
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Let the teacher and what it said go."""
@@ -121,7 +122,7 @@ class TokenDistillationPlugin(SupervisedPlugin):
         """What later tasks depend on; the teacher is the model itself at the next task's start."""
         return {
             "tasks": self._tasks,
-            "teacher_posts": self.teacher_posts,
+            "teacher_samples": self.teacher_samples,
             "losses": list(self.losses),
         }
 
@@ -129,14 +130,14 @@ class TokenDistillationPlugin(SupervisedPlugin):
         """Go on from :meth:`state_dict`."""
         self._teacher, self._encode, self._known = None, None, {}  # of whatever it was used for
         self._tasks = int(state["tasks"])
-        self.teacher_posts = int(state["teacher_posts"])
+        self.teacher_samples = int(state["teacher_samples"])
         self.losses = list(state["losses"])
 
     @torch.no_grad()
     def _teacher_words(
         self, teacher: ExtractionModel, batch: MultimodalBatch, rows: Tensor, *, words: int
     ) -> Tensor:
-        """The teacher's log-probabilities of posts ``rows`` (N,): (N, W, K), 0 on padding."""
+        """The teacher's log-probabilities of samples ``rows`` (N,): (N, W, K), 0 on padding."""
         new = [row for row in rows.tolist() if batch.uids[row] not in self._known]
         if new and self._encode is not None:
             part = batch.select(torch.tensor(new, device=rows.device))
@@ -146,9 +147,9 @@ class TokenDistillationPlugin(SupervisedPlugin):
             lengths = part["word_mask"].sum(dim=1).tolist()
             for index, uid in enumerate(part.uids):
                 self._known[uid] = scores[index, : lengths[index]]
-            self.teacher_posts += len(new)
+            self.teacher_samples += len(new)
         known = [self._known[batch.uids[row]] for row in rows.tolist()]
-        return torch.stack([F.pad(post, (0, 0, 0, words - len(post))) for post in known])
+        return torch.stack([F.pad(sample, (0, 0, 0, words - len(sample))) for sample in known])
 
 
 def check_tagger(model: ExtractionModel) -> None:

@@ -133,7 +133,7 @@ def _write_mner(root: Path) -> None:
 
 @pytest.fixture
 def download(tmp_path: Path) -> Path:
-    """Root of a miniature download: full files, sep5, both MNER orders; no pictures."""
+    """Root of a miniature download: full files, sep5, both MNER orders; no images."""
     root = tmp_path / "download"
     _write_mre(root)
     _write_mner(root)

@@ -111,7 +111,7 @@ def degree_descriptors(adjacent: NDArray[np.bool_], *, hops: int, discount: floa
 def spread_to_tokens(alignment: Matrix, owners: Sequence[int | None]) -> Matrix:
     """Give every token the alignment of its word.
 
-    RELEASED CODE lays the rows of words along word pieces, so they drift apart within a post.
+    RELEASED CODE lays the rows of words along word pieces, so they drift apart within a sample.
 
     Args:
         alignment: (L, N) of words.

@@ -70,13 +70,13 @@ def _check_imre(found: Findings, paths: MrePaths, crops: bool, negative: str) ->
     named = "" if negative == NEGATIVE else f", negative={negative!r}"
     folders = {split: paths.images(split) for split in MRE_SPLITS}
     spots = (Spot(folders[split], row.image) for split in MRE_SPLITS for row in full[split])
-    pictures = found.pictures(spots, "MRE images")
+    available = found.images(spots, "MRE images")
     for tasks in sorted(IMRE_RELEASED, reverse=True):
         parts = [paths.part(tasks, split, k) for split in MRE_SPLITS for k in range(tasks)]
         read = partial(_read_imre, paths, tasks, full, texts, negative)
         if found.split_files(parts, read, f"needed for imre(..., tasks={tasks})"):
-            found.runs("imre", f"tasks={tasks}{named}", pictures)
-    found.runs("imre", f"tasks=8, seed=0{named}", pictures, "other tasks, other seeds")
+            found.runs("imre", f"tasks={tasks}{named}", available)
+    found.runs("imre", f"tasks=8, seed=0{named}", available, "other tasks, other seeds")
     for split in MRE_SPLITS:
         path = paths.grounding_list(split)
         by_row = partial(_row_crops, path, paths.grounding(split), len(full[split]))
@@ -101,15 +101,15 @@ def _check_imner(found: Findings, paths: MnerPaths, crops: bool) -> None:
     folders = paths.images()
     images = {split: [row.image for row in full[split]] for split in MNER_SPLITS}
     spots = (Spot(folders, f"{name}.jpg") for split in MNER_SPLITS for name in images[split])
-    pictures = found.pictures(spots, "MNER images")
+    available = found.images(spots, "MNER images")
     for groups, folder in IMNER_RELEASED.items():
         order = tuple(name for group in groups for name in group)
         parts = [paths.part(folder, s, k) for s in MNER_SPLITS for k in range(len(groups))]
         read = partial(_read_imner, paths, groups, full)
         if found.split_files(parts, read, f"needed for imner(..., order={order})"):
-            found.runs("imner", f"order={order}", pictures)
+            found.runs("imner", f"order={order}", available)
     other = ("MISC", "LOC", "ORG", "PER")
-    found.runs("imner", f"order={other}", pictures, "other orders")
+    found.runs("imner", f"order={other}", available, "other orders")
     for split in MNER_SPLITS:
         path = paths.grounding_list(split)
         names = [f"{name}.jpg" for name in images[split]]

@@ -13,16 +13,16 @@ from mkgc_cl.errors import DataError
 Control = Literal["none", "shuffled-images", "blank-images", "blank-text"]
 
 BLANK_WORD = "_"
-"""Stands for every word of a post without text; spans and tags keep their places."""
+"""Stands for every word of a sample without text; spans and tags keep their places."""
 
 
 def controlled(stream: TaskStream, control: Control, *, seed: int = 0) -> TaskStream:
-    """Return a stream whose posts lack what the control takes away, in every split alike.
+    """Return a stream whose samples lack what the control takes away, in every split alike.
 
     Args:
         stream: the stream.
-        control: ``"shuffled-images"`` gives every post the pictures of another post of its split,
-            ``"blank-images"`` the blank picture in place of each, ``"blank-text"`` the same word
+        control: ``"shuffled-images"`` gives every sample the images of another sample of its split,
+            ``"blank-images"`` the blank image in place of each, ``"blank-text"`` the same word
             throughout; ``"none"`` changes nothing.
         seed: seed of the shuffle.
 
@@ -65,9 +65,9 @@ def _changed(task: Task, change: Callable[[Sample, str], Sample]) -> Task:
 
 
 def _others(stream: TaskStream, split: str, seed: int) -> dict[str, VisualInput]:
-    """Pictures of another post for every post of a split: a cycle through a random order.
+    """Images of another sample for every sample of a split: a cycle through a random order.
 
-    By post, not by sample: a tagged sentence stands in several tasks and has one picture.
+    By sample, not by sample: a tagged sentence stands in several tasks and has one image.
     """
     import torch
 

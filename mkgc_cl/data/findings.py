@@ -16,8 +16,8 @@ from mkgc_cl.errors import DataError, MissingDataError
 
 T = TypeVar("T")
 
-#: The argument that a snippet needs for pictures that are missing, and a remark on it.
-Pictures = tuple[str, str]
+#: The argument that a snippet needs for images that are missing, and a remark on it.
+Images = tuple[str, str]
 
 _OPTIONAL = 'needed for images="crops" and "image+crops" only'
 
@@ -76,19 +76,17 @@ class Findings:
         self.attempt(check, "")
         return len(self.problems) > before
 
-    def runs(
-        self, scenario: str, arguments: str, pictures: Pictures | None, more: str = ""
-    ) -> None:
-        """Note what this folder can run, unless something is wrong with its pictures.
+    def runs(self, scenario: str, arguments: str, images: Images | None, more: str = "") -> None:
+        """Note what this folder can run, unless something is wrong with its images.
 
         Args:
             scenario: name of the function.
             arguments: what it is given besides the folder.
-            pictures: of :meth:`pictures`.
-            more: a remark in place of that on the pictures.
+            images: of :meth:`images`.
+            more: a remark in place of that on the images.
         """
-        if pictures is not None:
-            blank, remark = pictures
+        if images is not None:
+            blank, remark = images
             call = f"{scenario}({str(self.root)!r}, {arguments}{blank})"
             self.run.append((call, more or remark))
 
@@ -106,15 +104,15 @@ class Findings:
             return True
         return False
 
-    def pictures(self, wanted: Iterable[Spot], what: str) -> Pictures | None:
-        """Look for pictures, and decode them where that is asked for.
+    def images(self, wanted: Iterable[Spot], what: str) -> Images | None:
+        """Look for images, and decode them where that is asked for.
 
         Args:
-            wanted: the pictures.
+            wanted: the images.
             what: what to call them.
 
         Returns:
-            The argument a snippet needs and a remark on it, both empty if every picture is there;
+            The argument a snippet needs and a remark on it, both empty if every image is there;
             ``None`` where a problem was noted.
         """
         folders = Folders()
@@ -151,7 +149,7 @@ class Findings:
         elif opened:
             every = self.attempt(lambda: dict.fromkeys(wanted()), _OPTIONAL)
             if every is not None:
-                self.pictures(every, f"crops of {self.short(path)}")
+                self.images(every, f"crops of {self.short(path)}")
         elif self.attempt(lambda: _looks_like_torch(path), _OPTIONAL):
             self.present.append(f"{self.short(path)} (not opened; --crops does)")
 

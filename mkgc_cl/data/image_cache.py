@@ -1,10 +1,10 @@
-"""Every picture decoded and resized once, kept as 8-bit pixels in files.
+"""Every image decoded and resized once, kept as 8-bit pixels in files.
 
 Layout of one cache (one per size, fit and Pillow version; all of it may be deleted at any time)::
 
     <directory>/images/224-crop-v2-pillow13.0.0/
-        lock                 held by the process that is adding pictures
-        index.json           picture key -> fingerprint, stamp, shard, row; and a digest of it all
+        lock                 held by the process that is adding images
+        index.json           image key -> fingerprint, stamp, shard, row; and a digest of it all
         shard-<digest>.rgb   uint8 (n, size, size, 3) without a header, written once, never changed
 """
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 Fit = Literal["crop", "squash"]
 
-#: Broken pictures an error names; it counts the rest.
+#: Broken images an error names; it counts the rest.
 NAMED_ERRORS = 5
 
 
@@ -43,9 +43,9 @@ def resize(image: Image, size: int, fit: Fit = "crop") -> Pixels:
     """Return ``image`` as ``(size, size, 3)`` uint8 pixels, bicubic.
 
     Args:
-        image: an RGB picture.
+        image: an RGB image.
         size: side of the result in pixels.
-        fit: ``"crop"`` scales the shorter side to ``size`` and keeps the centre, which is what
+        fit: ``"crop"`` scales the shorter side to ``size`` and keeps the center, which is what
             ``CLIPProcessor`` did for the released code: proportions stay, the ends of the longer
             side are lost. ``"squash"`` keeps all content and changes the proportions.
     """
@@ -66,10 +66,10 @@ def resize(image: Image, size: int, fit: Fit = "crop") -> Pixels:
 
 
 def _without_far_ends(image: Image) -> Image:
-    """Cut a picture to its centre, 16 times as long as wide, of which the crop keeps one 16th.
+    """Cut an image to its center, 16 times as long as wide, of which the crop keeps one 16th.
 
-    Without this a picture of 10 x 100,000 pixels would become 224 x 2,240,000 on its way to
-    224 x 224. Pictures of ordinary shape pass untouched.
+    Without this an image of 10 x 100,000 pixels would become 224 x 2,240,000 on its way to
+    224 x 224. Images of ordinary shape pass untouched.
     """
     width, height = image.size
     most = 16 * min(width, height)
@@ -80,17 +80,17 @@ def _without_far_ends(image: Image) -> Image:
 
 
 def pixels_of(source: ImageSource, size: int, fit: Fit = "crop") -> Pixels:
-    """Decode and resize one picture without any cache: the path the cache itself takes.
+    """Decode and resize one image without any cache: the path the cache itself takes.
 
     Raises:
-        ImageError: the picture is missing or cannot be decoded.
+        ImageError: the image is missing or cannot be decoded.
     """
     return resize(source.read(), size, fit)
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A picture in a file, as this process has looked at it, and where its pixels are."""
+    """An image in a file, as this process has looked at it, and where its pixels are."""
 
     source: StampedSource
     entry: Entry
@@ -98,25 +98,25 @@ class _Held:
 
 @dataclass
 class ImageCache:
-    """Pixels of pictures by identity.
+    """Pixels of images by identity.
 
-    Pictures in files (:class:`~mkgc_cl.data.images.StampedSource`) are kept on disk, across runs.
-    Drawn and blank pictures are quick to make again and are kept in memory, through the same code;
+    Images in files (:class:`~mkgc_cl.data.images.StampedSource`) are kept on disk, across runs.
+    Drawn and blank images are quick to make again and are kept in memory, through the same code;
     their key is their whole identity.
 
-    A picture's source is hashed when it is first seen. Later runs compare size, times and place of
+    An image's source is hashed when it is first seen. Later runs compare size, times and place of
     the file and hash again only where one of them differs; a changed hash decodes again. Within one
-    process a picture is looked at once, at :meth:`prepare`.
+    process an image is looked at once, at :meth:`prepare`.
 
     Pixels on disk are served only where their digest says that they are those that were written;
     what is damaged, before or during use, is decoded again, with a warning that names the file.
 
-    Several processes may use one cache. One adds pictures at a time, the others wait and then find
+    Several processes may use one cache. One adds images at a time, the others wait and then find
     the work done. A process killed while adding loses at most the last ``SHARD_BYTES`` of pixels.
-    A cache that has every picture asked for may be read-only.
+    A cache that has every image asked for may be read-only.
 
     Args:
-        size: side of the pictures in pixels.
+        size: side of the images in pixels.
         fit: see :func:`resize`.
         directory: folder of the caches; by default :func:`~mkgc_cl.data.cache_folder.cache_folder`.
 
@@ -138,19 +138,19 @@ class ImageCache:
 
     @cached_property
     def _store(self) -> ImageStore:
-        # When there is something to keep: drawn pictures need no folder.
+        # When there is something to keep: drawn images need no folder.
         return ImageStore(self.directory or cache_folder(), size=self.size, fit=self.fit)
 
     def prepare(self, sources: Iterable[ImageSource]) -> None:
         """Decode what is not in the cache yet.
 
         Args:
-            sources: pictures, in any order, repeated or not.
+            sources: images, in any order, repeated or not.
 
         Raises:
-            ImageError: some pictures are missing or broken; one error counts them all and names the
+            ImageError: some images are missing or broken; one error counts them all and names the
                 first few. The good ones are in the cache nevertheless.
-            DataError: pictures must be added to the cache, and its folder cannot be written.
+            DataError: images must be added to the cache, and its folder cannot be written.
         """
         unique = {source.key: source for source in sources}
         files = {key: s for key, s in unique.items() if isinstance(s, StampedSource)}
@@ -167,12 +167,12 @@ class ImageCache:
             raise _all_errors(errors, len(unique))
 
     def get(self, source: ImageSource) -> Pixels:
-        """Return the ``(size, size, 3)`` uint8 pixels of one picture, read-only.
+        """Return the ``(size, size, 3)`` uint8 pixels of one image, read-only.
 
-        A picture that was not prepared is prepared now; for many, :meth:`prepare` is much faster.
+        An image that was not prepared is prepared now; for many, :meth:`prepare` is much faster.
 
         Raises:
-            ImageError: the picture is missing or broken.
+            ImageError: the image is missing or broken.
             DataError: its pixels are damaged, and the cache folder cannot be written.
         """
         pixels: Pixels = self.batch([source])[0]
@@ -180,14 +180,14 @@ class ImageCache:
         return pixels
 
     def batch(self, sources: Sequence[ImageSource]) -> Pixels:
-        """Return the pixels of several pictures, ``(len(sources), size, size, 3)`` uint8.
+        """Return the pixels of several images, ``(len(sources), size, size, 3)`` uint8.
 
         Raises:
-            ImageError: some pictures are missing or broken.
+            ImageError: some images are missing or broken.
             DataError: pixels are damaged, and the cache folder cannot be written.
         """
         known = (self._held, self._drawn)
-        if absent := [s for s in sources if not any(s.key in pictures for pictures in known)]:
+        if absent := [s for s in sources if not any(s.key in images for images in known)]:
             self.prepare(absent)
         out = np.empty((len(sources), self.size, self.size, 3), dtype=np.uint8)
         for row, source in enumerate(sources):
@@ -202,10 +202,10 @@ class ImageCache:
         return out
 
     def _replace_shard(self, shard: str, error: DataError) -> None:
-        """Find or decode the pictures again whose shard was lost or damaged after they were found.
+        """Find or decode the images again whose shard was lost or damaged after they were found.
 
         Raises:
-            ImageError: a picture is missing or broken, or another one than it was: half of a run
+            ImageError: an image is missing or broken, or another one than it was: half of a run
                 must not see other pixels than its other half.
         """
         lost = {key: held for key, held in self._held.items() if held.entry.shard == shard}
@@ -223,7 +223,7 @@ class ImageCache:
             self._drawn[source.key] = pixels_of(source, self.size, self.fit)
 
     def _prepare_files(self, files: Mapping[str, StampedSource]) -> dict[str, ImageError]:
-        """Bring pictures in files into the store; return what is broken, by key."""
+        """Bring images in files into the store; return what is broken, by key."""
         store = self._store
         store.load()
         wanted, errors = _examine(files, store.entries)
@@ -231,7 +231,7 @@ class ImageCache:
         if any(store.entries.get(key) != found.get(key, entry) for key, entry in wanted.items()):
             try:
                 with store.locked():
-                    # Again: another process may have added pictures, or taken away a shard that
+                    # Again: another process may have added images, or taken away a shard that
                     # this one had just read about.
                     store.load()
                     found = store.find(wanted)
@@ -254,7 +254,7 @@ class ImageCache:
     def _decode(
         self, files: Mapping[str, StampedSource], stale: Mapping[str, Entry]
     ) -> dict[str, ImageError]:
-        """Decode the pictures of ``stale``, a shard at a time; return what is broken, by key."""
+        """Decode the images of ``stale``, a shard at a time; return what is broken, by key."""
         errors: dict[str, ImageError] = {}
         keys = list(stale)
         step = max(1, SHARD_BYTES // (self.size * self.size * 3))

@@ -2,7 +2,7 @@
 
 A shard is raw pixels, and its name is their digest; the index carries a digest of itself. Shards
 are read, never mapped: a mapped file that is cut short under its reader kills the process (SIGBUS),
-and one that is changed under it changes pixels without a word. Reading costs 50 us a picture more
+and one that is changed under it changes pixels without a word. Reading costs 50 us an image more
 than a map does, which is 1 ms of a step of 16 samples, and keeps the memory out of the process: it
 is the page cache's, which all processes share. A shard is digested when a process first needs it,
 and again when its stamp has changed: 1 s a GB.
@@ -38,7 +38,7 @@ FORMAT = 2
 #: Bytes of pixels in a shard: what an interruption can lose.
 SHARD_BYTES = 64 * 2**20
 
-#: An index of more bytes is none of ours: this one would tell of a million pictures.
+#: An index of more bytes is none of ours: this one would tell of a million images.
 INDEX_BYTES = 2**28
 
 _SHARD_NAME = re.compile(r"shard-[0-9a-f]{32}\.rgb")
@@ -49,7 +49,7 @@ _whole: dict[Path, tuple[int, ...]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the index knows of one picture.
+    """What the index knows of one image.
 
     Args:
         fingerprint: hash of the source bytes the pixels were made from.
@@ -72,8 +72,8 @@ class ImageStore:
 
     Args:
         root: folder of all caches.
-        size: side of the pictures in pixels.
-        fit: how pictures are brought to that size.
+        size: side of the images in pixels.
+        fit: how images are brought to that size.
 
     Attributes:
         entries: the index as it was read or written last, without what was found damaged.
@@ -88,7 +88,7 @@ class ImageStore:
         self.directory = root / "images" / settings
         self.entries: dict[str, Entry] = {}
         self.damage: list[str] = []
-        self._picture_bytes = size * size * 3
+        self._image_bytes = size * size * 3
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -124,22 +124,22 @@ class ImageStore:
             self.damage.append(f"{path}: not a whole index of the image cache ({error})")
 
     def find(self, wanted: Mapping[str, Entry]) -> dict[str, Entry]:
-        """Return where pixels are, of those pictures that the store has, whole.
+        """Return where pixels are, of those images that the store has, whole.
 
         Args:
-            wanted: fingerprint and stamp of pictures as they are now, by key.
+            wanted: fingerprint and stamp of images as they are now, by key.
         """
-        pictures: dict[str, int] = {}  # of every shard that is needed; 0 where it is damaged
+        images: dict[str, int] = {}  # of every shard that is needed; 0 where it is damaged
         found: dict[str, Entry] = {}
         for key, entry in wanted.items():
             known = self.entries.get(key)
             if known is None or known.fingerprint != entry.fingerprint:
                 continue
-            if known.shard not in pictures:
-                pictures[known.shard] = self._pictures(known.shard)
-            if known.row < pictures[known.shard]:
+            if known.shard not in images:
+                images[known.shard] = self._images(known.shard)
+            if known.row < images[known.shard]:
                 found[key] = replace(known, stamp=entry.stamp)
-        self.entries = {k: e for k, e in self.entries.items() if pictures.get(e.shard, 1)}
+        self.entries = {k: e for k, e in self.entries.items() if images.get(e.shard, 1)}
         return found
 
     def commit(self, entries: Mapping[str, Entry]) -> None:
@@ -160,7 +160,7 @@ class ImageStore:
 
         Args:
             pixels: ``(n, size, size, 3)`` uint8, contiguous.
-            entries: entry of each picture; its ``row`` is the row in ``pixels``.
+            entries: entry of each image; its ``row`` is the row in ``pixels``.
 
         Raises:
             DataError: the folder cannot be written.
@@ -171,14 +171,14 @@ class ImageStore:
         self.commit({key: replace(entry, shard=name) for key, entry in entries.items()})
 
     def read(self, entry: Entry, out: npt.NDArray[np.uint8]) -> None:
-        """Read the pixels of one picture into ``out``, ``(size, size, 3)`` uint8, contiguous.
+        """Read the pixels of one image into ``out``, ``(size, size, 3)`` uint8, contiguous.
 
         Raises:
             DataError: the shard is missing or is not what its name says.
         """
         with self._opened(entry.shard) as file:
-            file.seek(entry.row * self._picture_bytes)
-            if file.readinto(out.data) != self._picture_bytes:
+            file.seek(entry.row * self._image_bytes)
+            if file.readinto(out.data) != self._image_bytes:
                 raise DataError(
                     f"the shard of the image cache has no row {entry.row}",
                     path=self.directory / entry.shard,
@@ -194,11 +194,11 @@ class ImageStore:
                 except OSError as error:  # on Windows, one that another process is reading
                     logger.debug("%s stays for now: %s", path, error)
 
-    def _pictures(self, name: str) -> int:
-        """Return the number of pictures in a shard, 0 where it is damaged."""
+    def _images(self, name: str) -> int:
+        """Return the number of images in a shard, 0 where it is damaged."""
         try:
             with self._opened(name) as file:
-                return os.fstat(file.fileno()).st_size // self._picture_bytes
+                return os.fstat(file.fileno()).st_size // self._image_bytes
         except DataError as error:
             self.damage.append(str(error))
             return 0
@@ -230,10 +230,10 @@ class ImageStore:
     def _verify(self, file: BufferedReader, path: Path) -> None:
         size = os.fstat(file.fileno()).st_size
         # Of bounded size: digesting what somebody else's program put there could take hours.
-        if size % self._picture_bytes or size > max(SHARD_BYTES, self._picture_bytes):
+        if size % self._image_bytes or size > max(SHARD_BYTES, self._image_bytes):
             raise DataError(
                 f"not a whole shard of the image cache: {size:,} bytes, expected a multiple of "
-                f"{self._picture_bytes:,}",
+                f"{self._image_bytes:,}",
                 path=path,
             )
         digest = hashlib.sha256()

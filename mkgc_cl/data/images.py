@@ -1,4 +1,4 @@
-"""Where pixels come from: one small protocol, files on disk, and the blank picture.
+"""Where pixels come from: one small protocol, files on disk, and the blank image.
 
 Nothing here imports torch, and Pillow only when pixels are read, so that the data check can name
 images without paying for either.
@@ -39,18 +39,18 @@ FINGERPRINT_DIGITS = 20
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """Something that yields one picture: a file, a crop, a drawing, or the blank picture."""
+    """Something that yields one image: a file, a crop, a drawing, or the blank image."""
 
     @property
     def key(self) -> str:
-        """Identity of the picture: within one stream, equal keys mean equal pixels."""
+        """Identity of the image: within one stream, equal keys mean equal pixels."""
         ...
 
     def read(self) -> Image:
-        """Return the picture in mode RGB, upright.
+        """Return the image in mode RGB, upright.
 
         Raises:
-            ImageError: the picture is missing or cannot be decoded.
+            ImageError: the image is missing or cannot be decoded.
         """
         ...
 
@@ -110,7 +110,7 @@ def to_rgb(image: Image) -> Image:
         image = image.convert("LA")  # the only mode that Pillow leads there
     if image.has_transparency_data:
         # REFERENCE CODE: convert("RGB") drops alpha and shows whatever colour hides underneath.
-        # A reader of the post saw the picture over a light page.
+        # A reader of the sample saw the image over a light page.
         top = image.convert("RGBA")
         image = pil.alpha_composite(pil.new("RGBA", top.size, "white"), top)
     return image.convert("RGB")
@@ -135,7 +135,7 @@ def _grey8(image: Image) -> Image:
 def _upright(image: Image) -> Image:
     from PIL import ImageOps
 
-    image.load()  # a truncated picture must fail here, not as a "broken EXIF block" below
+    image.load()  # a truncated image must fail here, not as a "broken EXIF block" below
     try:
         return ImageOps.exif_transpose(image)
     except Exception as error:
@@ -146,7 +146,7 @@ def _upright(image: Image) -> Image:
 
 
 def decode(data: bytes, place: str | Path) -> Image:
-    """Decode the bytes of a picture file into an upright RGB picture.
+    """Decode the bytes of an image file into an upright RGB image.
 
     A JPEG of more than :data:`MAX_PIXELS` comes out at half its width and height.
 
@@ -208,7 +208,7 @@ def _too_large(found: str, most: int, place: str | Path) -> ImageError:
 
 @dataclass(frozen=True, slots=True)
 class FileImage:
-    """A picture in a file.
+    """An image in a file.
 
     Args:
         path: the file.
@@ -247,7 +247,7 @@ class FileImage:
         """Decode the file.
 
         Raises:
-            ImageError: missing, empty, truncated, too large, or not a picture.
+            ImageError: missing, empty, truncated, too large, or not an image.
         """
         return decode(self._bytes(), self.path)
 
@@ -266,26 +266,26 @@ class FileImage:
         )
 
 
-#: Value of every pixel of the blank picture.
+#: Value of every pixel of the blank image.
 BLANK_GREY = 128
 
 
 @dataclass(frozen=True, slots=True)
 class BlankImage:
-    """The picture that stands for "no picture": one mid-grey.
+    """The image that stands for "no image": one mid-grey.
 
     128 of 255 is within 0.004 of zero under the usual mean 0.5 and deviation 0.5, so a blank
-    picture carries next to nothing into the vision encoder. All instances are equal; use
+    image carries next to nothing into the vision encoder. All instances are equal; use
     :data:`BLANK`.
     """
 
     @property
     def key(self) -> str:
-        """The key every blank picture shares."""
+        """The key every blank image shares."""
         return "blank"
 
     def fingerprint(self) -> str:
-        """Return a constant: a blank picture has no source bytes."""
+        """Return a constant: a blank image has no source bytes."""
         return "blank"
 
     def read(self) -> Image:
@@ -295,5 +295,5 @@ class BlankImage:
         return pil.new("RGB", (8, 8), (BLANK_GREY,) * 3)
 
 
-#: The blank picture.
+#: The blank image.
 BLANK = BlankImage()

@@ -108,8 +108,8 @@ class MrePaths:
     def images(self, split: str) -> tuple[str, ...]:
         """Folders in which whole images may be: that of the split, then the others.
 
-        Copies of the pictures exist that are sorted by another split of the same posts (the id of a
-        picture is unique over all of them), so a picture counts as there wherever it is.
+        Copies of the images exist that are sorted by another split of the same samples (the id of a
+        image is unique over all of them), so an image counts as there wherever it is.
         """
         others = (name for name in MRE_SPLITS if name != split)
         return tuple(str(self.data / "img_org" / name) for name in (split, *others))
@@ -136,7 +136,7 @@ class MrePaths:
 class MnerPaths:
     """Paths of the MNER download.
 
-    The released ``run.py`` expects the picture folders directly under ``data/``, its README shows
+    The released ``run.py`` expects the image folders directly under ``data/``, its README shows
     them under ``data/twitter2017/``: both are looked into, in that order.
 
     Args:

@@ -12,7 +12,7 @@ def merge_tasks(stream: TaskStream, size: int) -> TaskStream:
     """Join every ``size`` tasks of a relation stream into one; what is left over is the last.
 
     Raises:
-        DataError: ``size`` is below 1, or the stream is one of tags, whose posts stand in several
+        DataError: ``size`` is below 1, or the stream is one of tags, whose samples stand in several
             tasks with other tags in each.
     """
     if size < 1:
@@ -40,7 +40,7 @@ def merge_tasks(stream: TaskStream, size: int) -> TaskStream:
 def first_tasks(stream: TaskStream, count: int) -> TaskStream:
     """Keep the first ``count`` tasks of a stream, and the classes they bring.
 
-    To choose settings on them, with validation posts, at a fraction of the stream's cost.
+    To choose settings on them, with validation samples, at a fraction of the stream's cost.
 
     Raises:
         DataError: ``count`` is below 1 or above the number of tasks.

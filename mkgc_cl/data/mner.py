@@ -26,8 +26,8 @@ class TaggingRow:
     """One sentence of an MNER file.
 
     Args:
-        sample: the sample, without pictures.
-        image: name of its picture without ``.jpg``.
+        sample: the sample, without images.
+        image: name of its image without ``.jpg``.
         line: 1-based line of its ``IMGID:``.
     """
 
@@ -115,7 +115,7 @@ class _Scan:
             if not is_file_name(self._image):
                 self._problem(
                     f"expected an image id after IMGID:, found {line!r}; write the name of the "
-                    "picture without its extension",
+                    "image without its extension",
                     number,
                 )
         else:

@@ -40,8 +40,8 @@ class RelationRow:
     """One line of an MRE file.
 
     Args:
-        sample: the sample, without pictures.
-        image: file name of its picture.
+        sample: the sample, without images.
+        image: file name of its image.
     """
 
     sample: RelationSample
@@ -166,7 +166,9 @@ def parse_row(
     """
     try:
         if len(line) > MAX_LINE:
-            raise ValueError("longer than any post; the parser would need a hundred times its size")
+            raise ValueError(
+                "longer than any sample; the parser would need a hundred times its size"
+            )
         value = ast.literal_eval(line)
     except _NOT_A_LITERAL as error:
         raise _BadRowError(

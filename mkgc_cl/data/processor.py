@@ -1,4 +1,4 @@
-"""From samples to batches: text encoded once, pictures resized once, padding to the batch."""
+"""From samples to batches: text encoded once, images resized once, padding to the batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
-    """Token ids of one post and where its words or markers start.
+    """Token ids of one sample and where its words or markers start.
 
     Of a relation also which entities each token is a piece of: 0 none, 1 the head, 2 the tail, 3
     both (markers are pieces of none).
@@ -43,9 +43,9 @@ class Processor:
     Args:
         labels: the stream's classes.
         tokenizer: the text encoder's tokenizer.
-        max_text_length: most tokens a post may have.
-        views: which pictures become tokens, and their sides.
-        cache: decoded pictures by side; made on demand where absent.
+        max_text_length: most tokens a sample may have.
+        views: which images become tokens, and their sides.
+        cache: decoded images by side; made on demand where absent.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class Processor:
         self._outputs = {name: index for index, name in enumerate(labels.outputs)}
         self._text: dict[tuple[str, int], EncodedText] = {}
         self._caches = {} if cache is None else dict(cache)
-        self._decoded: dict[int, set[str]] = {}  # keys of prepared pictures by side
+        self._decoded: dict[int, set[str]] = {}  # keys of prepared images by side
 
     def __deepcopy__(self, memo: dict[int, object]) -> Processor:
-        """Share the processor: it is a cache, and a model's frozen copy reads the same posts."""
+        """Share the processor: it is a cache, and a model's frozen copy reads the same samples."""
         return self
 
     def prepare(self, samples: Sequence[Sample]) -> None:
-        """Encode text and decode pictures of ``samples`` ahead of training.
+        """Encode text and decode images of ``samples`` ahead of training.
 
         Raises:
             DataError: all that is wrong with any of them: words or labels that the model does not
-                know, more tokens than it takes, no whole image where it looks at it, pictures that
+                know, more tokens than it takes, no whole image where it looks at it, images that
                 are missing or broken (these alone: an ImageError).
         """
         problems: list[DataError] = []
@@ -87,7 +87,7 @@ class Processor:
 
         def look(sample: Sample) -> None:
             for side, source in self._slots(sample):
-                # Every evaluation comes by with the same posts; the cache would lock its folder
+                # Every evaluation comes by with the same samples; the cache would lock its folder
                 # and look at every file again.
                 if source.key not in self._decoded.get(side, ()):
                     by_side.setdefault(side, {})[source.key] = source
@@ -104,7 +104,7 @@ class Processor:
             raise gathered(problems)
 
     def _decode(self, side: int, sources: Mapping[str, ImageSource]) -> list[DataError]:
-        """Decode pictures ahead; return what is wrong with those that cannot be."""
+        """Decode images ahead; return what is wrong with those that cannot be."""
         cache = self._cache(side)
         try:
             cache.prepare(sources.values())
@@ -120,7 +120,7 @@ class Processor:
     def require_crops(self, samples: Sequence[Sample]) -> None:
         """Check that a model which looks at crops has some to look at.
 
-        One post may have none; a whole task without any comes from a stream built without them.
+        One sample may have none; a whole task without any comes from a stream built without them.
 
         Raises:
             DataError: the model looks at crops, and none of ``samples`` has one.
@@ -131,8 +131,8 @@ class Processor:
         if kinds and not any(getattr(s.visual, kind) for s in samples for kind in kinds):
             raise DataError(
                 f"the model looks at crops ({' and '.join(kinds)}), but none of these "
-                f'{len(samples):,} posts has one; build the stream with images="crops" or '
-                '"image+crops", give the posts VisualInput(grounding=..., detected=...), or build '
+                f'{len(samples):,} samples has one; build the stream with images="crops" or '
+                '"image+crops", give samples VisualInput(grounding=..., detected=...), or build '
                 'the model with images="image"',
                 sample=samples[0].uid,
             )
@@ -153,7 +153,7 @@ class Processor:
             raise fault(
                 sample,
                 f"{tokens} tokens, but the model takes {self.max_text_length}; build the model "
-                f"with max_text_length={max(tokens, longest)} or more, or shorten the post",
+                f"with max_text_length={max(tokens, longest)} or more, or shorten the sample",
             )
         return text
 
@@ -191,7 +191,7 @@ class Processor:
         """Pad samples to one batch.
 
         Args:
-            samples: the posts.
+            samples: the samples.
             replayed: which of them come from a memory; none by default.
 
         Returns:
@@ -241,7 +241,7 @@ class Processor:
 
         Returns where the start markers stand, and the entities of every token so far.
 
-        RELEASED CODE loses the closing marker of an entity that ends the post and crosses markers
+        RELEASED CODE loses the closing marker of an entity that ends the sample and crosses markers
         where the tail ends as the head starts; here closing markers come first at every gap.
         """
         head_open, head_close, tail_open, tail_close = self.tokenizer.marker_ids
@@ -269,13 +269,13 @@ class Processor:
                 ids.append(marker)
             if gap < len(words):
                 within = [span[0] <= gap < span[1] for span in (sample.head, sample.tail)]
-                entities += [0] * (len(ids) - len(entities))  # what opens the post, and markers
+                entities += [0] * (len(ids) - len(entities))  # what opens the sample, and markers
                 entities += [within[0] + 2 * within[1]] * len(words[gap])
                 ids.extend(words[gap])
         return starts, entities
 
     def _slots(self, sample: Sample) -> list[tuple[int, ImageSource]]:
-        """Pictures of a sample with the side each is resized to, crops without a file left out."""
+        """Images of a sample with the side each is resized to, crops without a file left out."""
         views, visual = self.views, sample.visual
         slots: list[tuple[int, ImageSource]] = []
         if views.image:
@@ -291,7 +291,7 @@ class Processor:
         return self._caches[side]
 
     def _visual(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """Distinct visual inputs of a batch: posts that share pictures share one row."""
+        """Distinct visual inputs of a batch: samples that share images share one row."""
         rows: dict[tuple[str, ...], int] = {}
         distinct = []
         for sample in samples:
@@ -321,7 +321,7 @@ class Processor:
 
 
 def _broken(cache: ImageCache, source: ImageSource) -> ImageError | None:
-    """Say what is wrong with one picture."""
+    """Say what is wrong with one image."""
     try:
         cache.get(source)
     except ImageError as error:
@@ -333,8 +333,8 @@ def _whole_image(sample: Sample) -> ImageSource:
     if sample.visual.image is None:
         raise fault(
             sample,
-            "the model looks at the whole image, but the post has none; build the stream with "
-            'images="image" or "image+crops", or the model with images="crops", or give the post '
+            "the model looks at the whole image, but the sample has none; build the stream with "
+            'images="image" or "image+crops", or the model with images="crops", or give the sample '
             "VisualInput(image=BLANK)",
         )
     return sample.visual.image

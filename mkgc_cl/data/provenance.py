@@ -40,7 +40,7 @@ def provenance(
 ) -> dict[str, object]:
     """Return the provenance of a stream, ready for JSON.
 
-    ``image_files`` counts different picture files, ``image_files_blank`` those of them that were
+    ``image_files`` counts different image files, ``image_files_blank`` those of them that were
     not there and are blank.
     """
     names = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
@@ -59,15 +59,15 @@ def provenance(
 
 
 def content_fingerprint(stream: TaskStream) -> str:
-    """Return a short sha256 over all that a stream shows: words, labels, classes and pictures.
+    """Return a short sha256 over all that a stream shows: words, labels, classes and images.
 
-    Of pictures it takes the bytes: each file is read once, which takes seconds where there are
+    Of images it takes the bytes: each file is read once, which takes seconds where there are
     thousands. Where the files lie makes no difference.
 
     Raises:
         ImageError: a file cannot be read.
     """
-    pictures: dict[str, str] = {}
+    images: dict[str, str] = {}
     lines = [repr(stream.labels)]
     for task in stream.tasks:
         lines.append(repr(task.classes))
@@ -81,9 +81,9 @@ def content_fingerprint(stream: TaskStream) -> str:
                 shown = []
                 for group in (whole, visual.grounding, visual.detected):
                     for source in group:
-                        if source.key not in pictures:
-                            pictures[source.key] = source.fingerprint()
-                    shown.append([pictures[source.key] for source in group])
+                        if source.key not in images:
+                            images[source.key] = source.fingerprint()
+                    shown.append([images[source.key] for source in group])
                 lines.append(repr((words, shown)))
     return fingerprint_bytes("\n".join(lines).encode())
 
@@ -91,8 +91,8 @@ def content_fingerprint(stream: TaskStream) -> str:
 def text_fingerprint(stream: TaskStream) -> str:
     """Return a short sha256 over the words and labels that a stream trains and is tested on.
 
-    Pictures, validation samples and uids are left aside: two streams of one fingerprint are the
-    same benchmark, with whatever pictures, and their scores on the test samples can be compared.
+    Images, validation samples and uids are left aside: two streams of one fingerprint are the
+    same benchmark, with whatever images, and their scores on the test samples can be compared.
     """
     lines = []
     for task in stream.tasks:

@@ -12,7 +12,7 @@ SPLITS = ("train", "valid", "test")
 
 
 def require_readable(stream: TaskStream, processor: Processor) -> None:
-    """Encode the text and decode the pictures of every sample of every split for a model.
+    """Encode the text and decode the images of every sample of every split for a model.
 
     A mistake in the last task is then told before the first one has trained for hours. What is
     encoded and decoded stays at hand for the training.

@@ -1,4 +1,4 @@
-"""What a post is to this package: words, a picture or several, and labels."""
+"""What a sample is to this package: words, an image or several, and labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class VisualInput:
-    """The pictures of one post.
+    """The images of one sample.
 
     Args:
         image: the whole image, ``None`` where there is none: an error for a model that looks at it.
@@ -31,7 +31,7 @@ class VisualInput:
         detected: crops of detected objects (the released code uses three).
 
     Raises:
-        DataError: a picture is given as text or path, or crops not as a tuple.
+        DataError: an image is given as text or path, or crops not as a tuple.
     """
 
     image: ImageSource | None = None
@@ -43,7 +43,7 @@ class VisualInput:
         for source in (self.image, *self.grounding, *self.detected):
             if isinstance(source, (str, Path)):
                 raise DataError(
-                    f"expected a source of pixels as picture, found {source!r}; write "
+                    f"expected a source of pixels as image, found {source!r}; write "
                     f"FileImage(Path({str(source)!r}))"
                 )
 
@@ -62,16 +62,16 @@ class VisualInput:
 
 @dataclass(frozen=True, slots=True)
 class RelationSample:
-    """A post with two marked entities and the relation between them.
+    """A sample with two marked entities and the relation between them.
 
     Args:
-        uid: identity of the post, kept through every split (``mre/train/17`` is row 17, from 0,
+        uid: identity of the sample, kept through every split (``mre/train/17`` is row 17, from 0,
             of the full training file).
         tokens: the words.
         head: ``(start, end)`` of the head entity, end excluded.
         tail: ``(start, end)`` of the tail entity, end excluded.
         relation: name of the relation; the stream's N/A name where there is none.
-        visual: the pictures.
+        visual: the images.
         place: where it was read, for errors to name; no part of its identity.
 
     Raises:
@@ -92,20 +92,20 @@ class RelationSample:
 
     @property
     def identity(self) -> str:
-        """Identity of post and label."""
+        """Identity of sample and label."""
         return self.uid
 
 
 @dataclass(frozen=True, slots=True)
 class TaggingSample:
-    """A post whose entities are tagged in BIO.
+    """A sample whose entities are tagged in BIO.
 
     Args:
-        uid: identity of the post, kept through every split (``mner/train/17`` is sentence 17,
+        uid: identity of the sample, kept through every split (``mner/train/17`` is sentence 17,
             from 0, of the full training file).
         tokens: the words.
         tags: one BIO tag per word (``O``, ``B-PER``, ``I-PER``, ...).
-        visual: the pictures.
+        visual: the images.
         place: where it was read, for errors to name; no part of its identity.
 
     Raises:
@@ -124,7 +124,7 @@ class TaggingSample:
 
     @property
     def identity(self) -> str:
-        """Identity of post and labels: one post may be tagged with other types in other tasks.
+        """Identity of sample and labels: one sample may be tagged with other types in other tasks.
 
         >>> TaggingSample("mner/train/17", ("Jordan", "won"), ("B-PER", "O")).identity
         'mner/train/17#PER'
@@ -157,7 +157,7 @@ class LabelSpace:
     """The classes of a stream in order of arrival.
 
     Args:
-        kind: ``"re"`` (one relation a sample) or ``"ner"`` (BIO tags).
+        kind: ``"re"`` (one relation per sample) or ``"ner"`` (BIO tags).
         classes: positive classes in order of arrival (relations or entity types), without N/A
             or ``O``.
         na: the recurring negative relation, for ``"re"`` only.

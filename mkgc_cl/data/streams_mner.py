@@ -1,4 +1,4 @@
-"""The IMNER stream: real posts, tagged entities, tasks that bring new entity types."""
+"""The IMNER stream: real samples, tagged entities, tasks that bring new entity types."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def imner_stream(
         build: builds from the full files even where released files exist.
         images: what a sample shows: the whole image (the paper), its crops, or both (the released
             code).
-        missing_images: ``"error"``, or ``"blank"`` to go on with the blank picture; the provenance
+        missing_images: ``"error"``, or ``"blank"`` to go on with the blank image; the provenance
             says how many.
 
     Raises:
@@ -151,7 +151,7 @@ def _stream(
 def _wanted(
     paths: MnerPaths, full: Full, keys: Sequence[_Key], policy: ImagePolicy
 ) -> tuple[dict[_Key, Wanted], list[Path]]:
-    """Return the pictures of each key, and the crop dictionaries that were read."""
+    """Return the images of each key, and the crop dictionaries that were read."""
     grounding: dict[str, dict[str, Crops]] = {}
     detected: dict[str, Crops] | None = None
     read: list[Path] = []

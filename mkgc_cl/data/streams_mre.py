@@ -1,4 +1,4 @@
-"""The IMRE stream: real posts, a relation a sample, tasks that bring new relations."""
+"""The IMRE stream: real samples, a relation per sample, tasks that bring new relations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mkgc_cl.data.visuals import (
 )
 from mkgc_cl.errors import ConfigError
 
-# A sample's pictures depend on (split, row of the full file, row its crops are looked up under).
+# A sample's images depend on (split, row of the full file, row its crops are looked up under).
 _Key = tuple[str, int, int]
 
 
@@ -61,7 +61,7 @@ def imre_stream(
             ``Other``): it is in every task and no class that is measured.
         images: what a sample shows: the whole image (the paper), its crops, or both (the released
             code).
-        missing_images: ``"error"``, or ``"blank"`` to go on with the blank picture; the provenance
+        missing_images: ``"error"``, or ``"blank"`` to go on with the blank image; the provenance
             says how many.
         crop_index: ``"split-row"`` joins grounding crops as the released code does, by line of the
             split file, which is almost always the wrong sample.
@@ -182,7 +182,7 @@ def _keys(split: str, lines: Iterable[tuple[int, int]], policy: ImagePolicy) -> 
 def _wanted(
     paths: MrePaths, full: Full, keys: Sequence[_Key], policy: ImagePolicy
 ) -> tuple[dict[_Key, Wanted], list[Path]]:
-    """Return the pictures of each key, and the crop dictionaries that were read."""
+    """Return the images of each key, and the crop dictionaries that were read."""
     grounding: dict[str, tuple[Crops, ...]] = {}
     detected: dict[str, dict[str, Crops]] = {}
     read: list[Path] = []

@@ -68,7 +68,7 @@ def read_text(path: Path) -> TextFile:
     r"""Read a UTF-8 text file, strictly.
 
     Lines end at ``\n`` only (``\r\n`` accepted): ``str.splitlines`` would also cut at the exotic
-    separators that posts contain.
+    separators that samples contain.
 
     Raises:
         MissingDataError: there is no such file.

@@ -35,7 +35,7 @@ class WordTokenizer(Protocol):
     vocabulary: int
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each word, at least one a word."""
+        """Return the token ids of each word, at least one per word."""
         ...
 
 
@@ -85,7 +85,7 @@ class PretrainedTokenizer:
         joiners), which shifts tags; here they become the unknown token and keep their place.
 
         A word that spells a special token (``[SEP]``, ``<s>``) is text like any other: it must not
-        close the post or stand for an entity marker.
+        close the sample or stand for an entity marker.
         """
         # The space matters to RoBERTa's tokenizer alone, which knows the start of a word by it.
         encoded = self._tokenizer(

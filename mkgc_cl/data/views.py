@@ -1,4 +1,4 @@
-"""Which pictures of a post a model looks at."""
+"""Which images of a sample a model looks at."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ViewPlan:
-    """Which pictures of a post become tokens, and at what size.
+    """Which images of a sample become tokens, and at what size.
 
     Args:
         image: side of the whole image in pixels, 0 to leave it out.
         grounding: side of the grounding crops in pixels, 0 for none.
         detected: side of the detected crops in pixels, 0 for none.
-        crops: how many crops of each kind a post has at most (the released code uses three).
+        crops: how many crops of each kind a sample has at most (the released code uses three).
     """
 
     image: int

@@ -1,4 +1,4 @@
-"""Image policy: which pictures a sample gets, and what happens when they are not there."""
+"""Image policy: which images a sample gets, and what happens when they are not there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CropIndex = Literal["file-row", "split-row"]
 
 
 class Spot(NamedTuple):
-    """Where one picture may be: a name and the folders to look into, the usual one first."""
+    """Where one image may be: a name and the folders to look into, the usual one first."""
 
     folders: tuple[str, ...]
     name: str
@@ -35,11 +35,11 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class ImagePolicy:
-    """What pictures a stream shows.
+    """What images a stream shows.
 
     Args:
         images: the whole image (the paper), the crops, or both (the released code).
-        missing: ``"error"``, or ``"blank"`` to show the blank picture where a file is missing.
+        missing: ``"error"``, or ``"blank"`` to show the blank image where a file is missing.
         crop_index: how MRE grounding crops are joined. ``"file-row"`` is right: by row of the full
             file. ``"split-row"`` is the released code: by line of the split file, which gives
             almost every sample the crops of another one.
@@ -77,7 +77,7 @@ class ImagePolicy:
         """Whether a crop dictionary is there to be read; with ``missing="blank"`` it need not be.
 
         Raises:
-            MissingDataError: it is not there and missing pictures are errors.
+            MissingDataError: it is not there and missing images are errors.
         """
         if path.exists():
             return True
@@ -92,7 +92,7 @@ class ImagePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The pictures one sample should have.
+    """The images one sample should have.
 
     Args:
         image: the whole image; ``None`` where it is not shown.
@@ -107,7 +107,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class ImageCount:
-    """How many different picture files a stream wants, and how many of them are blank."""
+    """How many different image files a stream wants, and how many of them are blank."""
 
     files: int
     blank: int
@@ -119,13 +119,13 @@ def crop_spots(folders: tuple[str, ...], names: Crops) -> tuple[Spot, ...]:
 
 
 class Folders:
-    """What is in the picture folders; each is listed once, no file is touched."""
+    """What is in the image folders; each is listed once, no file is touched."""
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str]] = {}
 
     def find(self, spot: Spot) -> Path | None:
-        """Return the path of a picture, or ``None`` where none of its folders has it.
+        """Return the path of an image, or ``None`` where none of its folders has it.
 
         Raises:
             DataError: a folder cannot be listed.
@@ -157,10 +157,10 @@ def _listing(folder: str) -> frozenset[str]:
 def resolve(
     wanted: Mapping[K, Wanted], policy: ImagePolicy
 ) -> tuple[dict[K, VisualInput], ImageCount]:
-    """Look for every picture and build the visual inputs.
+    """Look for every image and build the visual inputs.
 
     Args:
-        wanted: pictures by sample.
+        wanted: images by sample.
         policy: what to do with missing ones.
 
     Raises:

@@ -11,8 +11,8 @@ NaPolicy = Literal["merge", "refresh", "keep-first", "grow", "exclude"]
 class ExemplarMemory:
     """Identities of exemplars in named slots (a class, or a task).
 
-    It stores identities (of post and labels), never tensors: a replayed post goes through the same
-    encoder, padding and pictures as any other.
+    It stores identities (of sample and labels), never tensors: a replayed sample goes through the
+    same encoder, padding and images as any other.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Which samples to keep: nearest to K-means centres, herding, or random.
+"""Which samples to keep: nearest to K-means centers, herding, or random.
 
-Rounding decides nothing here. Both members of a cluster of two are equally far from its centre, so
+Rounding decides nothing here. Both members of a cluster of two are equally far from its center, so
 whichever a plain ``argmin`` takes depends on the last bits of the features, and with them on the
 processor and on how samples were batched. Of rows that are equally near within a tolerance, the
 first is kept.
@@ -56,12 +56,12 @@ def select_exemplars(
     if selection == "herding":
         return herd(features, min(size, rows))
     if selection == "kmeans":
-        centers = kmeans_centres(features, min(size, rows), source=source)
+        centers = kmeans_centers(features, min(size, rows), source=source)
         return sorted(nearest_rows(features, centers))
     raise ConfigError([f"selection={selection!r}; choose kmeans, herding or random"])
 
 
-def kmeans_centres(features: Tensor, clusters: int, *, source: torch.Generator) -> Tensor:
+def kmeans_centers(features: Tensor, clusters: int, *, source: torch.Generator) -> Tensor:
     """K-means centers of rows, the best of ten starts (scikit-learn's iterations).
 
     Where no more than ``clusters`` rows differ, the different ones are the centers, over and over.
@@ -93,7 +93,7 @@ def kmeans_centres(features: Tensor, clusters: int, *, source: torch.Generator) 
     return torch.as_tensor(best.cluster_centers_[order])
 
 
-def nearest_rows(features: Tensor, centres: Tensor) -> list[int]:
+def nearest_rows(features: Tensor, centers: Tensor) -> list[int]:
     """Row nearest to each center in turn; a row that is taken gives way to the next nearest.
 
     Of rows that are equally near, within the tolerance, the first.
@@ -106,7 +106,7 @@ def nearest_rows(features: Tensor, centres: Tensor) -> list[int]:
     taken: list[int] = []
     # cdist goes over a matrix product: in single precision its rounding exceeds the differences
     # between samples where features lie far from the origin.
-    for distances in torch.cdist(centres.double(), exact):
+    for distances in torch.cdist(centers.double(), exact):
         taken.append(_first_smallest(distances, taken, slack))
     return taken
 

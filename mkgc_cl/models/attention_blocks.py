@@ -1,4 +1,4 @@
-"""Post-norm attention blocks in which one sequence reads another, or itself."""
+"""Sample-norm attention blocks in which one sequence reads another, or itself."""
 
 from __future__ import annotations
 

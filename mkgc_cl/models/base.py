@@ -52,8 +52,8 @@ class ExtractionModel(nn.Module, ABC):
     Args:
         labels: the stream's classes.
         tokenizer: the text encoder's tokenizer.
-        max_text_length: most tokens a post may have.
-        views: which pictures the model looks at.
+        max_text_length: most tokens a sample may have.
+        views: which images the model looks at.
         tagger: what scores tag sequences: ``"crf"``, or ``"softmax"``, word by word, decoded under
             the grammar of BIO. Relations have neither.
         seed: seed of the CRF.
@@ -61,7 +61,7 @@ class ExtractionModel(nn.Module, ABC):
     Attributes:
         seen: (C,) bool, the outputs announced so far.
         seen_ids: (K,) their ids, in order.
-        readout: what scores posts in an evaluation in place of the head; ``None`` for the head.
+        readout: what scores samples in an evaluation in place of the head; ``None`` for the head.
 
     Raises:
         ConfigError: ``tagger`` is unknown.
@@ -95,7 +95,7 @@ class ExtractionModel(nn.Module, ABC):
         self.register_buffer("seen", torch.zeros(outputs, dtype=torch.bool))
         # kept beside, so that a forward pass need not wait for the device to count
         self.register_buffer("seen_ids", torch.zeros(0, dtype=torch.long), persistent=False)
-        nn.Module.register_load_state_dict_post_hook(self, _number_seen)
+        nn.Module.register_load_state_dict_sample_hook(self, _number_seen)
 
     @abstractmethod
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
@@ -121,7 +121,7 @@ class ExtractionModel(nn.Module, ABC):
             batch: the batch.
             states: (B, T, D) of the text encoder.
             read: (B, F) or (B, W, F) what the head reads, with the dropout of training.
-            features: (B, F) of the post.
+            features: (B, F) of the sample.
             words: (B, W, F) what the tagging head reads, without; ``None`` for relations.
         """
         return ModelOutput(
@@ -150,7 +150,7 @@ class ExtractionModel(nn.Module, ABC):
         Args:
             output: of :meth:`forward`.
             targets: (B,) relation ids, or (B, W) tag ids padded with -100.
-            reduction: mean over the batch, or one value a post (B,).
+            reduction: mean over the batch, or one value per sample (B,).
         """
         mask = targets != IGNORED
         if self.crf is not None:
@@ -172,7 +172,7 @@ class ExtractionModel(nn.Module, ABC):
 
     @torch.no_grad()
     def decode(self, output: ModelOutput) -> list[list[int]]:
-        """Best output ids: one a post for relations, one a word (Viterbi) for tags."""
+        """Best output ids: one per sample for relations, one per word (Viterbi) for tags."""
         decoded: list[list[int]]
         if self.crf is not None:
             decoded = self.crf.decode(output.logits, mask=output.word_mask)

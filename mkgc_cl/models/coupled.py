@@ -1,4 +1,4 @@
-"""Coupled cross-modal attention: words that saw the picture, a picture that read the words."""
+"""Coupled cross-modal attention: words that saw the image, an image that read the words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CoupledFusion(nn.Module):
     """The multimodal interaction of UMT (Yu et al. 2020) on top of both encoders.
 
     ``S`` is the text after one more self-attention layer, ``V`` the projected grid. Image-aware
-    words are ``A = Cross(S, V)``, the word-aware picture is ``B = Cross(V, S)``, word-aware words
+    words are ``A = Cross(S, V)``, the word-aware image is ``B = Cross(V, S)``, word-aware words
     are ``C = Cross(S, B)``; a visual gate ``g = sigmoid(W [C ; A])`` lets ``[C ; g * A]`` through.
 
     Args:
@@ -72,9 +72,9 @@ class CoupledFusion(nn.Module):
         Args:
             text: (B, T, D) states of the text encoder.
             text_mask: (B, T) bool, true on real tokens.
-            grid: (U, P, D_v) features of the distinct pictures.
-            grid_mask: (U, P) bool, false on pictures that are not there.
-            index: (B,) row of the picture of each post.
+            grid: (U, P, D_v) features of the distinct images.
+            grid_mask: (U, P) bool, false on images that are not there.
+            index: (B,) row of the image of each sample.
 
         Returns:
             (B, T, 2D) the word-aware and the gated image-aware half of every token.

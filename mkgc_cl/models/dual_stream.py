@@ -54,9 +54,9 @@ class DualStreamModel(ExtractionModel):
             :class:`~mkgc_cl.models.attention.SharedKeyAttention`).
         pooling: what a relation is read from: the class tokens of both streams (eq. 2) or the start
             markers of both entities and the visual class token.
-        images: which pictures become tokens; ``"crops"`` is the released code's input.
+        images: which images become tokens; ``"crops"`` is the released code's input.
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
-        max_text_length: most tokens a post may have.
+        max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest layers of both streams, embeddings included, that do not
             train.
         dropout: probability on tagging features while training (RELEASED CODE: 0.1).

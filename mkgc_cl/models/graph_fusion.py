@@ -152,13 +152,13 @@ class GraphFusion(nn.Module):
             text_mask: (B, T) bool, true on real tokens.
             objects: (U, N, D_v) vectors of the distinct visual inputs' objects.
             object_mask: (U, N) bool, true on objects that are there.
-            index: (B,) row of the visual input of each post.
+            index: (B,) row of the visual input of each sample.
 
         Returns:
             Words (B, T, D).
         """
         words = self.project_words(text)
-        # objects of one picture lose other units in every post that shows it
+        # objects of one image lose other units in every sample that shows it
         nodes, present = self.project_objects(objects[index]), object_mask[index]
         for layer in self.layers:
             words, nodes = layer(words, text_mask, nodes, present)

@@ -1,4 +1,4 @@
-"""Which pictures become tokens of a ViT, and how large they are."""
+"""Which images become tokens of a ViT, and how large they are."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mkgc_cl.models.vision import check_vit
 
 
 def view_plan(images: Images, vision: nn.Module) -> ViewPlan:
-    """Sides of the pictures, in the released code's proportions (224 : 128 : 64), whole patches.
+    """Sides of the images, in the released code's proportions (224 : 128 : 64), whole patches.
 
     Args:
-        images: which pictures become tokens; ``"crops"`` is the released code's input.
+        images: which images become tokens; ``"crops"`` is the released code's input.
         vision: a timm ViT.
 
     Raises:

@@ -57,7 +57,9 @@ def word_parts(batch: MultimodalBatch, states: Tensor) -> Tensor:
         states: (B, T, D) of one layer.
     """
     starts, real = batch["word_starts"], batch["word_mask"]
-    pieces = batch["attention_mask"].sum(dim=1, keepdim=True) - 1  # what closes the post is no word
+    pieces = (
+        batch["attention_mask"].sum(dim=1, keepdim=True) - 1
+    )  # what closes the sample is no word
     ends = torch.cat([starts[:, 1:], starts[:, :1]], dim=1)  # of the last word, put right below
     last = real & ~torch.cat([real[:, 1:], torch.zeros_like(real[:, :1])], dim=1)
     ends = torch.where(last, pieces, ends)

@@ -1,4 +1,4 @@
-"""MEGA: relations from entity markers and the objects of the picture (Zheng et al. 2021)."""
+"""MEGA: relations from entity markers and the objects of the image (Zheng et al. 2021)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
 from mkgc_cl.models.encoders import load_backbone, load_text_encoder
 from mkgc_cl.models.heads import LinearHead
+from mkgc_cl.models.images import ImageEncoder, Objects, object_plan, slot_pixels
 from mkgc_cl.models.object_fusion import ObjectFusion
 from mkgc_cl.models.output import ModelOutput
-from mkgc_cl.models.pictures import Objects, PictureEncoder, object_plan, slot_pixels
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.seeds import seeded
 
@@ -47,10 +47,10 @@ class MEGAModel(ExtractionModel):
         vision: a timm backbone, of any width.
         images: the objects: ``"crops"``, or ``"image"`` for the whole image as the only one, where
             there are no crops.
-        alignments: ``"both"``, or ``"semantic"`` alone where posts have no structural one.
-        train_vision: train the picture backbone; else it stays as it is, for ever.
+        alignments: ``"both"``, or ``"semantic"`` alone where samples have no structural one.
+        train_vision: train the image backbone; else it stays as it is, for ever.
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
-        max_text_length: most tokens a post may have.
+        max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest text layers, embeddings included, that do not train.
         dropout: probability on what the head reads while training.
         seed: seed of every parameter that is not pretrained.
@@ -82,17 +82,17 @@ class MEGAModel(ExtractionModel):
             {"freeze_lower": freeze_lower},
             dropout=dropout,
         )
-        pictures = PictureEncoder(vision, train_backbone=train_vision)
+        encoder = ImageEncoder(vision, train_backbone=train_vision)
         super().__init__(
             labels,
             tokenizer=tokenizer,
             max_text_length=max_text_length,
-            views=object_plan(images, side=pictures.side, most=CROPS),
+            views=object_plan(images, side=encoder.side, most=CROPS),
             tagger=tagger,
             seed=seed,
         )
         self.text = TextStream.plain(text, max_length=max_text_length)
-        self.vision = pictures
+        self.vision = encoder
         relations = labels.kind == "re"
         width = (2 if relations else 1) * self.text.width
         objects = ObjectFusion(

@@ -1,4 +1,4 @@
-"""The attention memory network of RP-CRE: a post looks at the prototypes before it is scored."""
+"""The attention memory network of RP-CRE: a sample looks at the prototypes before it is scored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mkgc_cl.seeds import generator, seeded
 
 
 class MemoryAttentionReadout(PrototypeMemory):
-    """Refine a post's features by attention over prototypes, then score them with the model's head.
+    """Refine features by attention over prototypes, then score them with the model's head.
 
     Cui et al. 2021, section 3.4: self-attention over ``[p_1 ... p_n; x]``, of which only the row of
     x is needed; layer norms on queries, keys and values (over the heads of a row together), on what
@@ -84,7 +84,7 @@ class MemoryAttentionReadout(PrototypeMemory):
     def attend(self, features: Tensor, prototypes: Tensor) -> Tensor:
         """Refine features (B, F) by looking at prototypes (N, F): (B, F)."""
         query = self.query_norm(self._split(self.query(features)))  # (B, H, K)
-        # every post sees the same prototypes, and besides them itself alone
+        # every sample sees the same prototypes, and besides them itself alone
         keys = self.key_norm(self._split(self.key(prototypes)))  # (N, H, K)
         own_key = self.key_norm(self._split(self.key(features)))  # (B, H, K)
         values = self.value_norm(self._split(self.value(prototypes)))  # (N, H, V)

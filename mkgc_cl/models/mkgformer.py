@@ -34,10 +34,10 @@ class MKGformerModel(ExtractionModel):
         vision: a timm ViT of the same width.
         fusion_layers: how many top layers interact; ``None`` for a third of the text encoder's, as
             in the paper (4 of 12), and at least one.
-        images: which pictures become tokens. ``"crops"`` is the released code's input (RELEASED
+        images: which images become tokens. ``"crops"`` is the released code's input (RELEASED
             CODE says that it reads the whole image, and never does).
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
-        max_text_length: most tokens a post may have.
+        max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest layers of both streams, embeddings included, that do not
             train.
         dropout: probability on what the tagging head reads while training.

@@ -1,4 +1,4 @@
-"""Words and objects of a picture by two alignments (Zheng et al. 2021, "MEGA")."""
+"""Words and objects of an image by two alignments (Zheng et al. 2021, "MEGA")."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mkgc_cl.seeds import seeded
 
 
 class ObjectFusion(nn.Module):
-    r"""Read a post's words from each of its objects, and sum over the objects.
+    r"""Read a sample's words from each of its objects, and sum over the objects.
 
     With :math:`H' = W h` over the tokens and :math:`V_j = W_p o_j`,
 
@@ -18,7 +18,7 @@ class ObjectFusion(nn.Module):
         S_j = \sigma\Bigl(\mathrm{softmax}\bigl(Q V_j (K H')^\top / \sqrt{d}\bigr)\, (U H')\Bigr),
         \qquad R_j = \sum_i A_{ij} H'_i, \qquad o = \sum_j W_1 [S_j ; R_j]
 
-    (semantic and structural alignment). Only objects that are there are summed, so a post without
+    (semantic and structural alignment). Only objects that are there are summed, so a sample without
     any has o = 0.
 
     RELEASED CODE attends to padding; turns A (L x N) round with ``view``, which deals the weights
@@ -60,7 +60,7 @@ class ObjectFusion(nn.Module):
         present: Tensor,
         alignment: Tensor | None = None,
     ) -> Tensor:
-        """Sum up a post's objects.
+        """Sum up a sample's objects.
 
         Args:
             states: (B, T, D) text states h.
@@ -85,13 +85,13 @@ class ObjectFusion(nn.Module):
             expected = (*mask.shape, present.shape[1])
             if alignment is None:
                 raise DataError(
-                    f"the batch has no 'alignment' of shape {expected}: posts, tokens, object "
+                    f"the batch has no 'alignment' of shape {expected}: samples, tokens, object "
                     "slots; make one with mkgc_cl.data.alignment from parses and scene graphs, or "
                     "choose alignments='semantic'"
                 )
             if tuple(alignment.shape) != expected:
                 raise DataError(
-                    f"alignment has shape {tuple(alignment.shape)}; give {expected}: posts, "
+                    f"alignment has shape {tuple(alignment.shape)}; give {expected}: samples, "
                     "tokens, object slots"
                 )
             real = alignment.to(words.dtype) * mask[..., None]

@@ -20,7 +20,7 @@ class ModelOutput:
 
     Args:
         logits: (B, C) relation logits, or (B, W, C) tag emissions; outputs not seen yet are masked.
-        features: (B, F) features of the whole post, for exemplars and prototypes; for relations
+        features: (B, F) features of the whole sample, for exemplars and prototypes; for relations
             what the head reads.
         text_states: (B, T, D) last layer of the text stream.
         text_mask: (B, T) bool, true on real tokens.
@@ -83,16 +83,16 @@ def _scores_of(value: Any) -> Any:
 class DualStreamOutput(ModelOutput):
     """What a dual-stream model returns beside: both streams' scores, states and attention.
 
-    Shapes: U distinct visual inputs of the batch (posts that share a picture are encoded once), P
+    Shapes: U distinct visual inputs of the batch (samples that share an image are encoded once), P
     visual tokens, H heads.
 
     Args:
         text_logits: as ``logits``, from the text stream alone with half the bias (eq. 5).
         vision_logits: as ``logits``, from the vision stream alone with half the bias (eq. 5).
         vision_states: (U, P, D) last layer of the vision stream.
-        visual: (B, D) visual class token of each post, what the head reads of the picture.
-        vision_mask: (U, P) bool, true on tokens of pictures that are there.
-        visual_index: (B,) row of the visual input of each post.
+        visual: (B, D) visual class token of each sample, what the head reads of the image.
+        vision_mask: (U, P) bool, true on tokens of images that are there.
+        visual_index: (B,) row of the visual input of each sample.
         text_maps: pre-softmax attention of the interaction layers, each (B, H, T, T); masked
             positions are not marked in it. The tensors are aliases of what the softmax reads, so a
             hook on them sees the gradient of losses on the maps and of nothing else.

@@ -1,4 +1,4 @@
-"""Two encoders layer by layer: pictures read words as a prefix, words read pictures as they think.
+"""Two encoders layer by layer: images read words as a prefix, words read images as they think.
 
 Chen et al. 2022, "Hybrid Transformer with Multi-level Fusion for Multimodal Knowledge Graph
 Completion" (SIGIR): prefix-guided interaction and correlation-aware fusion of its M-Encoder.
@@ -74,15 +74,15 @@ class PrefixFusion(nn.Module):
         patches: tuple[Tensor, Tensor],
         visual_index: Tensor,
     ) -> Tensor:
-        """Encode embedded posts.
+        """Encode embedded samples.
 
         Args:
             text: the text stream.
             vision: the vision stream.
             words: embedded tokens (B, T, D) and their mask (B, T), true on real ones.
             patches: embedded visual tokens (U, P, D) and their mask (U, P), true on those of
-                pictures that are there.
-            visual_index: (B,) row of the visual input of each post.
+                images that are there.
+            visual_index: (B,) row of the visual input of each sample.
 
         Returns:
             States (B, T, D) of the last text layer.
@@ -98,7 +98,7 @@ class PrefixFusion(nn.Module):
             own = project_vision(block.attn, block.norm1(seen))
             context, _ = attend_vision(block.attn, own, seen_mask, explicit=False)
             seen = finish_vision_block(block, context, seen)
-        # from here on a picture looks different to every post
+        # from here on an image looks different to every sample
         seen, seen_mask = seen[visual_index], seen_mask[visual_index]
         upper = zip(self.weights, text.layers[-depth:], vision.vit.blocks[-depth:], strict=True)
         for weight, layer, block in upper:
@@ -115,13 +115,13 @@ def attend_with_prefix(
 ) -> Tensor:
     """Attention of a vision block over the words before its own tokens.
 
-    RELEASED CODE attends to padding of the text too, so what a post's picture says depends on how
-    far the post was padded; here padding is masked.
+    RELEASED CODE attends to padding of the text too, so what a sample's image says depends on how
+    far the sample was padded; here padding is masked.
 
     Args:
         block: a timm block of H heads.
         seen: (B, P, D) visual tokens.
-        seen_mask: (B, P) bool, true on those of pictures that are there.
+        seen_mask: (B, P) bool, true on those of images that are there.
         prefix: keys and values, each (B, T, D), of the text layer below.
         mask: (B, T) bool, true on real words.
 
@@ -137,7 +137,7 @@ def attend_with_prefix(
 
 
 def correlate(context: Tensor, seen: Tensor, seen_mask: Tensor) -> Tensor:
-    r"""What each token finds in the picture: ``softmax(x V^T) V``, one head, not scaled.
+    r"""What each token finds in the image: ``softmax(x V^T) V``, one head, not scaled.
 
     PAPER: x is the text's hidden state. RELEASED CODE takes the context of the layer's attention
     before its output projection, and so does this.
@@ -145,7 +145,7 @@ def correlate(context: Tensor, seen: Tensor, seen_mask: Tensor) -> Tensor:
     Args:
         context: (B, T, D) of the text layer's attention.
         seen: (B, P, D) output V of the vision block of the same layer.
-        seen_mask: (B, P) bool, true on tokens of pictures that are there. RELEASED CODE reads blank
+        seen_mask: (B, P) bool, true on tokens of images that are there. RELEASED CODE reads blank
             tokens where there is no crop.
 
     Returns:

@@ -134,7 +134,7 @@ class PrototypeMemory(Readout):
 
 
 class PrototypeReadout(PrototypeMemory):
-    """Predict the class whose prototype is most like the post.
+    """Predict the class whose prototype is most like the sample.
 
     Before any prototype is stored, the head predicts.
 

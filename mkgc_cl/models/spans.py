@@ -32,7 +32,7 @@ def span_features(words: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mean_of_words(words: Tensor, mask: Tensor, targets: Tensor, outputs: Sequence[int]) -> Tensor:
-    """Mean over a post's words with one of the given tags; over all of them where it has none.
+    """Mean over a sample's words with one of the given tags; over all of them where it has none.
 
     Args:
         words: (B, W, F) features of words.

@@ -1,4 +1,4 @@
-"""The text-only model of the continual baselines: one encoder, no picture."""
+"""The text-only model of the continual baselines: one encoder, no image."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TextModel(ExtractionModel):
         projection: put ``LN(GELU(W dropout(h)))`` between the markers and the relation head (Cui et
             al. 2021), which brings them to the encoder's width.
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
-        max_text_length: most tokens a post may have.
+        max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest layers, embeddings included, that do not train.
         dropout: probability on what the head reads (or, with ``projection``, the projection) while
             training.

@@ -15,8 +15,8 @@ from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation
 from mkgc_cl.models.encoders import load_backbone, load_text_encoder
 from mkgc_cl.models.graph_fusion import GraphFusion, ObjectAttention
 from mkgc_cl.models.heads import LinearHead
+from mkgc_cl.models.images import ImageEncoder, Objects, object_pixels, object_plan
 from mkgc_cl.models.output import ModelOutput
-from mkgc_cl.models.pictures import Objects, PictureEncoder, object_pixels, object_plan
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.seeds import seeded
 
@@ -25,8 +25,8 @@ class UMGFModel(ExtractionModel):
     """Multimodal graph fusion: BERT, one vector an object, and a CRF over ``[BERT x ; fused x]``.
 
     RELEASED CODE takes four crops that were found by grounding the names of all entity types, so
-    that the first task sees what later ones are about. Here objects are the crops a post comes with
-    (grounding of its noun phrases, then detected ones), or the whole image as the only object.
+    that the first task sees what later ones are about. Here objects are the crops a sample comes
+    with (grounding of its noun phrases, then detected ones), or the whole image as the only object.
 
     Relations are a port of ours, which the paper does not have: ``[BERT x ; fused x]`` at both
     start markers and a linear layer.
@@ -38,13 +38,13 @@ class UMGFModel(ExtractionModel):
         vision: a timm backbone; the paper's is ResNet-152.
         train_vision: train the backbone, as its authors do.
         images: what the objects are: ``"crops"``, or ``"image"`` where a stream has no crops.
-        objects: most objects a post may have; those there are not take no part.
+        objects: most objects a sample may have; those there are not take no part.
         width: width of the graph's nodes, a multiple of ``heads``.
         layers: number of fusion layers.
         heads: number of heads of the attention within words and within objects.
         object_attention: see :class:`~mkgc_cl.models.graph_fusion.GraphFusionLayer`.
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
-        max_text_length: most tokens a post may have.
+        max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest text layers, embeddings included, that do not train.
         dropout: probability on the objects' projection and in the fusion layers, while training
             (RELEASED CODE: 0.4); nothing is dropped before the head.
@@ -81,8 +81,8 @@ class UMGFModel(ExtractionModel):
             dropout=dropout,
         )
         _check_sizes({"objects": objects, "width": width, "layers": layers, "heads": heads})
-        pictures = PictureEncoder(vision, train_backbone=train_vision)
-        plan = object_plan(images, side=pictures.side, most=objects)
+        encoder = ImageEncoder(vision, train_backbone=train_vision)
+        plan = object_plan(images, side=encoder.side, most=objects)
         super().__init__(
             labels,
             tokenizer=tokenizer,
@@ -92,12 +92,12 @@ class UMGFModel(ExtractionModel):
             seed=seed,
         )
         self.text = TextStream.plain(text, max_length=max_text_length)
-        self.vision = pictures
+        self.vision = encoder
         self.objects = objects
         with seeded(seed, "fusion"):
             self.fusion = GraphFusion(
                 text_width=self.text.width,
-                object_width=pictures.width,
+                object_width=encoder.width,
                 width=width,
                 layers=layers,
                 heads=heads,

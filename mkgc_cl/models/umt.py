@@ -16,8 +16,8 @@ from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation
 from mkgc_cl.models.coupled import CoupledFusion, Projections
 from mkgc_cl.models.encoders import load_backbone, load_text_encoder
 from mkgc_cl.models.heads import GrowableCRF, LinearHead
+from mkgc_cl.models.images import ImageEncoder
 from mkgc_cl.models.output import ModelOutput, SpanOutput
-from mkgc_cl.models.pictures import PictureEncoder
 from mkgc_cl.models.span_tags import SPAN_TAGS, conversion_matrix, span_of
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.seeds import derive
@@ -33,8 +33,8 @@ class UMTModel(ExtractionModel):
     Relations are a port of ours, which the paper does not have: no span detector, the fused states
     at both start markers and a linear layer.
 
-    RELEASED CODE crops and mirrors every picture at random, once and for ever, test posts' too; its
-    CRFs have tags for word-pieces, padding and special tokens. Here pictures are whole, and the
+    RELEASED CODE crops and mirrors every image at random, once and for ever, test samples' too; its
+    CRFs have tags for word-pieces, padding and special tokens. Here images are whole, and the
     CRFs run over words.
 
     Args:
@@ -47,7 +47,7 @@ class UMTModel(ExtractionModel):
         conversion: weight c of the converted span emissions; 0 leaves them out.
         span_loss: weight of the span detector's loss; 0 leaves it out.
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`; spans have a CRF either way.
-        max_text_length: most tokens a post may have.
+        max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest text layers, embeddings included, that do not train.
         dropout: probability on the text encoder's states and in the fusion layers, while training;
             nothing is dropped before the heads.
@@ -81,22 +81,22 @@ class UMTModel(ExtractionModel):
             dropout=dropout,
         )
         _check_weights(conversion, span_loss)
-        pictures = PictureEncoder(vision, train_backbone=train_vision)
+        images = ImageEncoder(vision, train_backbone=train_vision)
         super().__init__(
             labels,
             tokenizer=tokenizer,
             max_text_length=max_text_length,
-            views=ViewPlan(image=pictures.side),
+            views=ViewPlan(image=images.side),
             tagger=tagger,
             seed=seed,
         )
         self.text = TextStream.plain(text, max_length=max_text_length)
-        self.vision = pictures
+        self.vision = images
         tags = labels.kind == "ner"
         layer = self.text.layers[0]  # the fusion layers are of the encoder's own shape
         self.fusion = CoupledFusion(
             width=self.text.width,
-            grid_width=pictures.width,
+            grid_width=images.width,
             heads=layer.attention.self.num_attention_heads,
             inner=layer.intermediate.dense.out_features,
             dropout=dropout,
@@ -190,7 +190,7 @@ class UMTModel(ExtractionModel):
         Args:
             output: of :meth:`forward`.
             targets: (B,) relation ids, or (B, W) tag ids padded with -100.
-            reduction: mean over the batch, or one value a post (B,).
+            reduction: mean over the batch, or one value per sample (B,).
 
         Raises:
             ConfigError: an output without span emissions is to be scored against tags.

@@ -25,7 +25,7 @@ class VisionStream(nn.Module):
 
     Args:
         vit: a ``timm.models.vision_transformer.VisionTransformer`` with a class token.
-        plan: pictures used.
+        plan: images used.
         interaction_layers: how many top blocks return their attention maps.
         shared_key: replace the self-key of those blocks by the shared key.
         generator: source of the initial values of bias maps and crop positions.
@@ -86,11 +86,11 @@ class VisionStream(nn.Module):
             )
         return (side // self.patch) ** 2
 
-    def _normalise(self, pixels: Tensor) -> Tensor:
+    def _normalize(self, pixels: Tensor) -> Tensor:
         return (pixels.float() / 255.0 - self.pixel_mean) / self.pixel_std
 
     def embed(self, images: Tensor | None, crops: list[Tensor]) -> Tensor:
-        """Turn pictures into tokens.
+        """Turn images into tokens.
 
         Args:
             images: (U, 3, S, S) uint8 whole images, or ``None`` if the plan leaves them out.
@@ -100,7 +100,7 @@ class VisionStream(nn.Module):
             Tokens (U, P, D): class token, patches of the image, patches of each crop.
         """
         if images is not None:
-            tokens = self.vit._pos_embed(self.vit.patch_embed(self._normalise(images)))
+            tokens = self.vit._pos_embed(self.vit.patch_embed(self._normalize(images)))
         else:
             count = crops[0].shape[0]
             # class token and registers, in timm's order
@@ -111,7 +111,7 @@ class VisionStream(nn.Module):
         if crops:
             projected = [
                 self.vit.patch_embed.norm(
-                    self.vit.patch_embed.proj(self._normalise(crop)).flatten(2).transpose(1, 2)
+                    self.vit.patch_embed.proj(self._normalize(crop)).flatten(2).transpose(1, 2)
                 )
                 for crop in crops
             ]
@@ -120,7 +120,7 @@ class VisionStream(nn.Module):
         return embedded
 
     def token_mask(self, present: Tensor) -> Tensor:
-        """Spread (U, V) bool, true where crop slot v has a picture, to tokens (U, P)."""
+        """Spread (U, V) bool, true where crop slot v has an image, to tokens (U, P)."""
         count = present.shape[0]
         always = present.new_ones(count, self._prefix + self._image_tokens)
         sizes = torch.tensor(self.crop_tokens, device=present.device, dtype=torch.long)
@@ -134,7 +134,7 @@ class VisionStream(nn.Module):
         Args:
             images: (U, 3, S, S) uint8, or ``None`` if the plan leaves them out.
             crops: one (U, 3, s, s) uint8 tensor a crop slot.
-            present: (U, V) bool, true where crop slot v has a picture.
+            present: (U, V) bool, true where crop slot v has an image.
             keys: the shared key of each interaction block, empty with self-keys.
 
         Returns:
@@ -201,7 +201,7 @@ def check_vit(vit: nn.Module) -> None:
     if getattr(attention, "gate", None) is not None:
         raise ConfigError(["gated attention of the ViT is not supported; use an ungated one"])
     if not isinstance(attention.q_norm, nn.Identity):
-        raise ConfigError(["query normalisation of the ViT is not supported; use a plain one"])
+        raise ConfigError(["query normalization of the ViT is not supported; use a plain one"])
 
 
 def _share_key(attention: Any, length: int, generator: torch.Generator) -> None:

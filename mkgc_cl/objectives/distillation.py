@@ -16,7 +16,7 @@ _TINY = 1e-12
 
 
 def reduce_map(
-    scores: Tensor, mask: Tensor, *, axis: Axis = "width", centre: bool = False
+    scores: Tensor, mask: Tensor, *, axis: Axis = "width", center: bool = False
 ) -> Tensor:
     r"""Sum a pre-softmax map along one side, masked positions left out (inner sum of eq. 13).
 
@@ -27,24 +27,24 @@ def reduce_map(
     pad columns of about -10000 along; here both streams use one axis and pads are out first.
 
     A constant added to a row changes its sum but not its softmax, so a model can undo every loss
-    of eq. (13) by raising all scores and attend to something else. ``centre`` closes that way out:
+    of eq. (13) by raising all scores and attend to something else. ``center`` closes that way out:
     each row is taken less its mean over the real keys, which is all that the softmax reads of it.
 
     Args:
         scores: (B, H, T, T) pre-softmax map.
         mask: (B, T) bool, true on real positions.
         axis: the side that is kept.
-        centre: take each row less its mean. PAPER: eq. (13) sums the scores as they are.
+        center: take each row less its mean. PAPER: eq. (13) sums the scores as they are.
 
     Returns:
         (B, H, T), zero at masked positions.
 
     Raises:
-        ConfigError: ``centre`` with the axis ``"height"``: the sum of a centred row is zero.
+        ConfigError: ``center`` with the axis ``"height"``: the sum of a centered row is zero.
     """
-    if centre and axis == "height":
+    if center and axis == "height":
         raise ConfigError(
-            ["centre=True sums each row to zero along the height; use axis='width' or centre=False"]
+            ["center=True sums each row to zero along the height; use axis='width' or center=False"]
         )
     real = mask[:, None, :, None] & mask[:, None, None, :]
     # summed in single precision at least: a bfloat16 sum over a row keeps two digits
@@ -53,7 +53,7 @@ def reduce_map(
     if axis == "height":
         return exact.sum(dim=-1)
     columns = exact.sum(dim=-2)  # (B, H, T)
-    if not centre:
+    if not center:
         return columns
     # the means of the rows, summed over the rows, are the mean of the columns' sums
     keys = mask[:, None, :]
@@ -61,12 +61,14 @@ def reduce_map(
     return (columns - mean).masked_fill(~keys, 0.0)
 
 
-def lost_attention(before: Tensor, now: Tensor, *, normalise_rows: bool = False) -> Tensor:
+def attention_distillation_loss(
+    before: Tensor, now: Tensor, *, normalize_rows: bool = False
+) -> Tensor:
     r"""Asymmetric distance of reduced maps (eq. 13).
 
     .. math:: \delta = \lVert \mathrm{ReLU}(r^{(k-1)} - r^{(k)}) \rVert
 
-    over heads and positions of a post; attention gained costs nothing (Remark 2).
+    over heads and positions of a sample; attention gained costs nothing (Remark 2).
 
     PAPER: eq. (12) sums :math:`\delta_W`, which already sums over :math:`h`, over :math:`h` once
     more; here the norm runs over heads and positions together and the sum stands once.
@@ -74,19 +76,19 @@ def lost_attention(before: Tensor, now: Tensor, *, normalise_rows: bool = False)
     Args:
         before: (B, H, T) reduced map of the previous model.
         now: (B, H, T) reduced map of this model.
-        normalise_rows: RELEASED CODE: scale every row of the difference to unit length first. The
+        normalize_rows: RELEASED CODE: scale every row of the difference to unit length first. The
             value is then the square root of the number of rows whatever the maps are, and its
             gradient is zero.
 
     Returns:
-        (B,) distance of each post, at least 0.
+        (B,) distance of each sample, at least 0.
 
-    >>> lost_attention(torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[0.0, 5.0]]]))
+    >>> attention_distillation_loss(torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[0.0, 5.0]]]))
     tensor([3.])
     """
     lost = torch.relu(before - now)
-    if normalise_rows:
+    if normalize_rows:
         lost = torch.nn.functional.normalize(lost, dim=-1)
-    # sqrt has no finite slope at 0: a post that lost nothing must have gradient 0, not NaN
+    # sqrt has no finite slope at 0: a sample that lost nothing must have gradient 0, not NaN
     squared = lost.square().flatten(1).sum(dim=1)
     return torch.where(squared > _TINY, squared.clamp(min=_TINY).sqrt(), torch.zeros_like(squared))

@@ -60,7 +60,7 @@ def contribution_ratio(
     return max(text, smallest) / max(vision, smallest)
 
 
-def slow_down(alpha: float, ratio: float) -> float:
+def modulation_coefficient(alpha: float, ratio: float) -> float:
     r"""Modulation coefficient (eq. 7): :math:`1 - \tanh(\alpha\gamma)` above 1, else 1.
 
     Args:
@@ -68,7 +68,7 @@ def slow_down(alpha: float, ratio: float) -> float:
             modulation.
         ratio: contribution ratio of the modality, positive.
 
-    >>> round(slow_down(0.3, 2.0), 4), slow_down(0.3, 0.9)
+    >>> round(modulation_coefficient(0.3, 2.0), 4), modulation_coefficient(0.3, 0.9)
     (0.463, 1.0)
     """
     return 1.0 - math.tanh(alpha * ratio) if ratio > 1 else 1.0
@@ -85,8 +85,10 @@ def coefficients(ratio: float, *, alpha: float, target: Target = "dominant") -> 
             coefficient exists, and it multiplies the vision step.
     """
     if target == "paper":
-        return Coefficients(text=1.0, vision=slow_down(alpha, ratio))
-    return Coefficients(text=slow_down(alpha, ratio), vision=slow_down(alpha, 1.0 / ratio))
+        return Coefficients(text=1.0, vision=modulation_coefficient(alpha, ratio))
+    return Coefficients(
+        text=modulation_coefficient(alpha, ratio), vision=modulation_coefficient(alpha, 1.0 / ratio)
+    )
 
 
 def average(steps: Sequence[Coefficients]) -> Coefficients:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-Restrict = Literal["pad", "renormalise"]
+Restrict = Literal["pad", "renormalize"]
 
 
 def teacher_words(logits: Tensor, known: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -43,9 +43,9 @@ def token_divergence(
         student: (..., C) scores of the student; outputs no task has brought are masked.
         known: (C,) bool, true on the K outputs that the teacher has seen.
         temperature: T of the student, above 0; the teacher's is in its log-probabilities.
-        restrict: ``"pad"`` normalises the student over all of its tags: the teacher has no mass on
+        restrict: ``"pad"`` normalizes the student over all of its tags: the teacher has no mass on
             new ones, so whatever the student puts there is lost, and costs
-            :math:`-\log \sum_{c\ \mathrm{known}} q_c` more than ``"renormalise"``, which normalises
+            :math:`-\log \sum_{c\ \mathrm{known}} q_c` more than ``"renormalize"``, which normalizes
             it over the known tags alone (Li and Hoiem 2017, Avalanche's LwF) and leaves the scores
             of new tags without a gradient.
 
@@ -55,7 +55,7 @@ def token_divergence(
     >>> import torch
     >>> known, student = torch.tensor([True, True, False]), torch.zeros(3)
     >>> teacher = teacher_words(torch.zeros(3), known)
-    >>> for how in ("renormalise", "pad"):  # the second is log(3 / 2)
+    >>> for how in ("renormalize", "pad"):  # the second is log(3 / 2)
     ...     print(round(float(token_divergence(teacher, student, known, restrict=how)), 4))
     0.0
     0.4055

@@ -4,20 +4,20 @@ Importing this package costs nothing heavy: no torch, and matplotlib only inside
 :mod:`mkgc_cl.results.figures`, when a figure is drawn.
 """
 
-from mkgc_cl.results.grid import Cell, CellFailure, GridResult, run_grid
-from mkgc_cl.results.record import CellRecord, RecordError
+from mkgc_cl.results.grid import GridResult, Run, RunFailure, run_grid
+from mkgc_cl.results.record import RecordError, RunRecord
 from mkgc_cl.results.statistics import Comparison, compare, confidence_interval, holm
 from mkgc_cl.results.table_text import Row, Stat, Table
 from mkgc_cl.results.tables import build_table
 
 __all__ = [
-    "Cell",
-    "CellFailure",
-    "CellRecord",
     "Comparison",
     "GridResult",
     "RecordError",
     "Row",
+    "Run",
+    "RunFailure",
+    "RunRecord",
     "Stat",
     "Table",
     "build_table",

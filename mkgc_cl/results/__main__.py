@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m mkgc_
         "report",
         help="write one HTML page of every experiment in a folder of runs",
         description="Write one HTML page, which needs no other file, of every experiment in a "
-        "folder of runs: tables, figures, settings, what made each cell, what failed and why.",
+        "folder of runs: tables, figures, settings, what made each run, what failed and why.",
         epilog=EPILOG,
     )
     report.add_argument(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.record import RunRecord
 from mkgc_cl.results.statistics import (
     ALPHA,
     FEWEST,
@@ -28,9 +28,9 @@ _REFERENCE = re.compile(
 
 
 def compare_rows(
-    cells: Mapping[str, Mapping[int, Sequence[CellRecord]]],
+    cells: Mapping[str, Mapping[int, Sequence[RunRecord]]],
     reference: str,
-    numbers: Mapping[int, Callable[[CellRecord], float | None]],
+    numbers: Mapping[int, Callable[[RunRecord], float | None]],
 ) -> dict[str, dict[int, Comparison]]:
     """Compare columns of each row with those of the reference, with Holm's correction over all.
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mkgc_cl.results.counted import counted
-from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.record import RunRecord
 
 OPTIONS = "Options set for single systems."
 """How the note on options begins."""
 
 
-def setting_words(records: Sequence[CellRecord]) -> list[str]:
+def setting_words(records: Sequence[RunRecord]) -> list[str]:
     """Name encoders, epochs and the budget of exemplars; values that differ stand side by side.
 
     Reads records of both kinds of experiment: ``encoders`` and ``exemplars`` of a table of systems,
@@ -22,7 +22,7 @@ def setting_words(records: Sequence[CellRecord]) -> list[str]:
     return [word for kind in kinds for word in dict.fromkeys(kind) if word is not None]
 
 
-def option_notes(records: Sequence[CellRecord]) -> list[str]:
+def option_notes(records: Sequence[RunRecord]) -> list[str]:
     """Say which options were set, of systems that have their own."""
     chosen = {record.system: dig(record.config, "options") for record in records}
     said = "; ".join(
@@ -37,9 +37,9 @@ def epochs_words(epochs: int, precision: str | None = None) -> str:
     """Say how often a task is passed over, and in what precision where it is not the usual one.
 
     >>> epochs_words(1), epochs_words(5, "bf16")
-    ('1 epoch a task', '5 epochs a task in bf16')
+    ('1 epoch per task', '5 epochs per task in bf16')
     """
-    words = f"{counted(epochs, 'epoch')} a task"
+    words = f"{counted(epochs, 'epoch')} per task"
     return words if precision in (None, "fp32") else f"{words} in {precision}"
 
 

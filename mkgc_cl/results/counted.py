@@ -6,8 +6,8 @@ from __future__ import annotations
 def counted(number: int, noun: str) -> str:
     """Write a number and its noun, in the plural where it is not one.
 
-    >>> counted(1, "epoch"), counted(0, "seed"), counted(5, "cell")
-    ('1 epoch', '0 seeds', '5 cells')
+    >>> counted(1, "epoch"), counted(0, "seed"), counted(5, "run")
+    ('1 epoch', '0 seeds', '5 runs')
     """
     return f"{number} {plural(number, noun)}"
 

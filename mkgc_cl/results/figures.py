@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import DataError
-from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.record import RunRecord
 from mkgc_cl.results.undefined import decimal, mean_defined
 
 DPI = 150
@@ -33,7 +33,7 @@ _STYLES = (
 
 
 def draw_curves(
-    records: Sequence[CellRecord], stem: str | Path, *, measure: Literal["A", "U"] = "A"
+    records: Sequence[RunRecord], stem: str | Path, *, measure: Literal["A", "U"] = "A"
 ) -> tuple[Path, Path]:
     """Draw A_k or U_k over tasks: a line per system, a band of one sample deviation over seeds.
 
@@ -90,7 +90,7 @@ def draw_sweep(
         DataError: if there is no system.
     """
     if not series:
-        raise DataError("a figure needs at least one record; no cell has finished")
+        raise DataError("a figure needs at least one record; no run has finished")
     return _draw_lines(
         series, stem, ticks=values, xlabel=xlabel, ylabel=ylabel, title=_verbatim(title)
     )
@@ -141,7 +141,7 @@ def _draw_lines(
         return _save(figure, Path(stem))
 
 
-def draw_matrix(records: Sequence[CellRecord], stem: str | Path) -> tuple[Path, Path]:
+def draw_matrix(records: Sequence[RunRecord], stem: str | Path) -> tuple[Path, Path]:
     """Draw the score matrix of one system, mean over seeds: rows after task k, columns on task j.
 
     A dash stands where a task seen so far cannot be measured.
@@ -154,7 +154,7 @@ def draw_matrix(records: Sequence[CellRecord], stem: str | Path) -> tuple[Path, 
         raise DataError(f"a score matrix shows one system, got {list(groups)}")
     tasks = records[0].tasks
     size = len(tasks)
-    mean = [[_mean_cell(records, row, column) for column in range(size)] for row in range(size)]
+    mean = [[_mean_entry(records, row, column) for column in range(size)] for row in range(size)]
     side = 1.6 + 0.55 * max(size, 4)
     with _figure(width=side + 0.8, height=side) as (figure, axes):
         # Not imshow: the PDF would hold a bitmap, with seams along the empty half.
@@ -275,10 +275,10 @@ def _save(figure: Any, stem: Path) -> tuple[Path, Path]:
     return png, pdf
 
 
-def _by_system(records: Sequence[CellRecord]) -> dict[str, list[CellRecord]]:
+def _by_system(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     if not records:
-        raise DataError("a figure needs at least one record; no cell has finished")
-    groups: dict[str, list[CellRecord]] = {}
+        raise DataError("a figure needs at least one record; no run has finished")
+    groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(record.system, []).append(record)
     return groups
@@ -306,7 +306,7 @@ def _slant(names: Sequence[str]) -> dict[str, Any]:
     return {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
 
 
-def _title(groups: Mapping[str, Sequence[CellRecord]], spread: str) -> str:
+def _title(groups: Mapping[str, Sequence[RunRecord]], spread: str) -> str:
     records = [record for group in groups.values() for record in group]
     seeds = sorted({record.seed for record in records})
     sizes = sorted({len(group) for group in groups.values()})
@@ -317,13 +317,13 @@ def _title(groups: Mapping[str, Sequence[CellRecord]], spread: str) -> str:
     return _verbatim(f"{records[0].scenario}, {records[0].order}, {said}")
 
 
-def _mean_cell(records: Sequence[CellRecord], row: int, column: int) -> float:
+def _mean_entry(records: Sequence[RunRecord], row: int, column: int) -> float:
     mean = mean_defined(record.matrix[row][column] for record in records)
     return math.nan if mean is None else mean
 
 
 def _running_mean(values: Sequence[float], width: int) -> list[float]:
-    """Centred geometric mean over up to ``width`` ratios; fewer at both ends.
+    """Centered geometric mean over up to ``width`` ratios; fewer at both ends.
 
     Geometric, because 2 and 1/2 are equally far from balance and must average to 1.
     """

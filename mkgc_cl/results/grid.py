@@ -1,8 +1,8 @@
-"""Running a grid of cells: each once, each safely on disk, whatever happens in between.
+"""Running a grid of runs: each once, each safely on disk, whatever happens in between.
 
 Under the folder of a grid are the files of every run (:mod:`mkgc_cl.results.run_files`) and::
 
-    results.json              {"cells": [...]}: records of all finished cells, of this call and of
+    results.json              {"records": [...]}: records of all finished runs, of this call and of
                               earlier ones, by scenario, order, system and seed
 """
 
@@ -24,14 +24,14 @@ from mkgc_cl.results.counted import counted
 from mkgc_cl.results.files import to_json, write_atomic
 from mkgc_cl.results.parallel import as_finished
 from mkgc_cl.results.progress import GridProgress, Progress, duration
-from mkgc_cl.results.record import CellRecord, RecordError
+from mkgc_cl.results.record import RecordError, RunRecord
 from mkgc_cl.results.run_files import (
     digest,
     finished_records,
     foreign,
     keep_failure,
     keep_record,
-    load_cell,
+    load_run,
     note_of_failure,
     paths_of,
     read_json,
@@ -47,7 +47,7 @@ POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Cell:
+class Run:
     """One run to be made.
 
     Args:
@@ -57,7 +57,7 @@ class Cell:
         seed: seed of the run.
         config: every setting that can change the numbers, as plain JSON types. Settings that
             cannot (output folder, quietness, the list of the other seeds) must stay out, or a
-            finished cell would be run again for nothing.
+            finished run would be run again for nothing.
     """
 
     system: str
@@ -68,7 +68,7 @@ class Cell:
 
     @property
     def identity(self) -> dict[str, object]:
-        """What tells this cell from every other."""
+        """What tells this run from every other."""
         return {
             "system": self.system,
             "scenario": self.scenario,
@@ -79,12 +79,12 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of the cell's files: a digest of :attr:`identity`, the same on every machine."""
+        """Name of the run's files: a digest of :attr:`identity`, the same on every machine."""
         return run_key(self.identity)
 
     @property
     def setting(self) -> str:
-        """Name of a folder for this cell and all that differ from it in system or seed only."""
+        """Name of a folder for this run and all that differ from it in system or seed only."""
         shared = {k: v for k, v in self.identity.items() if k not in ("system", "seed")}
         # Orders of relations are many words with slashes; the digest tells them apart.
         order = re.sub(r"[^A-Za-z0-9]+", "-", self.order).strip("-")[:40].rstrip("-")
@@ -92,15 +92,15 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The cell in words."""
+        """The run in words."""
         return f"{self.system}, {self.order}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
-class CellFailure:
-    """A cell that did not come to its end, with the whole traceback."""
+class RunFailure:
+    """A run that did not come to its end, with the whole traceback."""
 
-    cell: Cell
+    run: Run
     error: str
     traceback: str
 
@@ -109,68 +109,68 @@ class CellFailure:
 class GridResult:
     """What a grid left: records of its folder (:func:`finished_records`), and failures."""
 
-    records: tuple[CellRecord, ...]
-    failures: tuple[CellFailure, ...]
+    records: tuple[RunRecord, ...]
+    failures: tuple[RunFailure, ...]
 
     @property
     def exit_code(self) -> int:
-        """0 if every cell finished, else 1."""
+        """0 if every run finished, else 1."""
         return 1 if self.failures else 0
 
 
 def run_grid(
-    cells: Sequence[Cell],
-    run: Callable[[Cell, Progress], CellRecord],
+    runs: Sequence[Run],
+    execute: Callable[[Run, Progress], RunRecord],
     *,
     out: str | Path,
     quiet: bool = False,
     jobs: int = 1,
 ) -> GridResult:
-    """Run every cell that is not finished yet and gather all records.
+    """Run every run that is not finished yet and gather all records.
 
-    A cell whose file is whole is read, not run. A damaged file is set aside as ``*.damaged`` and
-    its cell runs again. A cell that raises is recorded as failed, with its traceback, and the
+    A run whose file is whole is read, not run. A damaged file is set aside as ``*.damaged`` and
+    its run is made again. A run that raises is recorded as failed, with its traceback, and the
     others go on; it is tried again the next time. An interrupt (Ctrl-C, a signal) ends the grid
     early, and so does a folder that takes no more files: the same call later goes on from there.
 
-    Several processes may run grids of one folder: a cell that another one has claimed is left to
-    it, and read when it is finished. If that process dies, the cell is run here.
+    Several processes may run grids of one folder: a run that another one has claimed is left to
+    it, and read when it is finished. If that process dies, the run is run here.
 
     Args:
-        cells: the cells, in the order in which they run.
-        run: makes the record of one cell; calls the second argument with its progress.
+        runs: the runs, in the order in which they run.
+        execute: makes the record of one run; calls the second argument with its progress.
         out: folder of the grid.
         quiet: no progress.
-        jobs: cells at a time. More than one run in processes of their own, which import ``run`` by
-            its name; their progress is shown when they end.
+        jobs: runs at a time. More than one run in processes of their own, which import ``execute``
+            by its name; their progress is shown when they end.
 
     Returns:
-        Records of all finished cells of the folder, asked for this time or earlier, and failures of
+        Records of all finished runs of the folder, asked for this time or earlier, and failures of
         this time.
 
     Raises:
-        ConfigError: if two cells are the same, or ``jobs`` is below 1.
-        RecordError: if a cell's file holds another cell, or was written by a newer version.
+        ConfigError: if two runs are the same, or ``jobs`` is below 1.
+        RecordError: if a run's file holds another run, or was written by a newer version.
         OutputError: if ``out`` cannot be written to, before anything runs; if something cannot be
             kept; if finished records are gone at the end.
     """
     out = Path(out)
-    _check_distinct(cells)
+    _check_distinct(runs)
     if jobs < 1:
         raise ConfigError([f"jobs={jobs}; give 1 or more"])
-    todo = [cell for cell in cells if load_cell(out, cell) is None]
+    todo = [run for run in runs if load_run(out, run) is None]
     if todo:
-        check_writable(out / "cells")
-    failures: list[CellFailure] = []
+        check_writable(out / "records")
+    failures: list[RunFailure] = []
     progress = GridProgress(len(todo), quiet=quiet)
-    if done := len(cells) - len(todo):
-        progress.message(f"{done} of {len(cells)} cells are finished already in {out}")
-    attempt = _Attempt(run, out, {cell.key: note_of_failure(out, cell) for cell in todo})
+    if done := len(runs) - len(todo):
+        progress.message(f"{done} of {len(runs)} runs are finished already in {out}")
+    attempt = _Attempt(execute, out, {run.key: note_of_failure(out, run) for run in todo})
     try:
-        for cell, made in _shared(todo, partial(_made, attempt, progress, jobs), out, progress):
-            if isinstance(made, CellFailure):
+        for run, made in _shared(todo, partial(_made, attempt, progress, jobs), out, progress):
+            if isinstance(made, RunFailure):
                 failures.append(made)
-                logger.error("cell %s failed: %s; see %s", cell.name, made.error, out / "failed")
+                logger.error("run %s failed: %s; see %s", run.name, made.error, out / "failed")
             progress.finish(_outcome(made))
     except BaseException:
         progress.close()
@@ -181,11 +181,11 @@ def run_grid(
         raise
     progress.close()
     finished = _write_results(out)
-    _check_complete(cells, failures, out)
+    _check_complete(runs, failures, out)
     return GridResult(finished, tuple(failures))
 
 
-def read_results(path: str | Path) -> tuple[CellRecord, ...]:
+def read_results(path: str | Path) -> tuple[RunRecord, ...]:
     """Read a ``results.json``, without traces.
 
     Raises:
@@ -193,51 +193,49 @@ def read_results(path: str | Path) -> tuple[CellRecord, ...]:
     """
     try:
         data: Any = read_json(Path(path))
-        return tuple(CellRecord.from_dict(entry) for entry in data["cells"])
+        return tuple(RunRecord.from_dict(entry) for entry in data["records"])
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path}: not a results file of mkgc_cl ({error})") from error
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A cell's run, claimed, made and kept in whatever process.
+    """A run's run, claimed, made and kept in whatever process.
 
     Args:
-        run: makes the record.
+        execute: makes the record.
         out: folder of the grid.
-        noted: by key of a cell, the note of its failure that was there before.
+        noted: by key of a run, the note of its failure that was there before.
     """
 
-    run: Callable[[Cell, Progress], CellRecord]
+    execute: Callable[[Run, Progress], RunRecord]
     out: Path
     noted: Mapping[str, Mapping[str, object] | None]
 
-    def __call__(
-        self, cell: Cell, progress: Progress | None = None
-    ) -> CellRecord | CellFailure | None:
-        """Return what became of the cell, or ``None`` where another process has it."""
-        with claimed(paths_of(self.out, cell)[0]) as mine:
+    def __call__(self, run: Run, progress: Progress | None = None) -> RunRecord | RunFailure | None:
+        """Return what became of the run, or ``None`` where another process has it."""
+        with claimed(paths_of(self.out, run)[0]) as mine:
             if not mine:
                 return None
             # made, or tried in vain, by another process since this grid began
-            if (record := load_cell(self.out, cell)) is not None:
+            if (record := load_run(self.out, run)) is not None:
                 return record
-            note = note_of_failure(self.out, cell)
-            if note is not None and note != self.noted[cell.key]:
-                return CellFailure(cell, str(note.get("error")), str(note.get("traceback")))
-            check_writable(self.out / "cells")  # nothing is computed that cannot be kept
+            note = note_of_failure(self.out, run)
+            if note is not None and note != self.noted[run.key]:
+                return RunFailure(run, str(note.get("error")), str(note.get("traceback")))
+            check_writable(self.out / "records")  # nothing is computed that cannot be kept
             try:
-                record = self.run(cell, progress or _unseen)
-                if (wrong := foreign(record, cell)) is not None:
-                    raise RecordError(f"the record of the run is not the cell's: {wrong}")
-                keep_record(self.out, cell, record)
+                record = self.execute(run, progress or _unseen)
+                if (wrong := foreign(record, run)) is not None:
+                    raise RecordError(f"the record of the run is not the run's: {wrong}")
+                keep_record(self.out, run, record)
             except OutputError:
                 raise
-            except Exception as error:  # one cell's failure must not cost the others their turn
-                failure = CellFailure(
-                    cell, f"{type(error).__name__}: {error}", traceback.format_exc()
+            except Exception as error:  # one run's failure must not cost the others their turn
+                failure = RunFailure(
+                    run, f"{type(error).__name__}: {error}", traceback.format_exc()
                 )
-                keep_failure(self.out, cell, failure.error, failure.traceback)
+                keep_failure(self.out, run, failure.error, failure.traceback)
                 return failure
             return record
 
@@ -246,79 +244,77 @@ def _unseen(fraction: float, note: str = "") -> None:
     """Progress in a process without a terminal of its own."""
 
 
-_Made = tuple[Cell, CellRecord | CellFailure]
+_Made = tuple[Run, RunRecord | RunFailure]
 
 
 def _shared(
-    todo: Sequence[Cell],
-    made: Callable[[Sequence[Cell]], Iterator[tuple[Cell, CellRecord | CellFailure | None]]],
+    todo: Sequence[Run],
+    made: Callable[[Sequence[Run]], Iterator[tuple[Run, RunRecord | RunFailure | None]]],
     out: Path,
     progress: GridProgress,
 ) -> Iterator[_Made]:
-    """Yield every cell with what became of it, those that another process has claimed last."""
+    """Yield every run with what became of it, those that another process has claimed last."""
     waiting = free = list(todo)
     told = False
     while waiting:
-        left = {cell.key for cell in waiting}
-        for cell, what in made(free):
+        left = {run.key for run in waiting}
+        for run, what in made(free):
             if what is not None:
-                left.discard(cell.key)
-                yield cell, what
-        waiting = [cell for cell in waiting if cell.key in left]
+                left.discard(run.key)
+                yield run, what
+        waiting = [run for run in waiting if run.key in left]
         if waiting and not told:
-            number = counted(len(waiting), "cell")
+            number = counted(len(waiting), "run")
             progress.message(f"waiting for {number} that another process runs")
             told = True
         free = []
         while waiting and not free:
             time.sleep(POLL_SECONDS)
-            free = [cell for cell in waiting if is_free(paths_of(out, cell)[0])]
+            free = [run for run in waiting if is_free(paths_of(out, run)[0])]
 
 
 def _made(
-    attempt: _Attempt, progress: GridProgress, jobs: int, todo: Sequence[Cell]
-) -> Iterator[tuple[Cell, CellRecord | CellFailure | None]]:
-    """Yield every cell with what became of it, one after another or as they end."""
+    attempt: _Attempt, progress: GridProgress, jobs: int, todo: Sequence[Run]
+) -> Iterator[tuple[Run, RunRecord | RunFailure | None]]:
+    """Yield every run with what became of it, one after another or as they end."""
     if jobs > 1 and len(todo) > 1:
         refused: dict[str, None] = {}
-        for cell, made in as_finished(attempt, todo, jobs=min(jobs, len(todo))):
+        for run, made in as_finished(attempt, todo, jobs=min(jobs, len(todo))):
             if isinstance(made, OutputError):
                 refused[str(made)] = None  # the others end: what they say is kept, too
                 continue
             if isinstance(made, Exception):  # the process died: out of memory, a signal
-                made = CellFailure(cell, f"{type(made).__name__}: {made}", str(made))
-                keep_failure(attempt.out, cell, made.error, made.traceback)
-            progress.start(cell.name)
-            yield cell, made
+                made = RunFailure(run, f"{type(made).__name__}: {made}", str(made))
+                keep_failure(attempt.out, run, made.error, made.traceback)
+            progress.start(run.name)
+            yield run, made
         if refused:
             raise OutputError("\n".join(refused))
     else:
-        for cell in todo:
-            progress.start(cell.name)
-            yield cell, attempt(cell, progress)
+        for run in todo:
+            progress.start(run.name)
+            yield run, attempt(run, progress)
 
 
-def _outcome(made: CellRecord | CellFailure) -> str:
-    if isinstance(made, CellFailure):
+def _outcome(made: RunRecord | RunFailure) -> str:
+    if isinstance(made, RunFailure):
         return f"FAILED, {made.error}"
     final, average = per_cent(made.A[-1]), per_cent(mean_defined(made.A))
     return f"done in {duration(made.seconds)}, final A {final}, mean A {average}"
 
 
-def _write_results(out: Path) -> tuple[CellRecord, ...]:
+def _write_results(out: Path) -> tuple[RunRecord, ...]:
     finished = finished_records(out)
     with written_to(out):
-        text = to_json({"cells": [record.to_dict() for record in finished]})
+        text = to_json({"records": [record.to_dict() for record in finished]})
         write_atomic(out / "results.json", text)
     return finished
 
 
-def _check_complete(cells: Sequence[Cell], failures: Sequence[CellFailure], out: Path) -> None:
+def _check_complete(runs: Sequence[Run], failures: Sequence[RunFailure], out: Path) -> None:
     """Refuse to call a grid finished whose records somebody moved away meanwhile."""
-    failed = {failure.cell.key for failure in failures}
-    gone = [
-        cell for cell in cells if cell.key not in failed and not paths_of(out, cell)[0].exists()
-    ]
+    failed = {failure.run.key for failure in failures}
+    gone = [run for run in runs if run.key not in failed and not paths_of(out, run)[0].exists()]
     if gone:
         raise OutputError(
             f"{out}: the records of finished runs are gone ({'; '.join(c.name for c in gone)}); if "
@@ -327,12 +323,12 @@ def _check_complete(cells: Sequence[Cell], failures: Sequence[CellFailure], out:
         )
 
 
-def _check_distinct(cells: Sequence[Cell]) -> None:
+def _check_distinct(runs: Sequence[Run]) -> None:
     seen: set[str] = set()
     problems = []
-    for cell in cells:
-        if cell.key in seen:
-            problems.append(f"the cell ({cell.name}) is asked for twice; name it once")
-        seen.add(cell.key)
+    for run in runs:
+        if run.key in seen:
+            problems.append(f"the run ({run.name}) is asked for twice; name it once")
+        seen.add(run.key)
     if problems:
         raise ConfigError(problems)

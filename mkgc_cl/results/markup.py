@@ -81,7 +81,7 @@ def folded(summary: object, *children: object) -> Markup:
     return element("details", element("summary", summary), *children)
 
 
-def picture(png: bytes, alt: str, *, dpi: int) -> Markup:
+def data_image(png: bytes, alt: str, *, dpi: int) -> Markup:
     """Embed a PNG image at the size it was drawn for, so that its letters have theirs.
 
     Raises:

@@ -10,30 +10,30 @@ from mkgc_cl.results.lasting import Lasting
 
 
 class Progress(Protocol):
-    """How a running cell tells how far it is."""
+    """How a running run tells how far it is."""
 
     def __call__(self, fraction: float, note: str = "") -> None:
-        """Say that ``fraction`` of the cell is done, in [0, 1]."""
+        """Say that ``fraction`` of the run is done, in [0, 1]."""
 
 
 class GridProgress:
     """Shows how far a grid is and how long it will take.
 
-    Time left is the time of the work done in this process, extended to the cells left; cells taken
+    Time left is the time of the work done in this process, extended to the runs left; runs taken
     from an earlier run cost nothing and count for nothing. A stream that breaks ends the showing
     and nothing else.
 
     Args:
-        cells: number of cells to be run now.
+        runs: number of runs to be run now.
         quiet: show nothing.
         stream: where to; standard error by default, so that the table alone is on standard output.
-        every: seconds between two lines of the same cell, where there is no terminal.
+        every: seconds between two lines of the same run, where there is no terminal.
     """
 
     def __init__(
-        self, cells: int, *, quiet: bool = False, stream: TextIO | None = None, every: float = 30.0
+        self, runs: int, *, quiet: bool = False, stream: TextIO | None = None, every: float = 30.0
     ) -> None:
-        self._cells = cells
+        self._runs = runs
         self._quiet = quiet
         self._stream = Lasting(sys.stderr if stream is None else stream)
         self._every = every
@@ -41,25 +41,25 @@ class GridProgress:
         self._name = ""
         self._began = self._last = time.monotonic()
         self._bar: Any = None
-        if cells and not quiet and self._stream.isatty():
+        if runs and not quiet and self._stream.isatty():
             from tqdm import tqdm  # type: ignore[import-untyped]
 
             self._bar = tqdm(
-                total=float(cells),
+                total=float(runs),
                 file=self._stream,
                 dynamic_ncols=True,
                 bar_format="{l_bar}{bar}| {n:.1f}/{total:.0f} [{elapsed}<{remaining}]{postfix}",
             )
 
     def start(self, name: str) -> None:
-        """Begin a cell."""
+        """Begin a run."""
         self._name = name
         self._last = time.monotonic()
         if self._bar is not None:
             self._bar.set_description_str(name)
 
     def __call__(self, fraction: float, note: str = "") -> None:
-        """Show how far the running cell is; see :class:`Progress`."""
+        """Show how far the running run is; see :class:`Progress`."""
         fraction = min(max(fraction, 0.0), 1.0)
         if self._bar is not None:
             self._move(self._done + fraction, note)
@@ -69,7 +69,7 @@ class GridProgress:
             self._line(self._done + 1, text, self._left(self._done + fraction))
 
     def finish(self, note: str) -> None:
-        """End the cell with a word on what came out."""
+        """End the run with a word on what came out."""
         self._done += 1
         if self._bar is not None:
             self._move(self._done, note)
@@ -77,7 +77,7 @@ class GridProgress:
             self._line(self._done, note, self._left(self._done))
 
     def message(self, text: str) -> None:
-        """Show a line that does not belong to a cell."""
+        """Show a line that does not belong to a run."""
         if self._quiet:
             return
         if self._bar is not None:
@@ -96,12 +96,12 @@ class GridProgress:
         self._bar.update(to - self._bar.n)
 
     def _line(self, number: int, text: str, left: str) -> None:
-        self.message(f"[{number}/{self._cells}] {self._name}: {text}{left}")
+        self.message(f"[{number}/{self._runs}] {self._name}: {text}{left}")
 
     def _left(self, done: float) -> str:
-        if done <= 0 or done >= self._cells:
+        if done <= 0 or done >= self._runs:
             return ""
-        seconds = (time.monotonic() - self._began) / done * (self._cells - done)
+        seconds = (time.monotonic() - self._began) / done * (self._runs - done)
         return f", about {duration(seconds)} left"
 
 

@@ -48,7 +48,7 @@ def git_state(folder: Path) -> dict[str, object] | None:
 def image_words(provenance: Mapping[str, Any]) -> str:
     """Say whether images are real, blank or drawn, from the stream's provenance."""
     stream = provenance.get("stream", {})
-    if stream.get("demonstration"):
+    if stream.get("synthetic stream"):
         return "images drawn"
     files, blank = stream.get("image_files"), stream.get("image_files_blank")
     if files is None or blank is None:

@@ -1,4 +1,4 @@
-"""The record of one cell: one system, one order, one seed."""
+"""The record of one run: one system, one order, one seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RecordFormatError(RecordError):
 
 
 @dataclasses.dataclass(frozen=True)
-class CellRecord:
+class RunRecord:
     """What one run measured and what made it. Rates are per cent, gains and losses points.
 
     What cannot be measured (:mod:`mkgc_cl.metrics.matrix`) is ``None``, in JSON null.
@@ -82,7 +82,7 @@ class CellRecord:
         provenance: Mapping[str, object] | None = None,
         traces: Mapping[str, Sequence[float]] | None = None,
         stream: str = "test",
-    ) -> CellRecord:
+    ) -> RunRecord:
         """Read every measure off a complete result matrix.
 
         Raises:
@@ -124,7 +124,7 @@ class CellRecord:
     @classmethod
     def from_dict(
         cls, data: object, *, traces: Mapping[str, Sequence[float]] | None = None
-    ) -> CellRecord:
+    ) -> RunRecord:
         """Read what :meth:`to_dict` wrote.
 
         Raises:

@@ -28,7 +28,7 @@ def write_html(
 ) -> Path:
     """Write a self-contained HTML page of every experiment and every sweep under ``runs``.
 
-    Numbers and figures come from the records of finished cells, so that the page is true of a grid
+    Numbers and figures come from the records of finished runs, so that the page is true of a grid
     that was interrupted too. Those of a sweep, which is of several experiments, come from its table
     as it was written last. The same folder gives the same bytes.
 
@@ -111,4 +111,4 @@ def _state(experiment: Experiment) -> str:
         for found, word in ((experiment.failures, "failed"), (experiment.damaged, "damaged"))
         if found
     ]
-    return ", ".join([f"{len(experiment.cells)} finished", *left])
+    return ", ".join([f"{len(experiment.runs)} finished", *left])

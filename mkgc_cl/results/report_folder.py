@@ -15,21 +15,21 @@ from mkgc_cl.regular_file import read_regular
 from mkgc_cl.results.compared_rows import about_comparison
 from mkgc_cl.results.config_words import OPTIONS, dig
 from mkgc_cl.results.provenance import image_words
-from mkgc_cl.results.record import CellRecord
-from mkgc_cl.results.run_files import LARGEST, TRACES, read_cells, read_json
+from mkgc_cl.results.record import RunRecord
+from mkgc_cl.results.run_files import LARGEST, TRACES, read_json, read_runs
 from mkgc_cl.results.table_escapes import from_csv
 from mkgc_cl.results.table_file import notes_of
 
-LAYOUT = "<name>/<order>-<digest>/cells/*.json"
+LAYOUT = "<name>/<order>-<digest>/runs/*.json"
 _OWN = ("options", "exemplars")
-"""Keys of a cell's configuration that differ from system to system in one and the same table."""
-DEMONSTRATION = "DEMONSTRATION DATA"
-VALIDATION = "VALIDATION POSTS"
+"""Keys of a run's configuration that differ from system to system in one and the same table."""
+DEMONSTRATION = "SYNTHETIC DATA"
+VALIDATION = "VALIDATION SAMPLES"
 DIRTY = "SOURCE WITH UNCOMMITTED CHANGES"
-MIXED = "CELLS OF DIFFERENT STATES OF THE SOURCE"
+MIXED = "RESULTS FROM DIFFERENT COMMITS"
 MARKS = (DEMONSTRATION, VALIDATION, DIRTY, MIXED)
 """Marks that captions carry, too."""
-_PARTS = ("cells", "failed", "config.yaml", "env.json")
+_PARTS = ("records", "failed", "config.yaml", "env.json")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Experiment:
     Args:
         folder: its path.
         name: the path under the folder of all runs.
-        cells: name of the file (the cell's key) to record, in the order of the tables.
+        runs: name of the file (the run's key) to record, in the order of the tables.
         failures: what ``failed/*.json`` say, each an object with ``file``.
         damaged: file and remark, for each file without a readable record.
         config: text of ``config.yaml``; ``None`` where there is none.
@@ -50,7 +50,7 @@ class Experiment:
 
     folder: Path
     name: str
-    cells: Mapping[str, CellRecord]
+    runs: Mapping[str, RunRecord]
     failures: tuple[Mapping[str, Any], ...]
     damaged: tuple[tuple[str, str], ...]
     config: str | None
@@ -59,9 +59,9 @@ class Experiment:
     reference: str | None = None
 
     @property
-    def records(self) -> tuple[CellRecord, ...]:
-        """Records of the finished cells."""
-        return tuple(self.cells.values())
+    def records(self) -> tuple[RunRecord, ...]:
+        """Records of the finished runs."""
+        return tuple(self.runs.values())
 
 
 def experiment_folders(runs: Path) -> tuple[list[Path], list[Path]]:
@@ -96,29 +96,29 @@ def experiment_folders(runs: Path) -> tuple[list[Path], list[Path]]:
 def read_experiment(folder: Path, name: str) -> Experiment:
     """Read a folder; what cannot be read is listed as damaged."""
     damaged = [
-        (f"cells/{path.name}", "set aside; its cell ran again, or will when it is asked for")
-        for path in sorted(folder.glob("cells/*.damaged*"))
+        (f"runs/{path.name}", "set aside; its run ran again, or will when it is asked for")
+        for path in sorted(folder.glob("records/*.damaged*"))
         if TRACES not in path.name  # beside its record, which stands for both
     ]
-    cells: dict[str, CellRecord] = {}
-    for path, record in read_cells(folder).items():
-        if isinstance(record, CellRecord):
-            cells[path.stem] = record
+    runs: dict[str, RunRecord] = {}
+    for path, record in read_runs(folder).items():
+        if isinstance(record, RunRecord):
+            runs[path.stem] = record
         else:
-            damaged.append((f"cells/{path.name}", f"left out of the results: {record}"))
+            damaged.append((f"runs/{path.name}", f"left out of the results: {record}"))
     failures: list[Mapping[str, Any]] = []
     for path in sorted(folder.glob("failed/*.json")):
         try:
             failures.append({**_object(path), "file": f"failed/{path.name}"})
         except ValueError as error:
-            damaged.append((f"failed/{path.name}", f"a cell failed here, but: {error}"))
+            damaged.append((f"failed/{path.name}", f"a run failed here, but: {error}"))
     # Only the order of the systems and what is known of the paper come from the written tables: of
-    # cells there may be more than when these were written.
+    # runs there may be more than when these were written.
     written = _written_rows(folder)
     place = {system: number for number, system in enumerate(written)}
     paper = {system: row for system, row in written.items() if any(v is not None for v in row)}
     ordered = sorted(
-        cells.items(),
+        runs.items(),
         key=lambda item: (place.get(item[1].system, len(place)), item[1].system, item[1].seed),
     )
     notes, footnotes = notes_of(text_of(folder / "table-A.md") or "")
@@ -131,12 +131,12 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     return Experiment(
         folder=folder,
         name=name,
-        cells=dict(ordered),
+        runs=dict(ordered),
         failures=tuple(failures),
         damaged=tuple(damaged),
         config=config,
         paper=paper,
-        # the cells themselves say what options they had
+        # the runs themselves say what options they had
         notes=tuple(note for note in notes if not note.startswith(OPTIONS)),
         reference=reference,
     )
@@ -145,12 +145,12 @@ def read_experiment(folder: Path, name: str) -> Experiment:
 def marks(experiment: Experiment) -> list[str]:
     """Return what a reader must know before believing or comparing a number, in a few words."""
     records, found = experiment.records, []
-    cells = [(r.scenario, r.config) for r in records]
-    cells += [(str(f.get("scenario", "")), f.get("config", {})) for f in experiment.failures]
-    shown = any(dig(r.provenance, "stream", "demonstration") for r in records)
-    if shown or any(scenario.startswith("demo") for scenario, _ in cells):
+    runs = [(r.scenario, r.config) for r in records]
+    runs += [(str(f.get("scenario", "")), f.get("config", {})) for f in experiment.failures]
+    shown = any(dig(r.provenance, "stream", "synthetic stream") for r in records)
+    if shown or any(scenario.startswith("demo") for scenario, _ in runs):
         found.append(DEMONSTRATION)
-    if any(dig(config, "stream", "split") == "valid" for _, config in cells):
+    if any(dig(config, "stream", "split") == "valid" for _, config in runs):
         found.append(VALIDATION)
     states = [r.provenance.get("git") for r in records]
     if any(dig(state, "dirty") for state in states):
@@ -160,11 +160,11 @@ def marks(experiment: Experiment) -> list[str]:
     if any(not state for state in states):
         found.append("SOURCE NOT RECORDED")
     if _differ(records):
-        found.append("CELLS OF DIFFERENT CONFIGURATIONS")
+        found.append("RUNS OF DIFFERENT CONFIGURATIONS")
     return found
 
 
-def images_of(record: CellRecord) -> str:
+def images_of(record: RunRecord) -> str:
     """Say whether a record's images are real, blank or drawn."""
     stream = record.provenance.get("stream")
     return image_words({"stream": stream} if isinstance(stream, dict) else {})
@@ -175,8 +175,8 @@ def is_experiment(folder: Path) -> bool:
     return any((folder / part).exists() for part in _PARTS)
 
 
-def _differ(records: Sequence[CellRecord]) -> bool:
-    """Whether two cells differ in a setting that is not one system's own.
+def _differ(records: Sequence[RunRecord]) -> bool:
+    """Whether two runs differ in a setting that is not one system's own.
 
     Systems of one table have options each, and a budget of exemplars only those that keep any: so
     these are compared within a system, and with ``None`` for no budget left aside, across systems.

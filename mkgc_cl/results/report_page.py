@@ -49,9 +49,9 @@ thead th { border-bottom: 2px solid var(--line); vertical-align: bottom; }
 .notes { margin: .3rem 0; font-size: .9rem; }
 .paper th, .paper td { font-style: italic; }
 .paper th { padding-left: 1.6rem; }
-.cells { font-size: .85rem; }
-.cells td { white-space: nowrap; }
-.cells th, .cells td { padding: .25rem .45rem; }
+.runs { font-size: .85rem; }
+.runs td { white-space: nowrap; }
+.runs th, .runs td { padding: .25rem .45rem; }
 pre { padding: .8rem; overflow-x: auto; background: var(--soft); font-size: .85rem;
   overflow-wrap: normal; }
 details { margin: .5rem 0; }
@@ -66,7 +66,7 @@ figcaption { font-size: .9rem; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   .wide, pre { overflow: visible; white-space: pre-wrap; }
   .wide, .wide td, .wide th { white-space: normal; }
-  .numbers, .cells { font-size: 7.5pt; }
+  .numbers, .runs { font-size: 7.5pt; }
   caption { font-size: 9pt; }
   .maps figure { max-width: 48%; }
   th, td { padding: .15rem .3rem; }

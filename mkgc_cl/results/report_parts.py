@@ -9,14 +9,14 @@ from pathlib import Path
 
 from mkgc_cl.regular_file import read_regular
 from mkgc_cl.results.figures import DPI
-from mkgc_cl.results.markup import Markup, element, joined, picture, row, table
+from mkgc_cl.results.markup import Markup, data_image, element, joined, row, table
 from mkgc_cl.results.table_text import PAPER, Table
 from mkgc_cl.results.undefined import decimal
 
 logger = logging.getLogger(__name__)
 
 _ITEM = "- "
-_LARGEST_PICTURE = 2**24
+_LARGEST_IMAGE = 2**24
 """Bytes of a figure."""
 
 
@@ -62,7 +62,7 @@ def numbers(made: Table, *, best: bool = True) -> Markup:
 
 def figure(png: Path, alt: str, caption: object) -> Markup:
     """Show a PNG file over its caption."""
-    image = picture(read_regular(png, limit=_LARGEST_PICTURE), alt, dpi=DPI)
+    image = data_image(read_regular(png, limit=_LARGEST_IMAGE), alt, dpi=DPI)
     return element("figure", image, element("figcaption", caption))
 
 

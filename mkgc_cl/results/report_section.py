@@ -13,7 +13,7 @@ from mkgc_cl.results.config_words import dig, option_notes, setting_words
 from mkgc_cl.results.counted import counted, plural
 from mkgc_cl.results.figures import draw_curves, draw_matrix
 from mkgc_cl.results.markup import Markup, element, folded, joined, row, table
-from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.record import RunRecord
 from mkgc_cl.results.report_folder import Experiment, images_of, marks
 from mkgc_cl.results.report_parts import attempt, figure, numbers
 from mkgc_cl.results.table_text import Row, Stat, Table
@@ -33,13 +33,13 @@ def section(experiment: Experiment, *, anchor: str) -> Markup:
     parts.append(element("p", summary(experiment)))
     builders: list[tuple[str, Callable[[Experiment], Markup]]] = []
     if experiment.failures:
-        builders.append(("Failed cells", failed))
+        builders.append(("Failed runs", failed))
     if experiment.damaged:
         builders.append(("Files left out", damaged))
-    if experiment.cells:
+    if experiment.runs:
         builders += [(heading, partial(scores, measure=m)) for m, heading, _ in _MEASURES]
         builders.append(("Forgetting and backward transfer", forgetting))
-        builders += [("Figures", figures), ("Cells", provenance)]
+        builders += [("Figures", figures), ("Runs", provenance)]
     builders.append(("Configuration", configuration))
     folder = experiment.folder
     parts += [attempt(folder, heading, partial(build, experiment)) for heading, build in builders]
@@ -64,12 +64,12 @@ def summary(experiment: Experiment) -> str:
     """Say in a sentence what was run."""
     records = experiment.records
     if not records:
-        return "No cell has finished."
+        return "No run has finished."
     systems = list(dict.fromkeys(record.system for record in records))
     seeds = sorted({record.seed for record in records})
     return (
         f"{records[0].scenario}, order {records[0].order}: "
-        f"{counted(len(records), 'finished cell')}, {', '.join(systems)}, "
+        f"{counted(len(records), 'finished run')}, {', '.join(systems)}, "
         f"{plural(len(seeds), 'seed')} {', '.join(map(str, seeds))}."
     )
 
@@ -126,7 +126,7 @@ def figures(experiment: Experiment) -> Markup:
         for system, group in _by_system(records).items():
             png, _ = draw_matrix(group, Path(folder) / "matrix")
             lines = (
-                f"after {task}: {', '.join(_cells(group, number))}"
+                f"after {task}: {', '.join(_runs(group, number))}"
                 for number, task in enumerate(records[0].tasks)
             )
             alt = f"Heat map of {system}, micro-F1 in per cent on each task; {'; '.join(lines)}"
@@ -140,18 +140,18 @@ def figures(experiment: Experiment) -> Markup:
 
 
 def provenance(experiment: Experiment) -> Markup:
-    """Build the table of cells: what made each, and what it cost."""
+    """Build the table of runs: what made each, and what it cost."""
     made: dict[str, int] = {}  # environments are long and few: each is written once
     header = (
         "System", "Seed", "Final A", "Mean A", "Time (s)", "Peak memory (MB)",
         "Device", "Images", "Commit", "Environment", "Data fingerprint", "File",
     )  # fmt: skip
     rows = []
-    for key, record in experiment.cells.items():
+    for key, record in experiment.runs.items():
         facts = record.provenance
         number = made.setdefault(_environment(facts), len(made) + 1)
-        since = facts.get("memory_since", "start of the cell")
-        cells: list[object] = [
+        since = facts.get("memory_since", "start of the run")
+        runs: list[object] = [
             record.seed,
             decimal(record.A[-1]),
             decimal(mean_defined(record.A)),
@@ -159,7 +159,7 @@ def provenance(experiment: Experiment) -> Markup:
             "not known"
             if record.peak_memory_mb is None
             else f"{record.peak_memory_mb:,.1f}"
-            + ("" if since == "start of the cell" else f" since {since}"),
+            + ("" if since == "start of the run" else f" since {since}"),
             facts.get("device", "not recorded"),
             images_of(record),
             _commit(facts.get("git")),
@@ -171,16 +171,16 @@ def provenance(experiment: Experiment) -> Markup:
             ),
             _code(f"{key}.json"),
         ]
-        rows.append(row(record.system, cells))
+        rows.append(row(record.system, runs))
     caption = (
-        "Every finished cell: A after the last task and its mean over tasks (%), what it cost and "
+        "Every finished run: A after the last task and its mean over tasks (%), what it cost and "
         "what made it; dirty: the source had uncommitted changes."
     )
     environments = [element("li", text) for text in made]
     streams = dict.fromkeys(_yaml(r.provenance.get("stream")) for r in experiment.records)
     return joined(
         [
-            table(caption, header, rows, class_="cells"),
+            table(caption, header, rows, class_="runs"),
             element("p", "Environments:"),
             element("ol", *environments),
             folded("What the data were made from", *(element("pre", text) for text in streams)),
@@ -189,7 +189,7 @@ def provenance(experiment: Experiment) -> Markup:
 
 
 def failed(experiment: Experiment) -> Markup:
-    """Build the list of cells that did not come to their end."""
+    """Build the list of runs that did not come to their end."""
     parts = []
     for failure in experiment.failures:
         name = f"{failure.get('system', 'unknown system')}, seed {failure.get('seed', 'unknown')}"
@@ -207,17 +207,17 @@ def damaged(experiment: Experiment) -> Markup:
 
 
 def configuration(experiment: Experiment) -> Markup:
-    """Show the resolved settings, of the file or else of a cell."""
+    """Show the resolved settings, of the file or else of a run."""
     text = experiment.config
     if text is not None:
         return folded("Settings of the last call, config.yaml", element("pre", text))
     if not experiment.records:
         return element("p", "There is no config.yaml.", class_="problem")
     first = _yaml(experiment.records[0].config)
-    return folded("Settings of the first cell (there is no config.yaml)", element("pre", first))
+    return folded("Settings of the first run (there is no config.yaml)", element("pre", first))
 
 
-def _cells(group: Sequence[CellRecord], number: int) -> Iterator[str]:
+def _runs(group: Sequence[RunRecord], number: int) -> Iterator[str]:
     columns = zip(*(record.matrix[number] for record in group), strict=True)
     for column, values in enumerate(columns):
         mean = mean_defined(values)
@@ -225,8 +225,8 @@ def _cells(group: Sequence[CellRecord], number: int) -> Iterator[str]:
             yield decimal(mean)
 
 
-def _by_system(records: Sequence[CellRecord]) -> dict[str, list[CellRecord]]:
-    groups: dict[str, list[CellRecord]] = {}
+def _by_system(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(record.system, []).append(record)
     return groups

@@ -40,7 +40,7 @@ def sweep_tables(runs: Path) -> dict[Path, tuple[Path, ...]]:
 
 
 def section(sweeps: Sweeps, *, anchor: str) -> Markup:
-    """Build table and picture of every sweep of a name; one that cannot be read says why."""
+    """Build table and image of every sweep of a name; one that cannot be read says why."""
     parts: list[Markup | None] = [element("h2", sweeps.name, id=anchor), badges(sweeps)]
     parts.append(element("p", summary(sweeps)))
     parts += [attempt(sweeps.folder, path.stem, partial(_sweep, path)) for path in sweeps.tables]

@@ -2,8 +2,8 @@
 
 Under the folder of a grid::
 
-    cells/<key>.json          a finished run: its record and digests of it and of its series
-    cells/<key>.traces.json   its series over training steps
+    records/<key>.json          a finished run: its record and digests of it and of its series
+    records/<key>.traces.json   its series over training steps
     failed/<key>.json         a run that failed: what it was and the traceback
 """
 
@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 from mkgc_cl.errors import OutputError
 from mkgc_cl.regular_file import read_regular
 from mkgc_cl.results.files import to_json, write_atomic
-from mkgc_cl.results.record import CellRecord, RecordError, RecordFormatError, is_number
+from mkgc_cl.results.record import RecordError, RecordFormatError, RunRecord, is_number
 from mkgc_cl.results.writing import reason_of
 
 if TYPE_CHECKING:
-    from mkgc_cl.results.grid import Cell
+    from mkgc_cl.results.grid import Run
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ LARGEST = 2**28
 _DEEP = "lists within lists, too deep to be read"
 
 
-def paths_of(out: Path, cell: Cell) -> tuple[Path, Path]:
+def paths_of(out: Path, run: Run) -> tuple[Path, Path]:
     """Return where the record of a run and its series lie."""
-    return out / "cells" / f"{cell.key}.json", out / "cells" / f"{cell.key}{TRACES}"
+    return out / "records" / f"{run.key}.json", out / "records" / f"{run.key}{TRACES}"
 
 
 def read_json(path: Path) -> object:
@@ -55,7 +55,7 @@ def read_json(path: Path) -> object:
     return data
 
 
-def read_run(path: Path) -> CellRecord:
+def read_run(path: Path) -> RunRecord:
     """Read a record with its series.
 
     Raises:
@@ -77,13 +77,13 @@ def read_run(path: Path) -> CellRecord:
     except RecursionError as error:
         raise ValueError(_DEEP) from error
     traces = {name: [math.nan if v is None else v for v in s] for name, s in series.items()}
-    return CellRecord.from_dict(data["record"], traces=traces)
+    return RunRecord.from_dict(data["record"], traces=traces)
 
 
-def read_cells(out: str | Path) -> dict[Path, CellRecord | Exception]:
+def read_runs(out: str | Path) -> dict[Path, RunRecord | Exception]:
     """Return, for every file of a run in a grid's folder, its record or why it has none."""
-    found: dict[Path, CellRecord | Exception] = {}
-    for path in sorted(Path(out).glob("cells/*.json")):
+    found: dict[Path, RunRecord | Exception] = {}
+    for path in sorted(Path(out).glob("records/*.json")):
         if path.name.endswith(TRACES):
             continue
         try:
@@ -93,15 +93,15 @@ def read_cells(out: str | Path) -> dict[Path, CellRecord | Exception]:
     return found
 
 
-def finished_records(out: str | Path) -> tuple[CellRecord, ...]:
+def finished_records(out: str | Path) -> tuple[RunRecord, ...]:
     """Return every finished run of a grid's folder, by scenario, order, system and seed.
 
     A file that cannot be read is left out, with a warning: the run is made again when it is asked
     for. So is a second file of one run, under a name that is not its own.
     """
-    runs: dict[str, list[tuple[Path, CellRecord]]] = {}
-    for path, record in read_cells(out).items():
-        if isinstance(record, CellRecord):
+    runs: dict[str, list[tuple[Path, RunRecord]]] = {}
+    for path, record in read_runs(out).items():
+        if isinstance(record, RunRecord):
             names = ("system", "scenario", "order", "seed", "config")
             key = run_key({name: getattr(record, name) for name in names})
             runs.setdefault(key, []).append((path, record))
@@ -116,7 +116,7 @@ def finished_records(out: str | Path) -> tuple[CellRecord, ...]:
     return tuple(sorted(found, key=lambda r: (r.scenario, r.order, r.system, r.seed)))
 
 
-def load_cell(out: str | Path, cell: Cell) -> CellRecord | None:
+def load_run(out: str | Path, run: Run) -> RunRecord | None:
     """Return the record of a finished run, or ``None`` if it has to be made.
 
     Damaged files are set aside, as ``*.damaged``.
@@ -125,7 +125,7 @@ def load_cell(out: str | Path, cell: Cell) -> CellRecord | None:
         RecordError: if the file holds another run or was written by a newer version.
         OutputError: if a damaged file cannot be set aside.
     """
-    path, side = paths_of(Path(out), cell)
+    path, side = paths_of(Path(out), run)
     if not os.path.exists(path):  # which a folder that cannot be looked into does not break
         return None
     try:
@@ -136,28 +136,28 @@ def load_cell(out: str | Path, cell: Cell) -> CellRecord | None:
         aside = _set_aside(path)
         _set_aside(side)
         logger.warning(
-            "%s is damaged (%s); it is kept as %s and the cell (%s) runs again",
+            "%s is damaged (%s); it is kept as %s and the run (%s) runs again",
             path,
             error,
             aside.name,
-            cell.name,
+            run.name,
         )
         return None
-    if (wrong := foreign(record, cell)) is not None:
+    if (wrong := foreign(record, run)) is not None:
         raise RecordError(
             f"{path}: {wrong}; somebody renamed it: move it away, or choose another output folder"
         )
     return record
 
 
-def foreign(record: CellRecord, cell: Cell) -> str | None:
-    """Say how ``record`` is not ``cell``'s, or ``None``."""
+def foreign(record: RunRecord, run: Run) -> str | None:
+    """Say how ``record`` is not ``run``'s, or ``None``."""
     found = (record.system, record.scenario, record.order, record.seed)
-    wanted = (cell.system, cell.scenario, cell.order, cell.seed)
-    return None if found == wanted else f"it holds the cell {found}, expected {wanted}"
+    wanted = (run.system, run.scenario, run.order, run.seed)
+    return None if found == wanted else f"it holds the run {found}, expected {wanted}"
 
 
-def keep_record(out: Path, cell: Cell, record: CellRecord) -> None:
+def keep_record(out: Path, run: Run, record: RunRecord) -> None:
     """Write a finished run, and forget that it failed before.
 
     Raises:
@@ -167,30 +167,30 @@ def keep_record(out: Path, cell: Cell, record: CellRecord) -> None:
     series = {name: [_or_null(v) for v in values] for name, values in record.traces.items()}
     plain = record.to_dict()
     whole = {"digest": digest(plain), "record": plain, "traces_digest": digest(series)}
-    path, side = paths_of(out, cell)
+    path, side = paths_of(out, run)
     try:
         _write_run(path, whole, side, series)
         (out / "failed" / path.name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
-            f"{path}: the record of the finished run ({cell.name}) cannot be written "
+            f"{path}: the record of the finished run ({run.name}) cannot be written "
             f"({reason_of(error)}); {_rescue(path, whole, series)}"
         ) from error
 
 
-def keep_failure(out: Path, cell: Cell, error: str, traceback: str) -> Path:
+def keep_failure(out: Path, run: Run, error: str, traceback: str) -> Path:
     """Write down that a run failed, and return the path.
 
     Raises:
         OutputError: the system refuses; the message says what the run failed of.
     """
-    path = out / "failed" / f"{cell.key}.json"
-    note = {**cell.identity, "error": error, "traceback": traceback}
+    path = out / "failed" / f"{run.key}.json"
+    note = {**run.identity, "error": error, "traceback": traceback}
     try:
         write_atomic(path, to_json(note))
     except (OSError, ValueError) as refused:
         raise OutputError(
-            f"{path}: that the run ({cell.name}) failed cannot be written ({reason_of(refused)}); "
+            f"{path}: that the run ({run.name}) failed cannot be written ({reason_of(refused)}); "
             f"it failed of {error}"
         ) from refused
     return path
@@ -201,9 +201,9 @@ def run_key(identity: Mapping[str, object]) -> str:
     return digest(identity)[:16]
 
 
-def note_of_failure(out: Path, cell: Cell) -> dict[str, object] | None:
+def note_of_failure(out: Path, run: Run) -> dict[str, object] | None:
     """Return what is written down of a run's failure; ``None`` where nothing readable is."""
-    path = out / "failed" / f"{cell.key}.json"
+    path = out / "failed" / f"{run.key}.json"
     try:
         note = read_json(path)
     except ValueError:

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from mkgc_cl.errors import DataError
-from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.record import RunRecord
 from mkgc_cl.results.undefined import mean_defined
 from mkgc_cl.seeds import derive
 
@@ -28,7 +28,7 @@ DRAWS = 99_999
 
 TOO_SMALL = "n too small"
 
-MEASURES: Mapping[str, Callable[[CellRecord], float | None]] = {
+MEASURES: Mapping[str, Callable[[RunRecord], float | None]] = {
     "AVG": lambda record: mean_defined(record.A),
     "final": lambda record: record.A[-1],
     "forgetting": lambda record: record.forgetting,
@@ -103,9 +103,9 @@ def student_interval(mean: float, sd: float, n: int, level: float = LEVEL) -> tu
 
 
 def compare(
-    ours: Sequence[CellRecord],
-    theirs: Sequence[CellRecord],
-    value: Callable[[CellRecord], float | None] | str = "AVG",
+    ours: Sequence[RunRecord],
+    theirs: Sequence[RunRecord],
+    value: Callable[[RunRecord], float | None] | str = "AVG",
 ) -> Comparison:
     """Compare one system with a reference over pairs of one scenario, order and seed.
 
@@ -243,12 +243,12 @@ def _sign_flip_test(differences: Sequence[float]) -> tuple[float | None, str]:
 Run = tuple[str, str, int]
 
 
-def _by_run(records: Sequence[CellRecord]) -> tuple[str, dict[Run, CellRecord]]:
+def _by_run(records: Sequence[RunRecord]) -> tuple[str, dict[Run, RunRecord]]:
     """Return the one system of ``records`` and its records by scenario, order and seed."""
     systems = sorted({record.system for record in records})
     if len(systems) != 1:
         raise DataError(f"a comparison needs records of one system on each side, got {systems}")
-    found: dict[Run, CellRecord] = {}
+    found: dict[Run, RunRecord] = {}
     for record in records:
         run = (record.scenario, record.order, record.seed)
         if run in found:

@@ -258,7 +258,7 @@ class Table:
             ):
                 spread = (stat.mean, stat.sd, *(stat.interval or (None, None)))
                 shown = (row.system, name, *map(_rounded, spread), stat.n, value)
-                compared = _compared_cells(row.comparisons.get(column), row.mark(column))
+                compared = _compared_entries(row.comparisons.get(column), row.mark(column))
                 yield dict(zip((*_SHOWN, *_COMPARED), (*shown, *compared), strict=True))
 
 
@@ -276,7 +276,7 @@ _COMPARED = (
 )
 
 
-def _compared_cells(made: Comparison | None, mark: str) -> list[object]:
+def _compared_entries(made: Comparison | None, mark: str) -> list[object]:
     if made is None:
         return [None] * len(_COMPARED)
     low, high = made.interval or (None, None)

@@ -9,7 +9,7 @@ from typing import Literal
 from mkgc_cl.errors import DataError
 from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
 from mkgc_cl.results.counted import plural
-from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.record import RunRecord
 from mkgc_cl.results.statistics import Comparison
 from mkgc_cl.results.table_text import PAPER, Row, Stat, Table, beside_the_best
 from mkgc_cl.results.undefined import mean_defined, undefined_words
@@ -18,7 +18,7 @@ AVERAGE = "AVG"
 
 
 def build_table(
-    records: Sequence[CellRecord],
+    records: Sequence[RunRecord],
     *,
     measure: Literal["A", "U"] = "A",
     paper: Mapping[str, Sequence[float | None]] | None = None,
@@ -41,7 +41,7 @@ def build_table(
         records: records of any systems and seeds; systems keep the order of first appearance.
         measure: ``"A"`` (all tasks seen) or ``"U"`` (the task just learnt).
         paper: per system the paper's numbers, one per task, with or without its AVG.
-        remarks: words for the caption, such as ``"images blank"`` or ``"demonstration data"``.
+        remarks: words for the caption, such as ``"images blank"`` or ``"synthetic stream data"``.
         notes: remarks below the table.
         reference: the system that the others are compared with; ``None`` compares nothing.
 
@@ -50,12 +50,12 @@ def build_table(
             a system has two of one seed.
     """
     if not records:
-        raise DataError("a table needs at least one record; no cell has finished")
+        raise DataError("a table needs at least one record; no run has finished")
     settings = {(record.scenario, record.order, record.tasks) for record in records}
     if len(settings) > 1:
         raise DataError(f"a table shows one scenario and one order, got {sorted(settings)}")
     first = records[0]
-    groups: dict[str, list[CellRecord]] = {}
+    groups: dict[str, list[RunRecord]] = {}
     for record in records:
         group = groups.setdefault(record.system, [])
         if record.seed in {other.seed for other in group}:
@@ -104,7 +104,7 @@ def write_table(table: Table, write: Callable[[str, str], object], *, stem: str)
 
 def _row(
     system: str,
-    group: Sequence[CellRecord],
+    group: Sequence[RunRecord],
     measure: Literal["A", "U"],
     paper: Sequence[float | None] | None,
     comparisons: Mapping[int, Comparison],
@@ -124,28 +124,28 @@ def _row(
     return Row(system, tuple(Stat.of(values) for values in columns), row, comparisons)
 
 
-def _series(record: CellRecord, measure: Literal["A", "U"]) -> tuple[float | None, ...]:
+def _series(record: RunRecord, measure: Literal["A", "U"]) -> tuple[float | None, ...]:
     return record.A if measure == "A" else record.U
 
 
 def _comparisons(
-    groups: Mapping[str, Sequence[CellRecord]], reference: str, measure: Literal["A", "U"]
+    groups: Mapping[str, Sequence[RunRecord]], reference: str, measure: Literal["A", "U"]
 ) -> dict[str, dict[int, Comparison]]:
     """Compare the last task and AVG of each other system; by system, then by 0-based column."""
     tasks = len(groups[reference][0].tasks)
-    numbers: dict[int, Callable[[CellRecord], float | None]] = {
+    numbers: dict[int, Callable[[RunRecord], float | None]] = {
         tasks - 1: lambda record: _series(record, measure)[-1],
         tasks: lambda record: mean_defined(_series(record, measure)),
     }
     if tasks == 1:  # AVG is the one task: one comparison, not two to correct for
         del numbers[0]
-    cells = {system: dict.fromkeys(numbers, group) for system, group in groups.items()}
-    return compare_rows(cells, reference, numbers)
+    runs = {system: dict.fromkeys(numbers, group) for system, group in groups.items()}
+    return compare_rows(runs, reference, numbers)
 
 
 def _caption(
-    first: CellRecord,
-    groups: Mapping[str, Sequence[CellRecord]],
+    first: RunRecord,
+    groups: Mapping[str, Sequence[RunRecord]],
     measure: str,
     remarks: Sequence[str],
     has_paper: bool,

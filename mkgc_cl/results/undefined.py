@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-from mkgc_cl.results.record import CellRecord
+from mkgc_cl.results.record import RunRecord
 
 DASH = "-"
 """Stands where there is no number."""
@@ -44,7 +44,7 @@ def per_cent(value: float | None) -> str:
     return text if text == DASH else f"{text} %"
 
 
-def undefined_words(records: Sequence[CellRecord]) -> str:
+def undefined_words(records: Sequence[RunRecord]) -> str:
     """Say for a caption which tasks cannot be measured, and why; empty where all can.
 
     Tasks go by their order where the records are of several.
@@ -71,6 +71,6 @@ def undefined_words(records: Sequence[CellRecord]) -> str:
     )
 
 
-def _splits(record: CellRecord) -> Iterable[str]:
+def _splits(record: RunRecord) -> Iterable[str]:
     streams = record.counts.get("streams")
     return streams if isinstance(streams, dict) else ()

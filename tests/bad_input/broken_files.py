@@ -21,7 +21,7 @@ SEP5 = MRE + "sep5/"
 POLM = MNER + "sep-POLM-NEW/"
 GROUNDING = MRE + "mre_train_dict.pth"
 DETECTED = "MNER/data/twitter17_detect/twitter17_img2crop.pth"
-PICTURE = "MRE/data/img_org/train/train_0.jpg"
+IMAGE = "MRE/data/img_org/train/train_0.jpg"
 
 
 def swap(old: str, new: str, count: int = 1) -> Callable[[bytes], bytes]:
@@ -114,17 +114,17 @@ def only(text: bytes, *, keep: bool) -> Callable[[bytes], bytes]:
 
 
 def encoded(mode: str, kind: str) -> bytes:
-    """A picture, black on the left and white on the right, in any mode.
+    """An image, black on the left and white on the right, in any mode.
 
     With opacity it is black all over and the right half is transparent.
     """
-    picture = Image.new("L", (40, 40))
-    picture.paste(255, (20, 0, 40, 40))
+    image = Image.new("L", (40, 40))
+    image.paste(255, (20, 0, 40, 40))
     if mode == "RGBA":
         black = Image.new("L", (40, 40))
-        picture = Image.merge("RGBA", (black, black, black, Image.eval(picture, lambda x: 255 - x)))
+        image = Image.merge("RGBA", (black, black, black, Image.eval(image, lambda x: 255 - x)))
     file = io.BytesIO()
-    picture.convert("RGB" if mode == "P" else mode).convert(mode).save(file, kind)
+    image.convert("RGB" if mode == "P" else mode).convert(mode).save(file, kind)
     return file.getvalue()
 
 

@@ -37,7 +37,7 @@ def modulate(**options: Any) -> Act:
 ROOT = "correct the path or MKGC_DATA"
 NO_ROOT = "no data folder given; pass the folder that holds MRE/ and MNER/, or set MKGC_DATA"
 MEANT = "/download?"
-NAN_POSTS = ("in task 'T1' on posts ['mre/", "lower the learning rate or look at these posts")
+NAN_SAMPLES = ("in task 'T1' on samples ['mre/", "lower the learning rate or look at these samples")
 
 CALL_CASES = [
     *wrong(
@@ -67,19 +67,19 @@ CALL_CASES = [
     *wrong(
         ImageError,
         (
-            "own picture gone",
+            "own image gone",
             show_own("gone.jpg"),
             "gone.jpg: the image is missing",
             "put the file",
         ),
-        ("a folder as own picture", show_own("MRE"), "/MRE: ", "must be a readable file"),
+        ("a folder as own image", show_own("MRE"), "/MRE: ", "must be a readable file"),
     ),
     *wrong(
         DataError,
         ("own span outside", changed(first(tail=(6, 9))), "mre/train/0: ", "[6, 9)", "correct"),
         ("own span empty", changed(first(head=(2, 2))), "mre/train/0: ", "not empty", "[2, 2)"),
         (
-            "own post of no words",
+            "own sample of no words",
             changed(first(tokens=())),
             "mre/train/0: ",
             "at least one",
@@ -99,7 +99,7 @@ CALL_CASES = [
         ("own empty task", changed(task_with(train=())), "'T1' has no training", "drop the task"),
         ("own class of nobody", changed(task_with(classes=())), "belongs to exactly one task"),
         (
-            "a post too long",
+            "a sample too long",
             lambda root: show(root, max_text_length=8),
             "sample mre/train/0: ",
             "12 tokens, but the model takes 8",
@@ -109,15 +109,15 @@ CALL_CASES = [
     ),
     *wrong(
         TrainingError,
-        ("loss not finite", train(lr=1e30, epochs=2), "the loss is nan", *NAN_POSTS),
-        ("weights not finite", train(lr=1e30), "the features are nan", *NAN_POSTS),
-        ("scores not finite", score_after(lr=1e30, memory=False), "scores are nan", *NAN_POSTS),
+        ("loss not finite", train(lr=1e30, epochs=2), "the loss is nan", *NAN_SAMPLES),
+        ("weights not finite", train(lr=1e30), "the features are nan", *NAN_SAMPLES),
+        ("scores not finite", score_after(lr=1e30, memory=False), "scores are nan", *NAN_SAMPLES),
         ("empty experience", empty_experience, "'T1' has no samples", "leave it out"),
     ),
     *wrong(
         ConfigError,
         ("no epochs", train(epochs=0), "train_epochs=0", "give 1 or more"),
-        ("no posts a step", train(batch_size=0), "train_mb_size=0", "give 1 or more"),
+        ("no samples per step", train(batch_size=0), "train_mb_size=0", "give 1 or more"),
         ("less than no memory", train(memory_size=-1), "size=-1", "give 0 or more"),
         ("unknown selection", train(selection="best"), "'best'", "choose one of ['kmeans', 'herd"),
         ("negative alpha", train(alpha=-1.0), "alpha=-1.0", "give 0 or more"),

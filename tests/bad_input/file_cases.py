@@ -7,11 +7,11 @@ from fractions import Fraction
 from broken_files import (
     DETECTED,
     GROUNDING,
+    IMAGE,
     JPEG,
     MNER,
     NAMES,
     PAYLOAD,
-    PICTURE,
     PNG,
     POLM,
     SEP5,
@@ -271,13 +271,13 @@ FILE_CASES = [
         error=ImageError,
     ),
     *cases(
-        PICTURE,
+        IMAGE,
         ("all others missing", lambda _: JPEG, "train/train_2.jpg: ", "159 of 160 images", BLANK),
         missing_images="error",
         error=ImageError,
     ),
     *cases(
-        PICTURE,
+        IMAGE,
         ("truncated JPEG", lambda _: JPEG[: len(JPEG) // 2], "damaged", AGAIN),
         ("JPEG cut in its header", lambda _: JPEG[:200], "damaged", AGAIN),
         ("truncated PNG", lambda _: PNG[: len(PNG) // 2], "damaged", AGAIN),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from broken_files import MNER, NAMES, PICTURE, SEP5, TRAIN, encoded
+from broken_files import IMAGE, MNER, NAMES, SEP5, TRAIN, encoded
 from user_acts import Settings, model_of, relations, settings_file, show, tags, task_with
 
 from mkgc_cl.scenarios import make_benchmark
@@ -42,10 +42,10 @@ def settings_with_mark(root: Path) -> Pair:
 
 
 def mode(name: str, kind: str) -> Callable[[Path], Pair]:
-    """A picture in any mode is black on the left and white on the right."""
+    """An image in any mode is black on the left and white on the right."""
 
     def act(root: Path) -> Pair:
-        path = root / PICTURE
+        path = root / IMAGE
         path.parent.mkdir(parents=True)
         path.write_bytes(encoded(name, kind))
         pixels = show(root)  # (1, 3, S, S)
@@ -56,7 +56,7 @@ def mode(name: str, kind: str) -> Callable[[Path], Pair]:
 
 
 def lonely_class(root: Path) -> Pair:
-    """A class of one post keeps that post."""
+    """A class of one sample keeps that sample."""
     benchmark = make_benchmark(relations(root))
     strategy = mspt(model_of(benchmark.stream), epochs=1)
     plugin = next(p for p in strategy.plugins if isinstance(p, PrototypeReplayPlugin))
@@ -97,7 +97,7 @@ FINE: dict[str, Callable[[Path], Pair]] = {
     "PNG with opacity": mode("RGBA", "PNG"),
     "PNG with palette": mode("P", "PNG"),
     "CMYK TIFF": mode("CMYK", "TIFF"),
-    "class of one post": lonely_class,
+    "class of one sample": lonely_class,
     "memory of 0": no_memory,
 }
 

@@ -35,20 +35,20 @@ def model_of(stream: TaskStream, **options: Any) -> DualStreamModel:
 
 
 def show(root: Path, **options: Any) -> torch.Tensor:
-    """Decode the picture of the first training post: (1, 3, S, S)."""
+    """Decode the image of the first training sample: (1, 3, S, S)."""
     stream = relations(root)
     model = model_of(stream, **options)
-    posts = [s for s in stream.tasks[0].train if s.uid == "mre/train/0"]
-    model.processor.prepare(posts)
-    return model.processor.collate(posts)[0]["images"]
+    samples = [s for s in stream.tasks[0].train if s.uid == "mre/train/0"]
+    model.processor.prepare(samples)
+    return model.processor.collate(samples)[0]["images"]
 
 
 def show_own(name: str) -> Act:
-    """Show a picture of one's own with the first training post."""
+    """Show an image of one's own with the first training sample."""
 
     def act(root: Path) -> object:
-        picture = VisualInput(FileImage(root / name))
-        stream = first(visual=picture)(relations(root))
+        image = VisualInput(FileImage(root / name))
+        stream = first(visual=image)(relations(root))
         return model_of(stream).processor.prepare(stream.tasks[0].train[:1])
 
     return act
@@ -83,13 +83,13 @@ def changed(change: Callable[[TaskStream], TaskStream], stream: Any = relations)
 
 
 def first(**changes: Any) -> Callable[[TaskStream], TaskStream]:
-    """Change the first training post."""
+    """Change the first training sample."""
 
     def change(stream: TaskStream) -> TaskStream:
         task = stream.tasks[0]
-        post = replace(task.train[0], **changes)
+        sample = replace(task.train[0], **changes)
         return replace(
-            stream, tasks=(replace(task, train=(post, *task.train[1:])), *stream.tasks[1:])
+            stream, tasks=(replace(task, train=(sample, *task.train[1:])), *stream.tasks[1:])
         )
 
     return change
@@ -103,7 +103,7 @@ def task_with(**changes: Any) -> Callable[[TaskStream], TaskStream]:
 
 
 def empty_experience(root: Path) -> object:
-    """Train on an experience made by hand, of no posts."""
+    """Train on an experience made by hand, of no samples."""
     stream = relations(root)
     task = Task("T1", stream.tasks[0].classes, (), (), ())
     experience = KnowledgeExperience(task, (), labels=stream.labels, index=0)

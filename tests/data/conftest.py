@@ -1,4 +1,4 @@
-"""Edits of the download in miniature, and pictures to decode."""
+"""Edits of the download in miniature, and images to decode."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def edit(download: Path) -> Callable[[str, Callable[[str], str]], Path]:
 
 @pytest.fixture
 def save_noise() -> Callable[..., FileImage]:
-    """Write a picture of noise: ``save_noise(path, seed, width, height)``."""
+    """Write an image of noise: ``save_noise(path, seed, width, height)``."""
 
     def save(path: Path, seed: int, width: int = 50, height: int = 40) -> FileImage:
         pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -39,15 +39,15 @@ def save_noise() -> Callable[..., FileImage]:
 
 @pytest.fixture
 def sources(tmp_path: Path, save_noise: Callable[..., FileImage]) -> list[FileImage]:
-    """Seven pictures of different shapes."""
-    folder = tmp_path / "posts"
+    """Seven images of different shapes."""
+    folder = tmp_path / "samples"
     folder.mkdir()
     return [save_noise(folder / f"{i}.jpg", i, 40 + i, 60 - 3 * i) for i in range(7)]
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Keys of the pictures that were decoded, in order."""
+    """Keys of the images that were decoded, in order."""
     keys: list[str] = []
     original = image_cache.pixels_of
 

@@ -31,7 +31,7 @@ def report(root: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dic
     return found
 
 
-def test_a_sound_download_without_pictures_is_usable(
+def test_a_sound_download_without_images_is_usable(
     download: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = report(download, capsys)
@@ -146,7 +146,7 @@ def test_images_are_decoded_where_that_is_asked_for(
     found = report(download, capsys, "--images")
     assert [problem["path"] for problem in found["problems"]] == [*map(str, broken)]  # type: ignore[attr-defined]
     assert "1 of 160 MRE images (decoded)" in found["present"]  # type: ignore[operator]
-    # a blank picture stands for a missing one, not for a broken one
+    # a blank image stands for a missing one, not for a broken one
     assert (found["run"], found["exit_code"]) == ([], 2)
     broken[0].unlink()
     found = report(download, capsys, "--images")
@@ -164,7 +164,7 @@ def test_crops_are_decoded_with_the_images(with_crops: Path) -> None:
 
 @pytest.fixture
 def with_crops(download: Path) -> Path:
-    """Two grounding crops of the first training post, one of them broken; no other has any."""
+    """Two grounding crops of the first training sample, one of them broken; no other has any."""
     folder = download / "MRE/data/img_vg/train/crops"
     folder.mkdir(parents=True)
     Image.new("RGB", (30, 20)).save(folder / "0_a.png")

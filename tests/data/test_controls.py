@@ -18,7 +18,7 @@ from mkgc_cl.scenarios import make_benchmark
 SIZES = {"train_per_task": 12, "valid_per_task": 8, "test_size": 30}
 
 
-def posts(stream: Any, split: str) -> dict[str, Any]:
+def samples(stream: Any, split: str) -> dict[str, Any]:
     return {sample.uid: sample for task in stream.tasks for sample in getattr(task, split)}
 
 
@@ -27,11 +27,11 @@ def posts(stream: Any, split: str) -> dict[str, Any]:
 def test_only_what_the_control_names_changes(kind: Any, control: Any) -> None:
     stream = demo_stream(kind, **SIZES)
     changed = controlled(stream, control)
-    make_benchmark(changed)  # still well formed: one post a uid, spans within the words
+    make_benchmark(changed)  # still well formed: one sample a uid, spans within the words
     assert changed.labels == stream.labels
     assert changed.provenance.get("control") == (None if control == "none" else control)
     for split in ("train", "valid", "test"):
-        before, after = posts(stream, split), posts(changed, split)
+        before, after = samples(stream, split), samples(changed, split)
         assert before.keys() == after.keys()
         for uid, sample in before.items():
             other = after[uid]
@@ -47,8 +47,8 @@ def test_only_what_the_control_names_changes(kind: Any, control: Any) -> None:
             elif control != "shuffled-images":
                 assert other.visual == sample.visual
         if control == "shuffled-images":
-            pictures = [Counter(s.visual.key for s in p.values()) for p in (before, after)]
-            assert pictures[0] == pictures[1]
+            images = [Counter(s.visual.key for s in p.values()) for p in (before, after)]
+            assert images[0] == images[1]
             moved = sum(after[uid].visual is not before[uid].visual for uid in before)
             assert moved == len(before)  # a cycle: nobody keeps its own
 
@@ -57,9 +57,9 @@ def test_blank_images_are_as_many_as_there_were() -> None:
     """A model of crops still finds crops, and sees nothing on them."""
     stream = demo_stream("re", **SIZES)
     task = stream.tasks[0]
-    picture = task.train[0].visual.image
-    assert picture is not None
-    crops = VisualInput(None, (picture, picture), (picture,))
+    image = task.train[0].visual.image
+    assert image is not None
+    crops = VisualInput(None, (image, image), (image,))
     first = replace(task, train=(replace(task.train[0], visual=crops), *task.train[1:]))
     changed = controlled(replace(stream, tasks=(first, *stream.tasks[1:])), "blank-images")
     assert changed.tasks[0].train[0].visual == VisualInput(None, (BLANK, BLANK), (BLANK,))

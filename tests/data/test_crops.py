@@ -25,7 +25,7 @@ def touch(path: Path) -> None:
 
 
 def names(stream: TaskStream, uid: str) -> tuple[str, list[str], list[str]]:
-    """File names of the pictures of a sample: image, grounding, detected."""
+    """File names of the images of a sample: image, grounding, detected."""
     visual = by_uid(stream)[uid].visual
     whole = "" if visual.image is None else Path(visual.image.key).name
     return (
@@ -70,7 +70,7 @@ def with_mre_crops(download: Path) -> Path:
 
 
 @pytest.mark.parametrize("images", ["image", "crops", "image+crops"])
-def test_mre_pictures_are_joined_by_identity(with_mre_crops: Path, images: str) -> None:
+def test_mre_images_are_joined_by_identity(with_mre_crops: Path, images: str) -> None:
     stream = imre_stream(with_mre_crops, tasks=5, images=images)  # type: ignore[arg-type]
     assert stream.provenance["images"] == images
     assert stream.provenance["image_files_blank"] == 0
@@ -131,7 +131,7 @@ def test_without_dictionaries_blank_stands_for_the_crops(download: Path) -> None
 
 
 @pytest.mark.parametrize("base", ["MNER/data", "MNER/data/twitter2017"])
-def test_mner_pictures_are_found_in_both_layouts(download: Path, base: str) -> None:
+def test_mner_images_are_found_in_both_layouts(download: Path, base: str) -> None:
     """run.py of the released code and its README put the folders in different places."""
     paths, folder = MnerPaths(download), download / base
     for split, short in (("train", "train"), ("valid", "val"), ("test", "test")):

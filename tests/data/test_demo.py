@@ -1,4 +1,4 @@
-"""The demonstration stream: what it promises about posts, pictures and splits."""
+"""The synthetic stream: what it promises about samples, images and splits."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from mkgc_cl.data.demo import NER_ORDER, RE_ORDER, DemoShares, DrawnImage, demo_stream
 from mkgc_cl.data.demo.names import AMBIGUOUS, TYPES, UNAMBIGUOUS, Name, split_names
-from mkgc_cl.data.demo.posts import MAX_WORDS, MIN_WORDS, Draft
 from mkgc_cl.data.demo.relation_templates import NA, RELATIONS
+from mkgc_cl.data.demo.samples import MAX_WORDS, MIN_WORDS, Draft
 from mkgc_cl.data.demo.scenes import SCENES_OF
 from mkgc_cl.data.demo.tagging import tags_of
 from mkgc_cl.data.samples import RelationSample, Sample, TaggingSample, TaskKind, TaskStream
@@ -38,7 +38,7 @@ def rel() -> TaskStream:
     return demo_stream("re", seed=3, test_size=600)
 
 
-def picture_of(sample: Sample) -> DrawnImage:
+def image_of(sample: Sample) -> DrawnImage:
     image = sample.visual.image
     assert isinstance(image, DrawnImage)
     return image
@@ -59,11 +59,11 @@ def learned(stream: TaskStream) -> Iterator[Sample]:
 
 
 def digest(stream: TaskStream) -> str:
-    """Hash of words, labels, provenance and the pixels of every tenth post."""
+    """Hash of words, labels, provenance and the pixels of every tenth sample."""
     found = hashlib.sha256(repr(stream).encode())
     for task in stream.tasks:
         for sample in (task.train + task.valid + task.test)[::10]:
-            found.update(picture_of(sample).read().tobytes())
+            found.update(image_of(sample).read().tobytes())
     return found.hexdigest()
 
 
@@ -84,11 +84,9 @@ def mentions(sample: TaggingSample) -> list[tuple[str, Name]]:
 
 
 def gathered(stream: TaskStream) -> list[tuple[DrawnImage, list[tuple[str, Name]]]]:
-    """All mentions of each test post, gathered over the tasks."""
+    """All mentions of each test sample, gathered over the tasks."""
     columns = zip(*(tagging(task.test) for task in stream.tasks), strict=True)
-    return [
-        (picture_of(row[0]), [m for sample in row for m in mentions(sample)]) for row in columns
-    ]
+    return [(image_of(row[0]), [m for sample in row for m in mentions(sample)]) for row in columns]
 
 
 def assert_share(hits: int, total: int, share: float) -> None:
@@ -135,7 +133,7 @@ def test_an_order_of_types_only_arranges_the_tasks() -> None:
     assert all(usual[task.name] == task for task in turned.tasks)
 
 
-def test_sizes_of_one_split_leave_the_test_posts_alone() -> None:
+def test_sizes_of_one_split_leave_the_test_samples_alone() -> None:
     for kind in KINDS:
         small = demo_stream(kind, train_per_task=20, valid_per_task=5, test_size=50)
         large = demo_stream(kind, train_per_task=90, valid_per_task=9, test_size=50)
@@ -164,12 +162,12 @@ def test_counts_and_disjoint_sentences(
     test_sets = [task.test for task in stream.tasks]
     tests = test_sets[0] if kind == "ner" else tuple(itertools.chain(*test_sets))
     assert len(tests) == test
-    posts = [*learned(stream), *tests]
-    assert len({sample.tokens for sample in posts}) == len(posts)
-    assert len({sample.uid for sample in posts}) == len(posts)
-    assert len({picture_of(sample).key for sample in posts}) == len(posts)
-    assert all(MIN_WORDS <= len(sample.tokens) <= MAX_WORDS for sample in posts)
-    assert not any("{" in word for sample in posts for word in sample.tokens)
+    samples = [*learned(stream), *tests]
+    assert len({sample.tokens for sample in samples}) == len(samples)
+    assert len({sample.uid for sample in samples}) == len(samples)
+    assert len({image_of(sample).key for sample in samples}) == len(samples)
+    assert all(MIN_WORDS <= len(sample.tokens) <= MAX_WORDS for sample in samples)
+    assert not any("{" in word for sample in samples for word in sample.tokens)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -187,14 +185,14 @@ def test_provenance_says_what_it_is(kind: TaskKind) -> None:
     stream = demo_stream(kind, seed=9, train_per_task=10, valid_per_task=4, test_size=20)
     assert stream.name == f"demo-{kind}"
     assert stream.provenance["generator"] == "mkgc_cl demo"
-    assert stream.provenance["demonstration"] is True
-    assert "Only a demonstration" in str(stream.provenance["notice"])
+    assert stream.provenance["synthetic stream"] is True
+    assert "Only a synthetic stream" in str(stream.provenance["notice"])
     assert stream.provenance["seed"] == 9
     assert stream.provenance["sizes"] == {
         "train_per_task": 10,
         "valid_per_task": 4,
         "test": 20,
-        "picture": 32,
+        "image": 32,
     }
 
 
@@ -218,19 +216,19 @@ def test_tagging_tasks_share_the_test_sentences(ner: TaskStream) -> None:
     assert all(found for _, found in gathered(ner))
 
 
-def test_hidden_posts_name_what_other_tasks_tag(ner: TaskStream) -> None:
+def test_hidden_samples_name_what_other_tasks_tag(ner: TaskStream) -> None:
     hidden = ner.provenance["hidden"]
     assert isinstance(hidden, dict)
     names = {name for pool in (AMBIGUOUS, *UNAMBIGUOUS.values()) for name in pool}
     for task in ner.tasks:
         without = [s for s in tagging(task.train) if set(s.tags) == {"O"}]
         assert len(without) == round(DemoShares().hidden_only * len(task.train))
-        # Every such post does name something, by a name that can be of another type.
+        # Every such sample does name something, by a name that can be of another type.
         assert all(any(occurs(name, s.tokens) for name in names) for s in without)
         assert min(hidden[task.name].values()) > 10
         tagged = {name for s in tagging(task.train) for _, name in mentions(s)}
         both = [n for n in tagged if any(occurs(n, s.tokens) for s in without)]
-        assert len(both) >= 8, "the same names tagged in some posts and hidden in others"
+        assert len(both) >= 8, "the same names tagged in some samples and hidden in others"
 
 
 def occurs(name: Name, tokens: tuple[str, ...]) -> bool:
@@ -243,7 +241,7 @@ def test_tags_of_a_draft_by_hand() -> None:
         tokens=("Tom", "Weaver", "is", "back", "in", "Oslo"),
         spans={"x": (0, 2), "LOC": (5, 6)},
         types={"x": "PER", "LOC": "LOC"},
-        picture=DrawnImage(("portrait",), 0),
+        image=DrawnImage(("portrait",), 0),
         showing="shows",
     )
     assert tags_of(draft, visible="PER") == ("B-PER", "I-PER", "O", "O", "O", "O")
@@ -251,14 +249,14 @@ def test_tags_of_a_draft_by_hand() -> None:
     assert set(tags_of(draft, visible="ORG")) == {"O"}
 
 
-def test_share_of_tagging_pictures_that_show_and_mislead(ner: TaskStream) -> None:
+def test_share_of_tagging_images_that_show_and_mislead(ner: TaskStream) -> None:
     single = [(p.kinds[0], found[0][0]) for p, found in gathered(ner) if len(found) == 1]
     shows = sum(TYPE_OF.get(scene) == kind for scene, kind in single)
     clutter = sum(scene == "clutter" for scene, _ in single)
     shares = DemoShares()
     assert_share(shows, len(single), shares.shows)
     assert_share(len(single) - shows - clutter, len(single), shares.misleads)
-    counts = ner.provenance["pictures"]
+    counts = ner.provenance["images"]
     assert isinstance(counts, dict)
     assert_share(counts["train"]["shows"], 4 * 240, shares.shows)
     assert_share(counts["train"]["misleads"], 4 * 240, shares.misleads)
@@ -293,7 +291,7 @@ def held_out_names(seed: int) -> set[Name]:
 # --- relations ------------------------------------------------------------------------------------
 
 
-def test_relation_tasks_bring_two_relations_and_other_na_posts(rel: TaskStream) -> None:
+def test_relation_tasks_bring_two_relations_and_other_na_samples(rel: TaskStream) -> None:
     assert rel.labels.na == NA
     assert len(rel.tasks) == 5
     assert tuple(itertools.chain(*(task.classes for task in rel.tasks))) == RE_ORDER
@@ -319,19 +317,19 @@ def test_spans_hold_names_of_the_types_of_the_relation(rel: TaskStream) -> None:
                 assert all(map(may_be, names, types)), sample
 
 
-def test_share_of_relation_pictures_that_show_and_mislead(rel: TaskStream) -> None:
+def test_share_of_relation_images_that_show_and_mislead(rel: TaskStream) -> None:
     def shows(sample: RelationSample) -> bool:
-        kinds, sides = picture_of(sample).kinds, RELATIONS[sample.relation].scenes
+        kinds, sides = image_of(sample).kinds, RELATIONS[sample.relation].scenes
         return len(kinds) == 2 and all(k in side for k, side in zip(kinds, sides, strict=True))
 
-    posts = [s for t in rel.tasks for s in relation(t.train + t.test) if s.relation != NA]
-    shown = sum(map(shows, posts))
-    clutter = sum(picture_of(s).kinds == ("clutter",) for s in posts)
-    assert_share(shown, len(posts), DemoShares().shows)
-    assert_share(len(posts) - shown - clutter, len(posts), DemoShares().misleads)
+    samples = [s for t in rel.tasks for s in relation(t.train + t.test) if s.relation != NA]
+    shown = sum(map(shows, samples))
+    clutter = sum(image_of(s).kinds == ("clutter",) for s in samples)
+    assert_share(shown, len(samples), DemoShares().shows)
+    assert_share(len(samples) - shown - clutter, len(samples), DemoShares().misleads)
     negatives = [s for t in rel.tasks for s in relation(t.train + t.test) if s.relation == NA]
     assert_share(
-        sum(len(picture_of(s).kinds) == 2 for s in negatives), len(negatives), DemoShares().misleads
+        sum(len(image_of(s).kinds) == 2 for s in negatives), len(negatives), DemoShares().misleads
     )
 
 

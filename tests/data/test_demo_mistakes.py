@@ -1,11 +1,11 @@
-"""What the demonstration refuses, and how it says so."""
+"""What the synthetic stream refuses, and how it says so."""
 
 from __future__ import annotations
 
 import pytest
 
 from mkgc_cl.data.demo import DemoShares, DrawnImage, demo_stream
-from mkgc_cl.data.demo.posts import Author, Draft
+from mkgc_cl.data.demo.samples import Author, Draft
 from mkgc_cl.data.samples import TaskKind
 from mkgc_cl.errors import DataError
 
@@ -26,7 +26,7 @@ KINDS: tuple[TaskKind, ...] = ("ner", "re")
         ({"train_per_task": 0}, "'train_per_task' is 0"),
         ({"valid_per_task": -1}, "'valid_per_task' is -1"),
         ({"test_size": 2.5}, "'test' is 2.5"),
-        ({"picture_size": 8}, "too small"),
+        ({"image_size": 8}, "too small"),
         ({"task": "re", "test_size": 9}, "at least 3"),
     ],
 )
@@ -41,8 +41,8 @@ def test_mistakes_are_named(arguments: dict[str, object], message: str) -> None:
         ({"cued": 1.5}, "'cued' is 1.5"),
         ({"unseen": "some"}, "'unseen' is 'some'"),
         ({"shows": 0.9, "misleads": 0.2}, "exceed 1"),
-        ({"hidden_only": 1.0}, "no post with a label"),
-        ({"na": 1}, "no post with a label"),
+        ({"hidden_only": 1.0}, "no sample with a label"),
+        ({"na": 1}, "no sample with a label"),
     ],
 )
 def test_shares_out_of_range_are_named(shares: dict[str, float], message: str) -> None:
@@ -51,10 +51,12 @@ def test_shares_out_of_range_are_named(shares: dict[str, float], message: str) -
 
 
 def test_running_out_of_sentences_is_an_error_and_no_endless_loop() -> None:
-    author = Author(0, shares=DemoShares(), picture_size=32)
-    draft = Draft(("this", "is", "the", "only", "post"), {}, {}, DrawnImage(("logo",), 0), "shows")
+    author = Author(0, shares=DemoShares(), image_size=32)
+    draft = Draft(
+        ("this", "is", "the", "only", "sample"), {}, {}, DrawnImage(("logo",), 0), "shows"
+    )
     assert author.write(1, lambda: draft, what="train/PER") == [draft]
-    with pytest.raises(DataError, match=r"0 of 2 posts for train/PER .* smaller sizes"):
+    with pytest.raises(DataError, match=r"0 of 2 samples for train/PER .* smaller sizes"):
         author.write(2, lambda: draft, what="train/PER")
 
 

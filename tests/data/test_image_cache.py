@@ -1,4 +1,4 @@
-"""The cache gives the pixels of the live path, and decodes each picture once."""
+"""The cache gives the pixels of the live path, and decodes each image once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def files_of(tmp_path: Path) -> list[Path]:
 
 
 def resize_then_crop(image: Image.Image, size: int) -> np.ndarray:
-    """What CLIPProcessor does, written out: shorter side to ``size``, then the centre."""
+    """What CLIPProcessor does, written out: shorter side to ``size``, then the center."""
     width, height = image.size
     short, long = min(width, height), max(width, height)
     other = int(size * long / short)
@@ -70,7 +70,7 @@ def test_squash_keeps_the_ends_that_crop_loses() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 50_000), (50_000, 2)])
-def test_a_very_long_picture_is_cropped_without_a_giant_in_between(
+def test_a_very_long_image_is_cropped_without_a_giant_in_between(
     shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = Image.new("RGB", shape, "black")
@@ -83,7 +83,7 @@ def test_a_very_long_picture_is_cropped_without_a_giant_in_between(
         return original(self, size, resample)
 
     monkeypatch.setattr(Image.Image, "resize", bounded)
-    assert resize(image, 224)[:, :, 0].min() > 0  # the centre, nothing but the red square
+    assert resize(image, 224)[:, :, 0].min() > 0  # the center, nothing but the red square
 
 
 @pytest.mark.parametrize("fit", ["crop", "squash"])
@@ -103,9 +103,7 @@ def test_cached_pixels_are_bit_equal_to_the_live_path(
             assert np.array_equal(row, pixels_of(source, SIZE, fit))
 
 
-def test_unprepared_pictures_are_prepared_on_demand(
-    tmp_path: Path, sources: list[FileImage]
-) -> None:
+def test_unprepared_images_are_prepared_on_demand(tmp_path: Path, sources: list[FileImage]) -> None:
     cache = new_cache(tmp_path)
     assert np.array_equal(cache.get(sources[2]), pixels_of(sources[2], SIZE))
     assert cache.batch(sources).shape == (7, SIZE, SIZE, 3)
@@ -124,7 +122,7 @@ def test_pixels_cannot_be_changed_through_the_cache(
 # ---------------------------------------------------------------- once
 
 
-def test_each_picture_is_decoded_once_across_runs(
+def test_each_image_is_decoded_once_across_runs(
     tmp_path: Path, sources: list[FileImage], decoded: list[str]
 ) -> None:
     new_cache(tmp_path).prepare([*sources, *sources])
@@ -200,9 +198,7 @@ class Drawn:
         return Image.new("RGB", (30, 20), self.colour)
 
 
-def test_drawn_pictures_are_drawn_once_and_stay_in_memory(
-    tmp_path: Path, decoded: list[str]
-) -> None:
+def test_drawn_images_are_drawn_once_and_stay_in_memory(tmp_path: Path, decoded: list[str]) -> None:
     cache = new_cache(tmp_path)
     cache.prepare([Drawn("red"), BLANK])
     cache.prepare([Drawn("red"), Drawn("blue"), BLANK])
@@ -231,10 +227,10 @@ def test_wrong_settings_are_refused(options: dict[str, object], message: str) ->
         ImageCache(**options)  # type: ignore[arg-type]
 
 
-# ---------------------------------------------------------------- bad pictures
+# ---------------------------------------------------------------- bad images
 
 
-def test_all_bad_pictures_are_reported_at_once_and_the_good_ones_kept(
+def test_all_bad_images_are_reported_at_once_and_the_good_ones_kept(
     tmp_path: Path, sources: list[FileImage], decoded: list[str]
 ) -> None:
     bad = []
@@ -258,7 +254,7 @@ def test_all_bad_pictures_are_reported_at_once_and_the_good_ones_kept(
         again.get(bad[0])
 
 
-def test_a_picture_that_breaks_later_is_not_served_from_before(
+def test_a_image_that_breaks_later_is_not_served_from_before(
     tmp_path: Path, sources: list[FileImage]
 ) -> None:
     cache = new_cache(tmp_path)

@@ -86,7 +86,7 @@ def swap_shards(folder: Path) -> None:
     other.write_bytes(data)
 
 
-def name_by_digest_what_is_no_picture(folder: Path) -> None:
+def name_by_digest_what_is_no_image(folder: Path) -> None:
     data = b"x" * 500
     name = f"shard-{hashlib.sha256(data).hexdigest()[:32]}.rgb"
     (folder / name).write_bytes(data)
@@ -122,13 +122,13 @@ DAMAGE = [
     pytest.param(each_entry(lambda e: e.__setitem__(2, "../x.rgb")), id="shard elsewhere"),
     pytest.param(lambda f: shards(f)[0].unlink(), id="no shard"),
     pytest.param(lambda f: os.truncate(shards(f)[0], 500), id="cut shard"),
-    pytest.param(lambda f: os.truncate(shards(f)[0], 3 * 16 * 16), id="shard cut to a picture"),
+    pytest.param(lambda f: os.truncate(shards(f)[0], 3 * 16 * 16), id="shard cut to an image"),
     pytest.param(lambda f: shards(f)[0].write_bytes(b""), id="empty shard"),
     pytest.param(lambda f: flip(shards(f)[0], 0), id="first byte flipped"),
     pytest.param(lambda f: flip(shards(f)[0], 1000), id="middle byte flipped"),
     pytest.param(lambda f: flip(shards(f)[1], -1), id="last byte flipped"),
     pytest.param(swap_shards, id="swapped shards"),
-    pytest.param(name_by_digest_what_is_no_picture, id="no whole pictures"),
+    pytest.param(name_by_digest_what_is_no_image, id="no whole images"),
     pytest.param(lambda f: make_pipe(shards(f)[0]), id="shard a pipe"),
     pytest.param(lambda f: link_device(shards(f)[0]), id="shard a device"),
 ]
@@ -241,7 +241,7 @@ def test_a_shard_that_is_damaged_while_in_use_is_rebuilt_whole(
     )
 
 
-def test_a_picture_that_changed_since_is_an_error_where_its_old_pixels_are_lost(
+def test_a_image_that_changed_since_is_an_error_where_its_old_pixels_are_lost(
     tmp_path: Path, sources: list[FileImage], save_noise: Callable[..., FileImage]
 ) -> None:
     cache = new_cache(tmp_path)
@@ -249,7 +249,7 @@ def test_a_picture_that_changed_since_is_an_error_where_its_old_pixels_are_lost(
     save_noise(sources[2].path, 99)
     old = cache.get(sources[2]).copy()
     other = new_cache(tmp_path)
-    other.prepare(sources)  # decodes the new picture; the old shard still has the others
+    other.prepare(sources)  # decodes the new image; the old shard still has the others
     assert np.array_equal(cache.get(sources[2]), old)
     (shard,) = {
         entry.shard for entry in (other._held[s.key].entry for s in sources if s != sources[2])
@@ -315,7 +315,7 @@ def test_a_whole_cache_may_be_read_only(
     assert np.array_equal(batch, np.stack([pixels_of(source, SIZE) for source in sources]))
 
 
-def test_a_read_only_cache_that_lacks_pictures_says_what_to_do(
+def test_a_read_only_cache_that_lacks_images_says_what_to_do(
     tmp_path: Path, sources: list[FileImage], read_only: Callable[[], None]
 ) -> None:
     new_cache(tmp_path).prepare(sources[:3])
@@ -438,7 +438,7 @@ def test_processes_that_fill_one_cache_at_once_agree(tmp_path: Path, many: list[
     expected = np.stack([pixels_of(source, SIZE) for source in many])
     assert [process.returncode for process in running] == [0, 0, 0]
     assert sums == [str(int(expected.sum()))] * 3
-    # 60 pictures in shards of three, each written by one process only.
+    # 60 images in shards of three, each written by one process only.
     assert len([path for path in files_of(tmp_path) if path.name.startswith("shard-")]) == 20
 
 

@@ -1,4 +1,4 @@
-"""Reading pictures: every mode comes out upright in RGB, every broken file is named."""
+"""Reading images: every mode comes out upright in RGB, every broken file is named."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_orientation_is_applied(orientation: int) -> None:
     assert np.array_equal(np.asarray(read), np.asarray(upright))
 
 
-def test_damaged_exif_does_not_cost_the_picture(caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_exif_does_not_cost_the_image(caplog: pytest.LogCaptureFixture) -> None:
     image = noise(6, 4)
     with caplog.at_level(logging.WARNING):
         read = decode(encoded(image, "PNG", exif=b"Exif\x00\x00not a tiff header"), "x")
@@ -222,7 +222,7 @@ def test_every_cut_of_a_jpeg_is_an_image_error() -> None:
             image = decode(small[:length], "x")
         except ImageError:
             continue
-        # Only the end marker may be missing from a picture that still decodes, to the same pixels.
+        # Only the end marker may be missing from an image that still decodes, to the same pixels.
         assert length >= len(small) - 2
         assert np.array_equal(np.asarray(image), whole)
 

@@ -14,7 +14,7 @@ STREAM = demo_stream("re", train_per_task=12, valid_per_task=8, test_size=30)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, 5), (2, 3), (3, 2), (5, 1), (9, 1)])
-def test_every_class_and_post_comes_once_and_in_order(size: int, expected: int) -> None:
+def test_every_class_and_sample_comes_once_and_in_order(size: int, expected: int) -> None:
     merged = merge_tasks(STREAM, size)
     assert len(make_benchmark(merged).train_stream) == len(merged.tasks) == expected
     assert merged.labels == STREAM.labels
@@ -22,11 +22,11 @@ def test_every_class_and_post_comes_once_and_in_order(size: int, expected: int) 
         c for t in STREAM.tasks for c in t.classes
     ]
     for split in ("train", "valid", "test"):
-        posts, before = (
+        samples, before = (
             [sample for task in stream.tasks for sample in getattr(task, split)]
             for stream in (merged, STREAM)
         )
-        assert posts == before
+        assert samples == before
     assert [task.name for task in merged.tasks] == [f"T{n + 1}" for n in range(expected)]
 
 

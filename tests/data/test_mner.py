@@ -34,19 +34,19 @@ def sentences(draw: st.DrawFn) -> tuple[list[str], list[str]]:
 
 @given(st.lists(sentences(), min_size=1, max_size=4), st.booleans())
 def test_any_sentence_survives_the_file_format(
-    posts: list[tuple[list[str], list[str]]], unterminated: bool
+    samples: list[tuple[list[str], list[str]]], unterminated: bool
 ) -> None:
     lines: list[str] = []
-    for number, (words, tags) in enumerate(posts):
+    for number, (words, tags) in enumerate(samples):
         pairs = [f"{word}\t{tag}" for word, tag in zip(words, tags, strict=True)]
         lines += [f"IMGID:{number}", *pairs, ""]
     if unterminated:
         lines.pop()
     found = scan_mner(TextFile(Path("x"), "", tuple(lines)), split="train")
-    expected = [(tuple(words), tuple(tags)) for words, tags in posts]
+    expected = [(tuple(words), tuple(tags)) for words, tags in samples]
     assert [(row.sample.tokens, row.sample.tags) for row in found] == expected
-    assert [row.sample.uid for row in found] == [f"mner/train/{i}" for i in range(len(posts))]
-    assert [row.image for row in found] == [str(i) for i in range(len(posts))]
+    assert [row.sample.uid for row in found] == [f"mner/train/{i}" for i in range(len(samples))]
+    assert [row.image for row in found] == [str(i) for i in range(len(samples))]
     headers = [n for n, line in enumerate(lines, 1) if line.startswith("IMGID:")]
     assert [row.sample.place for row in found] == [(Path("x"), n) for n in headers]
 

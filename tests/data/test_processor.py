@@ -1,4 +1,4 @@
-"""From samples to batches: markers that nest, words in place, pictures joined by identity."""
+"""From samples to batches: markers that nest, words in place, images joined by identity."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HEAD_OPEN, HEAD_CLOSE, TAIL_OPEN, TAIL_CLOSE = 3, 4, 5, 6
 
 @dataclass(frozen=True)
 class Flat:
-    """A picture of one colour."""
+    """An image of one colour."""
 
     grey: int
 
@@ -90,7 +90,7 @@ def spell(ids: Sequence[int]) -> str:
     [
         ((0, 1), (2, 3), "^ <s> a </s> b <o> c </o> d $"),
         ((2, 3), (0, 1), "^ <o> a </o> b <s> c </s> d $"),
-        ((2, 4), (0, 1), "^ <o> a </o> b <s> c d </s> $"),  # the head ends the post
+        ((2, 4), (0, 1), "^ <o> a </o> b <s> c d </s> $"),  # the head ends the sample
         ((0, 2), (2, 4), "^ <s> a b </s> <o> c d </o> $"),  # the tail starts where the head ends
         ((2, 4), (0, 2), "^ <o> a b </o> <s> c d </s> $"),  # the head starts where the tail ends
         ((0, 4), (1, 2), "^ <s> a <o> b </o> c d </s> $"),
@@ -161,7 +161,7 @@ def test_tagged_words_start_at_their_first_piece() -> None:
 
 
 @pytest.mark.parametrize("kind", ["re", "ner"])
-def test_a_post_that_is_too_long_is_named(kind: str) -> None:
+def test_a_sample_that_is_too_long_is_named(kind: str) -> None:
     sample: Sample = relation("abc de f", (0, 1), (2, 3))
     needed = 2 + 6 + 4
     if kind == "ner":
@@ -228,8 +228,8 @@ def test_an_error_leaves_nothing_behind() -> None:
     assert short.length(relation("ab g", (0, 1), (1, 2))) == 9
 
 
-def test_one_uid_never_returns_another_posts_text() -> None:
-    """Where two posts share a uid all the same, neither gets the other's text."""
+def test_one_uid_never_returns_another_samples_text() -> None:
+    """Where two samples share a uid all the same, neither gets the other's text."""
     own = processor()
     first = relation("a b c", (0, 1), (1, 2))
     again = replace(first, tail=(2, 3))
@@ -329,7 +329,7 @@ def test_pixels_are_channel_row_column() -> None:
 
 
 @pytest.mark.parametrize("flags", [None, [False, True, False], [True, True, True]])
-def test_replayed_posts_are_flagged(flags: list[bool] | None) -> None:
+def test_replayed_samples_are_flagged(flags: list[bool] | None) -> None:
     samples = [relation("a b", (0, 1), (1, 2), uid=uid) for uid in "abc"]
     batch, _ = processor(views=ViewPlan(image=0)).collate(samples, replayed=flags)
     assert batch["replayed"].tolist() == (flags or [False] * 3)
@@ -342,14 +342,12 @@ def crops(*greys: int) -> tuple[Flat, ...]:
 def test_crops_fill_their_slots_and_what_lacks_is_marked() -> None:
     views = ViewPlan(image=0, grounding=8, detected=4, crops=2)
     own = processor(views=views)
-    pictures = (
+    images = (
         VisualInput(Flat(1), crops(10, 11, 12), crops(20)),  # a third crop is one too many
         VisualInput(Flat(1), (), ()),
         VisualInput(Flat(2), crops(30), crops(40, 41)),
     )
-    samples = [
-        relation("a b", (0, 1), (1, 2), uid=str(i), visual=v) for i, v in enumerate(pictures)
-    ]
+    samples = [relation("a b", (0, 1), (1, 2), uid=str(i), visual=v) for i, v in enumerate(images)]
     own.prepare(samples)
     batch, _ = own.collate(samples)
     assert "images" not in batch
@@ -409,8 +407,8 @@ def test_batches_move_select_and_count_as_one() -> None:
 
 
 @pytest.mark.parametrize("ahead", [True, False])
-def test_a_whole_image_that_a_post_lacks_is_an_error(ahead: bool) -> None:
-    """A model that looks at it must not read a blank picture instead, unless told to."""
+def test_a_whole_image_that_a_sample_lacks_is_an_error(ahead: bool) -> None:
+    """A model that looks at it must not read a blank image instead, unless told to."""
     lacking = relation("a b", (0, 1), (1, 2), visual=VisualInput(grounding=(Flat(1),)))
     read = processor(views=ViewPlan(image=8))
     with pytest.raises(DataError, match=r"mre/train/7: .*whole image.*build the stream with"):
@@ -437,10 +435,12 @@ def test_a_task_without_any_crop_is_no_task_for_a_model_of_crops(
 ) -> None:
     read = processor(views=views)
     without = relation("a b", (0, 1), (1, 2), visual=VisualInput())
-    posts = [without, replace(without, uid="b", visual=visual)]
+    samples = [without, replace(without, uid="b", visual=visual)]
     read.require_crops([])
     if fine:
-        read.require_crops(posts)
+        read.require_crops(samples)
     else:
-        with pytest.raises(DataError, match=r"looks at crops \(grounding\).*none of these 2 posts"):
-            read.require_crops(posts)
+        with pytest.raises(
+            DataError, match=r"looks at crops \(grounding\).*none of these 2 samples"
+        ):
+            read.require_crops(samples)

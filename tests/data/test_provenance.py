@@ -28,12 +28,12 @@ def painted(folder: Path, level: int) -> FileImage:
 
 
 def stream(visual: VisualInput) -> TaskStream:
-    post = RelationSample("p", ("Jordan", "met", "Ann"), (0, 1), (2, 3), "peer", visual)
-    task = Task("T1", ("peer",), (post,), (), (replace(post, uid="q"),))
+    sample = RelationSample("p", ("Jordan", "met", "Ann"), (0, 1), (2, 3), "peer", visual)
+    task = Task("T1", ("peer",), (sample,), (), (replace(sample, uid="q"),))
     return TaskStream("made", LabelSpace("re", ("peer",), na="None"), (task,), {})
 
 
-def test_it_follows_the_bytes_of_the_pictures_and_not_their_place(tmp_path: Path) -> None:
+def test_it_follows_the_bytes_of_the_images_and_not_their_place(tmp_path: Path) -> None:
     first, again, other = (
         content_fingerprint(stream(VisualInput(painted(tmp_path / name, level))))
         for name, level in (("one", 1), ("two", 1), ("three", 2))
@@ -45,7 +45,7 @@ def test_it_follows_the_bytes_of_the_pictures_and_not_their_place(tmp_path: Path
     assert content_fingerprint(stream(crop)) != first
 
 
-def test_that_of_the_text_leaves_pictures_and_uids_aside(tmp_path: Path) -> None:
+def test_that_of_the_text_leaves_images_and_uids_aside(tmp_path: Path) -> None:
     blank = stream(VisualInput(BLANK))
     assert text_fingerprint(stream(VisualInput(painted(tmp_path / "one", 1)))) == (
         text_fingerprint(blank)
@@ -62,7 +62,7 @@ def with_sample(made: TaskStream, **changes: object) -> TaskStream:
 
 def test_where_the_text_was_read_does_not_count() -> None:
     made = stream(VisualInput())
-    read = with_sample(made, place=Place(Path("posts.txt"), 1))
+    read = with_sample(made, place=Place(Path("samples.txt"), 1))
     assert content_fingerprint(read) == content_fingerprint(with_sample(made))
     assert read == with_sample(made)
 

@@ -39,7 +39,7 @@ def last(stream: TaskStream, split: str) -> Sample:
 
 
 def changed(stream: TaskStream, visuals: dict[str, VisualInput]) -> TaskStream:
-    """Give the samples of these uids other pictures, in every task."""
+    """Give the samples of these uids other images, in every task."""
 
     def change(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
         return tuple(replace(s, visual=visuals.get(s.uid, s.visual)) for s in samples)
@@ -51,7 +51,7 @@ def changed(stream: TaskStream, visuals: dict[str, VisualInput]) -> TaskStream:
     return replace(stream, tasks=tasks)
 
 
-def test_a_picture_that_is_broken_in_the_last_task_is_found(
+def test_a_image_that_is_broken_in_the_last_task_is_found(
     stream: TaskStream, tmp_path: Path
 ) -> None:
     visuals, broken = {}, []

@@ -106,7 +106,7 @@ def test_punctuation_adds_no_id_and_must_be_in_the_vocabulary() -> None:
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_text_cannot_pass_for_a_special_token(make: Any) -> None:
-    """A tweet with the word ``[SEP]`` or ``<s>`` is text: it closes no post and marks no entity."""
+    """A tweet with the word ``[SEP]`` or ``<s>`` is text: it ends no sample, marks no entity."""
     tokenizer = PretrainedTokenizer(make())
     words = [*MARKERS, "[<s>]", "[</s>]", "[SEP]", "[CLS]", "[PAD]", "[MASK]", "<pad>", "<mask>"]
     forbidden = {*tokenizer.marker_ids, tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id}

@@ -25,7 +25,7 @@ from mkgc_cl.experiments import (
 )
 from mkgc_cl.experiments import experiment_report as report
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import CellRecord
+from mkgc_cl.results import RunRecord
 
 REAL = {"image_files": 9, "image_files_blank": 9}
 IMNER = ["--scenario", "imner", "--seeds", "0", "1"]
@@ -38,28 +38,28 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Replace training by numbers that depend on system and seed; return what was run."""
     done: list[tuple[str, int]] = []
 
-    def run_cell(self, cell, progress) -> CellRecord:
-        done.append((cell.system, cell.seed))
+    def make_run(self, run, progress) -> RunRecord:
+        done.append((run.system, run.seed))
         progress(0.5, "half")
         matrix = ResultMatrix(4)
         for after in range(4):
             for on in range(after + 1):
-                tp = 80 - 5 * (after - on) - len(cell.system) + cell.seed
+                tp = 80 - 5 * (after - on) - len(run.system) + run.seed
                 matrix.record("test", after=after, on=on, counts=Counts(tp, 100, 100))
-        return CellRecord.from_matrix(
+        return RunRecord.from_matrix(
             matrix,
-            system=cell.system,
-            scenario=cell.scenario,
-            order=cell.order,
-            seed=cell.seed,
+            system=run.system,
+            scenario=run.scenario,
+            order=run.order,
+            seed=run.seed,
             tasks=["PER", "LOC", "ORG", "MISC"],
             seconds=1.0,
-            config=cell.config,
+            config=run.config,
             provenance={**self.made_by, "stream": REAL},
             traces={"gamma": [1.0, 2.0, 0.5, 1.5], "boundaries": [0.0, 2.0]},
         )
 
-    monkeypatch.setattr(ablation_run.CellRunner, "__call__", run_cell)
+    monkeypatch.setattr(ablation_run.RunMaker, "__call__", make_run)
     monkeypatch.setattr(ablation_plan, "read_stream", lambda *_: MADE)
     monkeypatch.setattr(ablation_plan, "built", lambda *_, **__: None)
     monkeypatch.setattr(paper_rows, "other_data", lambda *_: "")
@@ -67,7 +67,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 @pytest.mark.slow
-def test_a_picture_that_is_broken_in_the_last_task_is_told_before_the_first(
+def test_a_image_that_is_broken_in_the_last_task_is_told_before_the_first(
     download: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,9 +75,9 @@ def test_a_picture_that_is_broken_in_the_last_task_is_told_before_the_first(
 ) -> None:
     images = download / "MNER/data/twitter2017_images"
     images.mkdir()
-    (images / "train_3.jpg").write_bytes(b"\xff\xd8\xff")  # of a MISC post, which come last
-    runner = ablation_run.CellRunner
-    monkeypatch.setattr(runner, "__call__", lambda *_: pytest.fail("a cell was run"))
+    (images / "train_3.jpg").write_bytes(b"\xff\xd8\xff")  # of a MISC sample, which come last
+    runner = ablation_run.RunMaker
+    monkeypatch.setattr(runner, "__call__", lambda *_: pytest.fail("a run was run"))
     argv = ["--scenario", "imner", "--data", str(download), "--text-encoder", "tiny"]
     argv += ["--vision-encoder", "tiny", "--systems", "full", "fine-tuning", "--seeds", "0"]
     assert ablation.main([*argv, "--out", str(tmp_path / "out"), "--quiet"]) == 2
@@ -101,14 +101,14 @@ def test_it_prints_the_table_beside_the_papers_and_writes_everything(
     assert lines[start + 1].split() == ["(paper)", "76.9", "71.1", "54.6", "41.9", "61.1"]
     caption = " ".join(lines[:start])
     assert "n = 2, seeds 0 1, encoders minilm + vit-384, interaction in the top 2, " in caption
-    assert "3 epochs a task, a memory phase after each task, images blank" in caption
+    assert "3 epochs per task, a memory phase after each task, images blank" in caption
     assert "is inferred" in " ".join(lines[start + 10 :])
     assert "Compared with full, paired by seed: mean difference" in " ".join(lines[start + 10 :])
     assert "- w/o MI (n = 2): MISC -2.0 [-2.0, -2.0], n too small;" in " ".join(lines[start + 10 :])
     (out,) = (tmp_path / "ablation-imner").iterdir()
     assert out.name.startswith("PER-LOC-ORG-MISC-")
     data = json.loads((out / "results.json").read_text())
-    assert sorted((c["system"], c["seed"]) for c in data["cells"]) == sorted(ran)
+    assert sorted((c["system"], c["seed"]) for c in data["records"]) == sorted(ran)
     assert len(ran) == 12
     assert yaml.safe_load((out / "config.yaml").read_text())["training"]["epochs"] == 3
     assert json.loads((out / "env.json").read_text())["command"].startswith(
@@ -125,7 +125,7 @@ def test_it_prints_the_table_beside_the_papers_and_writes_everything(
 
 
 @pytest.mark.slow
-def test_a_finished_cell_is_not_run_again(ran: list, tmp_path: Path, monkeypatch) -> None:
+def test_a_finished_run_is_not_run_again(ran: list, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(report, "write_report", lambda *_: "")  # figures take seconds
     common = ["--out", str(tmp_path), "--quiet"]
     assert ablation.main(["--seeds", "0", *common]) == 0
@@ -151,15 +151,15 @@ def test_later_seeds_and_systems_join_the_table_and_another_order_has_its_own(
     ablation.main([*common, "--order", "PER-ORG-LOC-MISC", "--seeds", "0", "--systems", "full"])
     folders = sorted(path.name for path in (tmp_path / "ablation-imner").iterdir())
     assert [name.rpartition("-")[0] for name in folders] == ["PER-LOC-ORG-MISC", "PER-ORG-LOC-MISC"]
-    cells = [
-        json.loads((tmp_path / "ablation-imner" / name / "results.json").read_text())["cells"]
+    runs = [
+        json.loads((tmp_path / "ablation-imner" / name / "results.json").read_text())["runs"]
         for name in folders
     ]
-    assert [len(found) for found in cells] == [3, 1]
+    assert [len(found) for found in runs] == [3, 1]
 
 
 @pytest.mark.slow
-def test_cells_of_a_system_another_version_added_come_last(
+def test_runs_of_a_system_another_version_added_come_last(
     ran: list, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     """The folder may be shared with a checkout that knows more systems."""
@@ -184,24 +184,24 @@ def test_a_record_names_the_source_that_was_loaded_not_what_is_there_when_it_end
     monkeypatch.setattr(ablation, "environment", lambda: {"git": next(states)})
     ablation.main(["--seeds", "0", "--systems", "w/o MM,full", "--out", str(tmp_path), "--quiet"])
     (path,) = tmp_path.glob("*/*/results.json")
-    cells = json.loads(path.read_text())["cells"]
-    assert [cell["provenance"]["git"] for cell in cells] == [0, 0]
+    runs = json.loads(path.read_text())["runs"]
+    assert [run["provenance"]["git"] for run in runs] == [0, 0]
     assert json.loads((path.parent / "env.json").read_text())["git"] == 0
 
 
 @pytest.mark.slow
-def test_a_failed_cell_leaves_the_table_of_the_others(
+def test_a_failed_run_leaves_the_table_of_the_others(
     ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = ablation_run.CellRunner
+    runner = ablation_run.RunMaker
     good = runner.__call__
 
-    def run_cell(self, cell, progress) -> CellRecord:
-        if cell.system == "w/o AD":
+    def make_run(self, run, progress) -> RunRecord:
+        if run.system == "w/o AD":
             raise ValueError("the loss is not finite")
-        return good(self, cell, progress)
+        return good(self, run, progress)
 
-    monkeypatch.setattr(runner, "__call__", run_cell)
+    monkeypatch.setattr(runner, "__call__", make_run)
     assert ablation.main(["--seeds", "0", "--out", str(tmp_path), "--quiet"]) == 1
     printed = capsys.readouterr()
     assert "w/o GM" in printed.out
@@ -214,10 +214,10 @@ def test_a_failed_cell_leaves_the_table_of_the_others(
 def test_an_interrupt_says_how_to_go_on(
     ran: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_cell(self, cell, progress) -> CellRecord:
+    def make_run(self, run, progress) -> RunRecord:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ablation_run.CellRunner, "__call__", run_cell)
+    monkeypatch.setattr(ablation_run.RunMaker, "__call__", make_run)
     assert ablation.main(["--out", str(tmp_path), "--quiet"]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
 
@@ -233,7 +233,7 @@ def test_several_orders_have_a_table_each_and_a_balance_each(
     printed = capsys.readouterr().out
     assert printed.index("imre, sep5\n") < printed.index("imre, sep10\n")
     assert printed.count("figure: ") == 2
-    # the cells are the ablation's
+    # the runs are the ablation's
     assert ablation.main([*common, "--orders", "sep5", "--systems", "full"]) == 0
     assert len(ran) == 4
     folders = sorted(p.name.rpartition("-")[0] for p in (tmp_path / "imre-sep10").iterdir())
@@ -250,7 +250,10 @@ def test_several_orders_have_a_table_each_and_a_balance_each(
         (["--orders", "sep5", "stream.order=sep7"], "stream.order= is one order and --orders are"),
         (["--orders", "sep5,sep5", "--epochs", "0"], "2 mistake(s)"),
         (["--orders", "sep5,sep9", "seeds=1,1"], "2 mistake(s)"),
-        (["--quick"], "--quick is the demonstration, and the stream that is asked for is 'imre'"),
+        (
+            ["--quick"],
+            "--quick is the synthetic stream, and the stream that is asked for is 'imre'",
+        ),
         (["--quick", "--epochs", "0"], "2 mistake(s)"),
         (["--device", "tpu"], "'device' must be one that works here, got 'tpu'"),
     ],
@@ -317,9 +320,9 @@ def test_the_systems_of_an_ablation_are_built_before_the_first_is_trained(
 ) -> None:
     tried = []
 
-    def built(settings, cell, labels, *, device) -> None:
-        tried.append(cell.system)
-        if cell.system != "full":
+    def built(settings, run, labels, *, device) -> None:
+        tried.append(run.system)
+        if run.system != "full":
             raise ConfigError(["no such layer"])
 
     monkeypatch.setattr(ablation_plan, "built", built)
@@ -335,15 +338,15 @@ def test_the_balance_of_an_order_is_told_when_it_is_done(
     ran: list, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(report, "write_report", lambda *_: "")  # figures take seconds
-    runner = ablation_run.CellRunner
+    runner = ablation_run.RunMaker
     good = runner.__call__
 
-    def run_cell(self, cell, progress) -> CellRecord:
-        if cell.order == "sep10":
+    def make_run(self, run, progress) -> RunRecord:
+        if run.order == "sep10":
             raise KeyboardInterrupt
-        return good(self, cell, progress)
+        return good(self, run, progress)
 
-    monkeypatch.setattr(runner, "__call__", run_cell)
+    monkeypatch.setattr(runner, "__call__", make_run)
     argv = ["--scenario", "imre", "--seeds", "0", "--orders", "sep5,sep10", "--quiet"]
     script = imbalance.SCRIPT
     assert ablation.main([*argv, "--out", str(tmp_path)], script=script) == 130
@@ -379,7 +382,7 @@ def test_help_and_mistakes_import_nothing_heavy(
     assert ("usage: python experiments/ablation.py" in done.stdout) == (argv == ["--help"])
 
 
-@pytest.mark.parametrize("runner", [ablation_run.CellRunner, table_run.CellRunner])
+@pytest.mark.parametrize("runner", [ablation_run.RunMaker, table_run.RunMaker])
 def test_a_worker_finds_what_it_is_to_run_from_anywhere(tmp_path: Path, runner: type) -> None:
     """As a process of ``--jobs 2`` does, which has no script to begin with."""
     sent = pickle.dumps(runner(ablation.Settings(), {}))
@@ -404,18 +407,18 @@ def test_a_small_demonstration_runs_for_real(tmp_path: Path, capsys) -> None:
     assert ablation.main([*argv, *small]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "interaction in the top 3" in printed
-    assert "VALIDATION POSTS" in printed
-    assert "DEMONSTRATION DATA" in printed
+    assert "VALIDATION SAMPLES" in printed
+    assert "SYNTHETIC DATA" in printed
     (out,) = (tmp_path / "small").iterdir()
-    cells = json.loads((out / "results.json").read_text())["cells"]
-    assert {cell["system"] for cell in cells} == set(systems.split(","))
-    for cell in cells:
-        assert len(cell["A"]) == len(cell["U"]) == len(cell["tasks"]) == 5
-        assert cell["provenance"]["stream"]["demonstration"] is True
-        assert cell["peak_memory_mb"] > 0
-        assert set(cell["counts"]["streams"]) == {"valid"}
+    runs = json.loads((out / "results.json").read_text())["runs"]
+    assert {run["system"] for run in runs} == set(systems.split(","))
+    for run in runs:
+        assert len(run["A"]) == len(run["U"]) == len(run["tasks"]) == 5
+        assert run["provenance"]["stream"]["synthetic stream"] is True
+        assert run["peak_memory_mb"] > 0
+        assert set(run["counts"]["streams"]) == {"valid"}
     assert (out / "figures" / "gamma.png").exists()
-    records = [path for path in (out / "cells").iterdir() if ".traces" not in path.name]
+    records = [path for path in (out / "records").iterdir() if ".traces" not in path.name]
     traced = {
         json.loads(path.read_text())["record"]["system"]: json.loads(
             path.with_suffix(".traces.json").read_text()

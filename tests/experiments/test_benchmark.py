@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mkgc_cl.models import DualStreamModel
 from mkgc_cl.scenarios import demo, make_benchmark
 
-POSTS, TASKS, EPOCHS, BATCH = 8, 3, 2, 4
+SAMPLES, TASKS, EPOCHS, BATCH = 8, 3, 2, 4
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,16 @@ def modules() -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def report(modules: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("benchmark") / "report.json"
-    sizes = ["--task", "ner", "--posts", str(POSTS), "--tasks", str(TASKS), "--epochs", str(EPOCHS)]
+    sizes = [
+        "--task",
+        "ner",
+        "--samples",
+        str(SAMPLES),
+        "--tasks",
+        str(TASKS),
+        "--epochs",
+        str(EPOCHS),
+    ]
     small = [f"training.batch_size={BATCH}", "stream.train_per_task=16", "stream.test_size=16"]
     small += ["method.replay_schedule=after", f"method.memory_epochs={EPOCHS}"]
     command = [*sizes, "--rounds", "1", "--quiet", "--json", str(path), *small]
@@ -62,7 +71,7 @@ def report(modules: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def bench(modules: SimpleNamespace) -> Any:
     stream = demo(task="ner", train_per_task=8, test_size=8).stream
-    stream = modules.cli.smaller(stream, posts=POSTS, tasks=2)
+    stream = modules.cli.smaller(stream, per_split=SAMPLES, tasks=2)
     training = modules.settings.TrainingSettings(epochs=EPOCHS, batch_size=BATCH)
     settings = modules.settings.Settings(training=training)
     model = DualStreamModel.build(stream.labels)
@@ -100,7 +109,7 @@ def test_the_report_is_complete(report: dict[str, Any]) -> None:
     assert [flag["name"] for flag in report["flags"]] == [
         "as shipped",
         "no length buckets",
-        "a picture encoded for every post",
+        "an image encoded for every sample",
         "AdamW foreach, not fused",
     ]
     assert report["flags"][0]["factor"] == 1.0
@@ -115,20 +124,20 @@ def test_parts_sum_to_the_step(report: dict[str, Any]) -> None:
         assert sum(part["percent"] for part in parts) == pytest.approx(100)
         plugins = sum(split["plugins_ms"].values())
         assert plugins == pytest.approx(split["parts"]["plugins"]["ms"])
-        assert split["steps"] == TASKS * EPOCHS * POSTS // BATCH
+        assert split["steps"] == TASKS * EPOCHS * SAMPLES // BATCH
     assert "teacher pass" in report["systems"]["MSPT"]["split"]["plugins_ms"]
     assert "teacher pass" not in report["systems"]["fine-tuning"]["split"]["plugins_ms"]
 
 
 @pytest.mark.slow
-def test_posts_are_counted(report: dict[str, Any]) -> None:
+def test_samples_are_counted(report: dict[str, Any]) -> None:
     for name, system in report["systems"].items():
         tasks = system["tasks"]
-        assert [task["posts"] for task in tasks] == [POSTS * EPOCHS] * TASKS
+        assert [task["samples"] for task in tasks] == [SAMPLES * EPOCHS] * TASKS
         full = name == "MSPT"
-        # The teacher sees a post once, whatever the epochs; the first task has neither.
-        assert [task["teacher_posts"] for task in tasks] == [0, *[POSTS * full] * (TASKS - 1)]
-        assert [task["memory_posts"] > 0 for task in tasks] == [False, *[full] * (TASKS - 1)]
+        # The teacher sees a sample once, whatever the epochs; the first task has neither.
+        assert [task["teacher_samples"] for task in tasks] == [0, *[SAMPLES * full] * (TASKS - 1)]
+        assert [task["memory_samples"] > 0 for task in tasks] == [False, *[full] * (TASKS - 1)]
         assert [task["evaluated"] > 0 for task in tasks] == [name != "bare loop"] * TASKS
 
 
@@ -163,19 +172,19 @@ def test_no_time_is_lost_or_counted_twice(runs: list[Any]) -> None:
 
 def test_steps_know_their_epoch_and_phase(runs: list[Any]) -> None:
     first, second = runs
-    epochs = [epoch for epoch in range(EPOCHS) for _ in range(POSTS // BATCH)]
+    epochs = [epoch for epoch in range(EPOCHS) for _ in range(SAMPLES // BATCH)]
     assert [step.epoch for step in first.steps] == epochs
     assert not first.replayed()
     assert [step.epoch for step in second.current()] == epochs
     assert {step.epoch for step in second.replayed()} == set(range(EPOCHS))
-    taught = [sum(shape.posts for shape in step.taught) for step in second.steps]
-    assert sum(taught) == POSTS
+    taught = [sum(shape.samples for shape in step.taught) for step in second.steps]
+    assert sum(taught) == SAMPLES
     timed = ["teacher pass" in step.parts for step in second.steps]
     assert timed == [count > 0 for count in taught]
 
 
 @pytest.mark.parametrize("schedule", ["mixed", "alternate"])
-def test_replayed_posts_are_told_from_current_ones(
+def test_replayed_samples_are_told_from_current_ones(
     modules: SimpleNamespace, bench: Any, schedule: str
 ) -> None:
     method = dataclasses.replace(bench.settings.method, replay_schedule=schedule)
@@ -185,7 +194,7 @@ def test_replayed_posts_are_told_from_current_ones(
     first, second = (system.run_task(index) for index in range(2))
     assert not any(step.shape.replayed for step in first.steps)
     assert [step.epoch for step in second.current()] == [step.epoch for step in first.steps]
-    assert sum(step.shape.current for step in second.steps) == POSTS * EPOCHS
+    assert sum(step.shape.current for step in second.steps) == SAMPLES * EPOCHS
     beside = [step.shape.replayed > 0 for step in second.current()]
     assert beside == [schedule == "mixed"] * len(beside)
     assert len(second.replayed()) == (len(beside) if schedule == "alternate" else 0)
@@ -228,10 +237,10 @@ def test_a_ratio_forgives_one_disturbed_round(modules: SimpleNamespace) -> None:
     assert found == {"value": 2.0, "cpu": 2.0, "low": 2.0, "high": pytest.approx(101 / 5)}
 
 
-def test_pictures_of_their_own_change_no_score(modules: SimpleNamespace, bench: Any) -> None:
+def test_images_of_their_own_change_no_score(modules: SimpleNamespace, bench: Any) -> None:
     samples = bench.benchmark.train_stream[0].samples[:2]
     shared, _ = bench.model.processor.collate([*samples, *samples])
-    own = modules.systems.one_picture_each(shared)
+    own = modules.systems.one_image_each(shared)
     assert len(shared["images"]) == 2
     assert len(own["images"]) == 4
     model = bench.model.eval()
@@ -242,17 +251,17 @@ def test_pictures_of_their_own_change_no_score(modules: SimpleNamespace, bench: 
 
 def test_a_smaller_stream_is_spread_over_the_whole(modules: SimpleNamespace) -> None:
     stream = demo(task="re", train_per_task=20, test_size=40).stream
-    part = modules.cli.smaller(stream, posts=4, tasks=2)
+    part = modules.cli.smaller(stream, per_split=4, tasks=2)
     assert len(part.tasks) == 2
     assert part.labels.classes == stream.labels.classes[:4]
     assert part.tasks[1].train == stream.tasks[1].train[::5]
-    assert modules.cli.smaller(stream, posts=10**6, tasks=None) == stream
+    assert modules.cli.smaller(stream, per_split=10**6, tasks=None) == stream
 
 
 def test_wrong_sizes_are_told(modules: SimpleNamespace, capsys: Any) -> None:
-    assert modules.cli.main(["--posts", "0", "--rounds", "0"]) == 2
+    assert modules.cli.main(["--samples", "0", "--rounds", "0"]) == 2
     message = capsys.readouterr().err
-    assert "--posts is 0; give 1 or more" in message
+    assert "--samples is 0; give 1 or more" in message
     assert "--rounds is 0" in message
 
 
@@ -269,12 +278,12 @@ def test_every_system_of_the_tables_has_its_line(
 ) -> None:
     path = tmp_path / "costs.json"
     names = "Vanilla,EWC,RP-CRE,MSPT"
-    argv = ["--systems", names, "--posts", "8", "--tasks", "3", "--epochs", "1", "--quiet"]
+    argv = ["--systems", names, "--samples", "8", "--tasks", "3", "--epochs", "1", "--quiet"]
     argv += ["--json", str(path), "stream.train_per_task=16", "stream.test_size=16"]
     argv += ["options={RP-CRE: {memory_epochs: 1}}", "exemplars=2"]
     assert modules.cli.main(argv) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("demo-re, 3 tasks of at most 8 posts, 1 epoch, ")
+    assert printed[0].startswith("demo-re, 3 tasks of at most 8 samples, 1 epoch, ")
     costs = {cost["system"]: cost for cost in json.loads(path.read_text())["systems"]}
     assert list(costs) == names.split(",")
     for name, cost in costs.items():
@@ -284,7 +293,7 @@ def test_every_system_of_the_tables_has_its_line(
     assert costs["Vanilla"]["exemplars"] == 0 == costs["Vanilla"]["state_mb"]
     assert costs["Vanilla"]["exemplar_mb"] == 0
     assert 0 < costs["RP-CRE"]["exemplars"] <= 2 * 7
-    # of 3 * 32 * 32 bytes or more a picture, which RP-CRE does not read
+    # of 3 * 32 * 32 bytes or more an image, which RP-CRE does not read
     assert costs["MSPT"]["exemplar_mb"] * 1e6 > 3 * 32 * 32
     assert 0 < costs["RP-CRE"]["exemplar_mb"] * 1e6 < 1000 * costs["RP-CRE"]["exemplars"]
     assert costs["RP-CRE"]["state_mb"] > 0  # attention over memory, and its prototypes
@@ -321,7 +330,7 @@ def test_where_numbers_go_is_known_before_they_are_measured(
     assert "--json is empty" in capsys.readouterr().err
 
 
-def test_quick_is_no_benchmark_of_real_posts(modules: SimpleNamespace, capsys: Any) -> None:
+def test_quick_is_no_benchmark_of_real_samples(modules: SimpleNamespace, capsys: Any) -> None:
     for more in ([], ["--systems", "Vanilla"]):
         assert modules.cli.main(["--quick", "--scenario", "imre", "--quiet", *more]) == 2
         assert "leave out --quick to run on imre" in capsys.readouterr().err

@@ -21,18 +21,18 @@ from mkgc_cl.experiments import (
     table_plan,
 )
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import Cell, CellRecord, run_grid
+from mkgc_cl.results import Run, RunRecord, run_grid
 
 LABELS = LabelSpace("re", ("r",), na="None")
-CELL = Cell("full", "demo-ner", "PER", 0, {"epochs": 1})
+RUN = Run("full", "demo-ner", "PER", 0, {"epochs": 1})
 
 
-def record(*_: object) -> CellRecord:
+def record(*_: object) -> RunRecord:
     matrix = ResultMatrix(1)
     matrix.record("test", after=0, on=0, counts=Counts(1, 2, 2))
-    return CellRecord.from_matrix(
-        matrix, system=CELL.system, scenario=CELL.scenario, order=CELL.order, seed=CELL.seed,
-        tasks=["T1"], seconds=1.0, config=CELL.config,
+    return RunRecord.from_matrix(
+        matrix, system=RUN.system, scenario=RUN.scenario, order=RUN.order, seed=RUN.seed,
+        tasks=["T1"], seconds=1.0, config=RUN.config,
     )  # fmt: skip
 
 
@@ -107,21 +107,21 @@ def test_exit_codes(capsys, error: BaseException, code: int) -> None:
 
 def test_runs_beside_are_taken_over_when_they_are_whole(tmp_path: Path) -> None:
     plan = table_plan
-    run_grid([CELL], record, out=tmp_path / "one", quiet=True)
+    run_grid([RUN], record, out=tmp_path / "one", quiet=True)
     target = tmp_path / "two"
-    traces = tmp_path / "one" / "cells" / f"{CELL.key}.traces.json"
+    traces = tmp_path / "one" / "records" / f"{RUN.key}.traces.json"
     text = traces.read_text()
     for wrong in ('{"gamma": 5}', "", '{"gamma": [1.0]}'):
         traces.write_text(wrong)
-        plan.take_over([CELL], target)
+        plan.reuse_finished([RUN], target)
         assert not target.exists()
     traces.write_text(text)
-    plan.take_over([CELL], target)
-    assert (target / "cells" / traces.name).read_text() == text
+    plan.reuse_finished([RUN], target)
+    assert (target / "records" / traces.name).read_text() == text
 
 
 def test_records_of_other_settings_are_no_rows_of_an_ablation(tmp_path: Path) -> None:
     settings = ablation.settings_of(ablation.parse([]))
     plan = ablation_plan.Plan(settings, LABELS, "f00d", paper_rows.Paper(), tmp_path)
-    own = replace(record(), config=plan.cells[0].config)
+    own = replace(record(), config=plan.runs[0].config)
     assert plan.current([record(), own]) == (own,)

@@ -113,7 +113,7 @@ def test_another_corpus_of_the_same_name_is_told_by_counts_words_and_labels(
     (sample,) = first.train
     seen = replace(sample, visual=VisualInput(BLANK, (BLANK,)))
     same = replace(stream, tasks=(replace(first, train=(seen,)), *others))
-    assert paper.other_data(same, own) == ""  # with whatever pictures
+    assert paper.other_data(same, own) == ""  # with whatever images
     for change in ({"tokens": ("Ann", *sample.tokens[1:])}, {"tags": ("O",) * 3}):
         task = replace(first, train=(replace(sample, **change),))
         other = replace(stream, tasks=(task, *others))

@@ -153,15 +153,15 @@ def test_controls_are_those_of_the_method() -> None:
     assert tuple(controls) == get_args(RateControl)
 
 
-def test_a_cell_knows_only_what_changes_its_numbers() -> None:
-    def cell_config(*argv: str) -> dict[str, object]:
-        return ablation.settings_of(ablation.parse(argv)).cell_config()
+def test_a_run_knows_only_what_changes_its_numbers() -> None:
+    def run_config(*argv: str) -> dict[str, object]:
+        return ablation.settings_of(ablation.parse(argv)).run_config()
 
-    same = cell_config("--scenario", "imner")
-    assert same == cell_config("--scenario", "imner", "--data", "here", "--seeds", "7")
-    assert same == cell_config("--scenario", "imner", "--order", "PER-LOC-ORG-MISC", "name=other")
-    assert same != cell_config("--scenario", "imner", "--order", "PER-ORG-LOC-MISC")
-    assert same != cell_config("--scenario", "imner", "method.alpha=0.2")
+    same = run_config("--scenario", "imner")
+    assert same == run_config("--scenario", "imner", "--data", "here", "--seeds", "7")
+    assert same == run_config("--scenario", "imner", "--order", "PER-LOC-ORG-MISC", "name=other")
+    assert same != run_config("--scenario", "imner", "--order", "PER-ORG-LOC-MISC")
+    assert same != run_config("--scenario", "imner", "method.alpha=0.2")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_an_override_behind_seeds_is_an_override() -> None:
         (["seeds=1,1"], "'seeds' must name at least one, and each once, got [1, 1]"),
         (["--epochs", "0"], "--epochs: 'training.epochs' must be at least 1, got 0"),
         (["--scenario", "imner", "--order", "PER-LOC"], "must be the four of PER ORG LOC MISC"),
-        (["method.ad_axis=height"], "cannot be centred; add method.ad_centre=false"),
+        (["method.ad_axis=height"], "cannot be centered; add method.ad_center=false"),
         (["method.memory_epochs=3"], "'method.replay_schedule=mixed' has not; leave it out"),
         (["method.memory_lr_scale=0.1"], "'method.replay_schedule=mixed' has not; leave it out"),
         (["--scenario", "imre", "--order", "sep9"], "must be sep10, sep7 or sep5, got ['sep9']"),
@@ -207,7 +207,7 @@ def test_an_override_behind_seeds_is_an_override() -> None:
             "did you mean 'ablation-demo'? known settings: ablation-demo",
         ),
         (["name=../x"], "'name' must be the name of one folder"),
-        (["--data", "here"], "'stream.data' is not read by the demonstration; add --scenario"),
+        (["--data", "here"], "'stream.data' is not read by the synthetic stream; add --scenario"),
         (["method.alfa=1"], "unknown key 'method.alfa', did you mean 'method.alpha'?"),
     ],
 )
@@ -248,7 +248,7 @@ def test_the_name_of_the_negative_relation() -> None:
     imre = schema.StreamSettings("imre", negative="no_relation")
     assert schema.stream_config(imre)["negative"] == "no_relation"
     assert schema.stream_problems(imre, images="image", key="images") == []
-    # cells from before there was such a setting keep their names
+    # runs from before there was such a setting keep their names
     assert "negative" not in schema.stream_config(schema.StreamSettings("imre"))
     (problem,) = schema.stream_problems(replace(imre, scenario="imner"), images="image", key="x")
     assert "'stream.negative' is for imre" in problem

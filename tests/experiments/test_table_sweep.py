@@ -12,7 +12,7 @@ import pytest
 
 from mkgc_cl.experiments import table_orders, table_settings, table_sweep
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import CellRecord
+from mkgc_cl.results import RunRecord
 
 Write = Callable[..., str]
 SIX = range(6)
@@ -24,7 +24,7 @@ def record(
     matrix = ResultMatrix(1)
     counts = Counts() if right is None else Counts(right, 100, 100)
     matrix.record("test", after=0, on=0, counts=counts)
-    return CellRecord.from_matrix(
+    return RunRecord.from_matrix(
         matrix,
         system=system,
         scenario="demo-ner",
@@ -38,7 +38,7 @@ def record(
             "exemplars": exemplars,
             "options": {"weight": 7} if system == "EMR" else {},
         },
-        provenance={"stream": {"demonstration": True}},
+        provenance={"stream": {"synthetic stream": True}},
     )
 
 
@@ -167,11 +167,11 @@ def test_the_caption_says_what_all_columns_share(write: Write) -> None:
     printed = write(column(2, [3], ours=30), column(4, [3], ours=60))
     assert printed.startswith(
         "A after the last task (%), micro-F1, against exemplars; demo-ner, order default, n = 1, "
-        "seed 3, encoders tiny + tiny, 3 epochs a task, images drawn, DEMONSTRATION DATA, not a "
+        "seed 3, encoders tiny + tiny, 3 epochs per task, images drawn, SYNTHETIC DATA, not a "
         "result on the paper's benchmark. -"
     )
     same = column(6, [3], ours=30)
-    assert "3 epochs a task, 6 exemplars of every class and of N/A, images" in write(same, same)
+    assert "3 epochs per task, 6 exemplars of every class and of N/A, images" in write(same, same)
     orders = [[record("MSPT", 0, 1, order=name)] for name in ("sep5", "sep10")]
     assert "demo-ner, n = 1, seed 0, encoders" in write(*orders)
 
@@ -213,7 +213,7 @@ def test_over_several_orders_what_cannot_be_measured_is_in_no_mean(tmp_path: Pat
         for after, on, right in ((0, 0, first), (1, 0, first), (1, 1, 40)):
             counts = Counts() if right is None else Counts(right, 100, 100)
             matrix.record("test", after=after, on=on, counts=counts)
-        run = CellRecord.from_matrix(
+        run = RunRecord.from_matrix(
             matrix,
             system="EMR",
             scenario="imre",

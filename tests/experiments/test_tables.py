@@ -29,7 +29,7 @@ from mkgc_cl.experiments import (
     table_run,
 )
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import CellRecord
+from mkgc_cl.results import RunRecord
 from mkgc_cl.results.report import write_html
 from mkgc_cl.results.table_file import read_table
 from mkgc_cl.scenarios import demo
@@ -53,30 +53,30 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     """Replace training by numbers that depend on system, order, budget and seed."""
     done: list[tuple[str, str, int]] = []
 
-    def run_cell(self, cell, progress) -> CellRecord:
-        done.append((cell.system, cell.order, cell.seed))
-        if cell.system == "EWC" and cell.config["options"].get("weight") == -1:
+    def make_run(self, run, progress) -> RunRecord:
+        done.append((run.system, run.order, run.seed))
+        if run.system == "EWC" and run.config["options"].get("weight") == -1:
             raise ValueError("weight=-1")
-        tasks = {"sep10": 10, "sep7": 7, "sep5": 5}.get(cell.order, 4)
+        tasks = {"sep10": 10, "sep7": 7, "sep5": 5}.get(run.order, 4)
         matrix = ResultMatrix(tasks)
-        more = cell.config["exemplars"] or 0
+        more = run.config["exemplars"] or 0
         for after in range(tasks):
             for on in range(after + 1):
-                tp = 80 - 5 * (after - on) + len(cell.system) % 7 + cell.seed + more
+                tp = 80 - 5 * (after - on) + len(run.system) % 7 + run.seed + more
                 matrix.record("test", after=after, on=on, counts=Counts(tp, 100, 100))
-        return CellRecord.from_matrix(
+        return RunRecord.from_matrix(
             matrix,
-            system=cell.system,
-            scenario=cell.scenario,
-            order=cell.order,
-            seed=cell.seed,
+            system=run.system,
+            scenario=run.scenario,
+            order=run.order,
+            seed=run.seed,
             tasks=[f"T{n + 1}" for n in range(tasks)],
             seconds=1.0,
-            config=cell.config,
+            config=run.config,
             provenance={**self.made_by, "stream": REAL},
         )
 
-    monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
+    monkeypatch.setattr(table_run.RunMaker, "__call__", make_run)
     for module in (table_plan, controls):
         monkeypatch.setattr(module, "read_stream", lambda *_: MADE)
     monkeypatch.setattr(
@@ -90,7 +90,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     return done
 
 
-def run(name: str, *argv: str, out: Path) -> int:
+def run_script(name: str, *argv: str, out: Path) -> int:
     script = importlib.import_module(f"mkgc_cl.experiments.{name}")
     cli = table_cli
     runs = {
@@ -105,7 +105,7 @@ def run(name: str, *argv: str, out: Path) -> int:
 
 @pytest.mark.slow
 def test_table_1_has_every_row_beside_the_papers(ran: list, tmp_path: Path, capsys) -> None:
-    assert run("imre", "--data", "D", "--seeds", "0,1", out=tmp_path) == 0
+    assert run_script("imre", "--data", "D", "--seeds", "0,1", out=tmp_path) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
     lines = printed.out.splitlines()
@@ -136,7 +136,7 @@ def test_another_corpus_has_no_row_of_the_paper_and_a_note(
 ) -> None:
     paper = importlib.import_module("mkgc_cl.experiments.paper_rows")
     monkeypatch.setattr(paper, "other_data", lambda *_: "train samples per task 3, not 4")
-    assert run("imre", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
+    assert run_script("imre", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "(paper)" not in printed
     assert "91.7" not in printed
@@ -144,18 +144,18 @@ def test_another_corpus_has_no_row_of_the_paper_and_a_note(
 
 
 @pytest.mark.slow
-def test_table_2_has_both_orders_and_finished_cells_are_kept(ran: list, tmp_path: Path) -> None:
-    assert run("imner", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
+def test_table_2_has_both_orders_and_finished_runs_are_kept(ran: list, tmp_path: Path) -> None:
+    assert run_script("imner", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     assert {order for _, order, _ in ran} == {"PER-ORG-LOC-MISC", "PER-LOC-ORG-MISC"}
     assert len(ran) == 4
-    assert run("imner", "--systems", "Vanilla,ExtendNER", out=tmp_path) == 0
+    assert run_script("imner", "--systems", "Vanilla,ExtendNER", out=tmp_path) == 0
     assert len(ran) == 6
     assert len([path for path in (tmp_path / "imner").iterdir() if path.is_dir()]) == 2
 
 
 @pytest.mark.slow
 def test_quick_has_both_orders_of_table_2(ran: list, tmp_path: Path) -> None:
-    assert run("imner", "--quick", "--systems", "MSPT", out=tmp_path) == 0
+    assert run_script("imner", "--quick", "--systems", "MSPT", out=tmp_path) == 0
     assert ran == [("MSPT", "PER-ORG-LOC-MISC", 0), ("MSPT", "PER-LOC-ORG-MISC", 0)]
 
 
@@ -163,20 +163,20 @@ def test_quick_has_both_orders_of_table_2(ran: list, tmp_path: Path) -> None:
 def test_orders_together_are_pairs_enough_for_a_test(ran: list, tmp_path: Path, capsys) -> None:
     """Three seeds in two orders: n = 6, whose smallest p of 2/64 two tests correct to 0.0625."""
     argv = ("--systems", "Vanilla,EWC,MSPT", "--orders", "PER-ORG-LOC-MISC,PER-LOC-ORG-MISC")
-    assert run("imner", *argv, "--seeds", "0,1,2", out=tmp_path) == 0
+    assert run_script("imner", *argv, "--seeds", "0,1,2", out=tmp_path) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "seeds 0 1 2 in each" in printed
     assert "Compared with MSPT, paired by order and seed:" in printed
     (path,) = (tmp_path / "imner").glob("orders-*.json")
-    cells = {(c["system"], c["column"]): c for c in json.loads(path.read_text())["cells"]}
+    runs = {(c["system"], c["column"]): c for c in json.loads(path.read_text())["runs"]}
     # of a hundred, 80 + seed + length of the name mod 7; 5 less for every task since
-    vanilla, mspt = cells["Vanilla", "AVG"], cells["MSPT", "AVG"]
+    vanilla, mspt = runs["Vanilla", "AVG"], runs["MSPT", "AVG"]
     assert (vanilla["n"], vanilla["pairs"], mspt["pairs"]) == (6, 6, None)
     assert vanilla["difference"] == pytest.approx(vanilla["mean"] - mspt["mean"], abs=1e-3)
     assert vanilla["difference"] == pytest.approx(0 - 4, abs=0.5)
     assert vanilla["p"] == 2 / 2**6
-    run("imner", "--systems", "EMR", "--orders", "PER-ORG-LOC-MISC", out=tmp_path)
-    run("imner", *argv[:2], "--orders", "PER-LOC-ORG-MISC,PER-ORG-LOC-MISC", out=tmp_path)
+    run_script("imner", "--systems", "EMR", "--orders", "PER-ORG-LOC-MISC", out=tmp_path)
+    run_script("imner", *argv[:2], "--orders", "PER-LOC-ORG-MISC,PER-ORG-LOC-MISC", out=tmp_path)
     # one order alone has none, and both are the same the other way round
     assert len(list((tmp_path / "imner").glob("orders-*.json"))) == 1
 
@@ -184,9 +184,11 @@ def test_orders_together_are_pairs_enough_for_a_test(ran: list, tmp_path: Path, 
 @pytest.mark.slow
 def test_over_orders_only_seeds_that_all_of_them_have(ran: list, tmp_path: Path, capsys) -> None:
     orders = "PER-ORG-LOC-MISC,PER-LOC-ORG-MISC"
-    run("imner", "--systems", "Vanilla", "--orders", orders[:16], "--seeds", "5", out=tmp_path)
+    run_script(
+        "imner", "--systems", "Vanilla", "--orders", orders[:16], "--seeds", "5", out=tmp_path
+    )
     argv = ("--systems", "Vanilla,EWC,Joint Training", "options={EWC: {weight: -1}}")
-    assert run("imner", *argv, "--orders", orders, "--seeds", "0,1", out=tmp_path) == 1
+    assert run_script("imner", *argv, "--orders", orders, "--seeds", "0,1", out=tmp_path) == 1
     printed = " ".join(capsys.readouterr().out.split())
     assert "No row, for want of a seed in every order: EWC." in printed
     (path,) = (tmp_path / "imner").glob("orders-*.csv")
@@ -206,9 +208,9 @@ def test_an_option_of_one_system_runs_that_system_again_and_shows_only_the_new(
     ran: list, tmp_path: Path, capsys
 ) -> None:
     common = ("--systems", "EWC,Vanilla,MSPT")
-    run("imre", *common, out=tmp_path)
+    run_script("imre", *common, out=tmp_path)
     capsys.readouterr()
-    assert run("imre", *common, "options={EWC: {weight: 7}}", out=tmp_path) == 0
+    assert run_script("imre", *common, "options={EWC: {weight: 7}}", out=tmp_path) == 0
     assert [system for system, *_ in ran[3:]] == ["EWC"]
     printed = capsys.readouterr().out
     names = [line.split()[0] for line in printed.splitlines() if line[:3] in ("EWC", "Van", "MSP")]
@@ -217,14 +219,14 @@ def test_an_option_of_one_system_runs_that_system_again_and_shows_only_the_new(
     folders = list((tmp_path / "imre").iterdir())
     assert len(folders) == 2
     for folder in folders:
-        cells = json.loads((folder / "results.json").read_text())["cells"]
-        assert sorted(cell["system"] for cell in cells) == ["EWC", "MSPT", "Vanilla"]
+        runs = json.loads((folder / "results.json").read_text())["runs"]
+        assert sorted(run["system"] for run in runs) == ["EWC", "MSPT", "Vanilla"]
 
 
 @pytest.mark.slow
 def test_the_budget_is_shared_by_those_that_keep_exemplars(ran: list, tmp_path: Path) -> None:
-    assert run("imre", "--systems", "Vanilla,RP-CRE", out=tmp_path) == 0
-    assert run("imre", "--systems", "Vanilla,RP-CRE", "--exemplars", "6", out=tmp_path) == 0
+    assert run_script("imre", "--systems", "Vanilla,RP-CRE", out=tmp_path) == 0
+    assert run_script("imre", "--systems", "Vanilla,RP-CRE", "--exemplars", "6", out=tmp_path) == 0
     assert [system for system, *_ in ran] == ["Vanilla", "RP-CRE", "RP-CRE"]
     assert len(list((tmp_path / "imre").iterdir())) == 2
 
@@ -235,19 +237,19 @@ def test_sizes_leave_the_main_table_alone_and_the_report_can_read_all(
 ) -> None:
     from mkgc_cl.results.__main__ import main as results
 
-    run("imre", "--systems", "Vanilla,RP-CRE,MSPT", out=tmp_path)
+    run_script("imre", "--systems", "Vanilla,RP-CRE,MSPT", out=tmp_path)
     (main_table,) = tmp_path.glob("imre/*/table-A.txt")
     before = main_table.read_text()
-    run("rehearsal_size", "--systems", "RP-CRE,MSPT", "--sizes", "2,4", out=tmp_path)
+    run_script("rehearsal_size", "--systems", "RP-CRE,MSPT", "--sizes", "2,4", out=tmp_path)
     assert main_table.read_text() == before
     assert results(["report", str(tmp_path)]) == 0
     assert "Cannot be shown" not in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.slow
-def test_a_failed_cell_is_named_and_the_rest_is_shown(ran: list, tmp_path: Path, capsys) -> None:
+def test_a_failed_run_is_named_and_the_rest_is_shown(ran: list, tmp_path: Path, capsys) -> None:
     options = "options={EWC: {weight: -1}}"
-    assert run("imre", "--systems", "EWC,Vanilla", options, out=tmp_path) == 1
+    assert run_script("imre", "--systems", "EWC,Vanilla", options, out=tmp_path) == 1
     printed = capsys.readouterr()
     assert "FAILED EWC, sep10, seed 0: ValueError: weight=-1" in printed.err
     assert "Vanilla" in printed.out
@@ -256,7 +258,7 @@ def test_a_failed_cell_is_named_and_the_rest_is_shown(ran: list, tmp_path: Path,
 @pytest.mark.slow
 def test_sizes_of_the_memory(ran: list, tmp_path: Path, capsys) -> None:
     argv = ("--systems", "Vanilla,RP-CRE,MSPT", "--sizes", "10,2", "--seeds", "0,1")
-    assert run("rehearsal_size", *argv, out=tmp_path) == 0
+    assert run_script("rehearsal_size", *argv, out=tmp_path) == 0
     assert {system for system, *_ in ran} == {"RP-CRE", "MSPT"}
     assert len(ran) == 8
     printed = " ".join(capsys.readouterr().out.split())
@@ -274,30 +276,32 @@ def test_sizes_of_the_memory(ran: list, tmp_path: Path, capsys) -> None:
     assert "exemplars of every class, images" not in caption  # of one column only
     for wrong in ("2,x", "-1"):
         with pytest.raises(SystemExit):
-            run("rehearsal_size", f"--sizes={wrong}", out=tmp_path)
+            run_script("rehearsal_size", f"--sizes={wrong}", out=tmp_path)
         assert f"invalid numbers value: '{wrong}'" in capsys.readouterr().err
-    assert run("rehearsal_size", "--systems", "Vanilla", out=tmp_path) == 2
+    assert run_script("rehearsal_size", "--systems", "Vanilla", out=tmp_path) == 2
     assert "none of ['Vanilla'] keeps exemplars" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_numbers_of_tasks(ran: list, tmp_path: Path, capsys) -> None:
-    assert run("task_number", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
+    assert run_script("task_number", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     assert [order for _, order, _ in ran] == ["sep5"] * 2 + ["sep7"] * 2 + ["sep10"] * 2
     (path,) = (tmp_path / "imre").glob("task-number-*.csv")
     csv = path.read_text().splitlines()
     assert [line.split(",")[1] for line in csv[1:4]] == ["5", "7", "10"]
     assert path.with_suffix(".pdf").exists()
     # other settings leave these files alone, the same write them again
-    assert run("task_number", "--systems", "Vanilla,MSPT", "--epochs", "1", out=tmp_path) == 0
-    assert run("task_number", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
+    assert (
+        run_script("task_number", "--systems", "Vanilla,MSPT", "--epochs", "1", out=tmp_path) == 0
+    )
+    assert run_script("task_number", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     assert len(list((tmp_path / "imre").glob("task-number-*.csv"))) == 2
     assert path.read_text().splitlines() == csv
 
 
 @pytest.mark.slow
 def test_controls_are_compared_on_what_was_just_learnt(ran: list, tmp_path: Path, capsys) -> None:
-    assert run("controls", "--quick", "--systems", "UMT,MKGformer", out=tmp_path) == 0
+    assert run_script("controls", "--quick", "--systems", "UMT,MKGformer", out=tmp_path) == 0
     assert len(ran) == 8
     printed = " ".join(capsys.readouterr().out.split())
     assert "mean U over the tasks (%), micro-F1, against what is taken away; demo-re" in printed
@@ -313,7 +317,7 @@ def test_controls_are_compared_on_what_was_just_learnt(ran: list, tmp_path: Path
 @pytest.mark.slow
 def test_controls_of_several_orders_are_a_table_each(ran: list, tmp_path: Path) -> None:
     argv = ("--quick", "--task", "ner", "--config", "table-imner-quick", "--systems", "UMT")
-    assert run("controls", *argv, out=tmp_path) == 0
+    assert run_script("controls", *argv, out=tmp_path) == 0
     assert len(ran) == 8
     captions = [p.read_text() for p in sorted((tmp_path / "imner-quick").glob("controls-*.md"))]
     assert ["order PER-LOC-ORG-MISC" in text for text in captions] == [True, False]
@@ -327,8 +331,8 @@ def test_what_a_script_sets_itself_may_stand_in_a_file(ran: list, tmp_path: Path
         "name: mine\nstream: {scenario: demo, task: re, merge: 2, control: blank-text}"
     )
     argv = ("--config", str(config), "--systems", "UMT", "--seeds", "0")
-    assert run("controls", *argv, out=tmp_path) == 0
-    assert run("task_number", *argv, "stream.control=none", out=tmp_path) == 0
+    assert run_script("controls", *argv, out=tmp_path) == 0
+    assert run_script("task_number", *argv, "stream.control=none", out=tmp_path) == 0
     orders = [order for _, order, _ in ran]
     assert orders == ["default, 2 in one"] * 4 + ["default, 3 in one", "default"]
 
@@ -337,57 +341,57 @@ def test_what_a_script_sets_itself_may_stand_in_a_file(ran: list, tmp_path: Path
 def test_an_order_of_classes_is_the_demonstrations_own(ran: list, tmp_path: Path) -> None:
     order = "PER-MISC-LOC-ORG"
     argv = ("--quick", "--systems", "MSPT", "--orders", order)
-    assert run("imner", *argv, out=tmp_path) == 0
+    assert run_script("imner", *argv, out=tmp_path) == 0
     assert ran == [("MSPT", order, 0)]
 
 
 @pytest.mark.slow
 def test_a_budget_of_its_own_is_good_where_there_is_none_of_all(ran: list, tmp_path: Path) -> None:
     own = ("--quick", "options={EMR: {exemplars: 2}}")
-    assert run("imre", *own, "--systems", "EMR,MSPT", out=tmp_path) == 0
-    assert run("imre", *own, "--systems", "MSPT", "--exemplars", "3", out=tmp_path) == 0
+    assert run_script("imre", *own, "--systems", "EMR,MSPT", out=tmp_path) == 0
+    assert run_script("imre", *own, "--systems", "MSPT", "--exemplars", "3", out=tmp_path) == 0
     assert [system for system, *_ in ran] == ["EMR", "MSPT", "MSPT"]
 
 
-def blank_but(pictures: int, posts: int) -> TaskStream:
-    """A stream of relations in which so many posts of so many have a picture."""
-    drawn = demo("re", train_per_task=posts).stream.tasks[0].train
+def blank_but(images: int, samples: int) -> TaskStream:
+    """A stream of relations in which so many samples of so many have an image."""
+    drawn = demo("re", train_per_task=samples).stream.tasks[0].train
     shown = [
-        sample if number < pictures else replace(sample, visual=VisualInput(BLANK))
-        for number, sample in enumerate(drawn[:posts])
+        sample if number < images else replace(sample, visual=VisualInput(BLANK))
+        for number, sample in enumerate(drawn[:samples])
     ]
     task = Task("T1", ("r",), tuple(shown), (), ())
     return TaskStream("made", LabelSpace("re", ("r",), na="None"), (task,), REAL)
 
 
 @pytest.mark.slow
-def test_controls_of_blank_pictures_are_asked_for_by_name(
+def test_controls_of_blank_images_are_asked_for_by_name(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.setattr(controls, "read_stream", lambda *_: blank_but(4, 10))
-    assert run("controls", "--systems", "UMT", out=tmp_path) == 2
-    assert "only 4 of 10 posts have a picture" in capsys.readouterr().err
+    assert run_script("controls", "--systems", "UMT", out=tmp_path) == 2
+    assert "only 4 of 10 samples have an image" in capsys.readouterr().err
     assert ran == []
     assert list(tmp_path.iterdir()) == []
-    assert run("controls", "--systems", "UMT", "--blank-anyway", out=tmp_path) == 0
+    assert run_script("controls", "--systems", "UMT", "--blank-anyway", out=tmp_path) == 0
     monkeypatch.setattr(controls, "read_stream", lambda *_: blank_but(5, 10))
-    assert run("controls", "--systems", "UMT", "--epochs", "1", out=tmp_path) == 0
+    assert run_script("controls", "--systems", "UMT", "--epochs", "1", out=tmp_path) == 0
     assert len(ran) == 8
 
 
-def test_crops_are_pictures_too() -> None:
+def test_crops_are_images_too() -> None:
     stream = blank_but(3, 4)
-    posts = stream.tasks[0].train
-    whole = posts[0].visual.image
+    samples = stream.tasks[0].train
+    whole = samples[0].visual.image
     shown = (
         VisualInput(None, (BLANK, whole), (BLANK,)),
         VisualInput(None, (BLANK,), (BLANK, BLANK)),
         VisualInput(None),
         VisualInput(whole),
     )
-    made = tuple(replace(p, visual=v) for p, v in zip(posts, shown, strict=True))
-    task = replace(stream.tasks[0], train=made, valid=made[:2])  # a post counts once
-    assert controls.pictured(replace(stream, tasks=(task,))) == (2, 4)
+    made = tuple(replace(p, visual=v) for p, v in zip(samples, shown, strict=True))
+    task = replace(stream.tasks[0], train=made, valid=made[:2])  # a sample counts once
+    assert controls.illustrated(replace(stream, tasks=(task,))) == (2, 4)
 
 
 @pytest.mark.slow
@@ -395,13 +399,13 @@ def test_every_stream_of_a_sweep_is_built_once(
     untrained: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_stream, stream_of = experiment_run.read_stream, experiment_run.stream_of
-    stand_in, real, read = table_run.CellRunner.__call__, demo_data.demo_stream, []
+    stand_in, real, read = table_run.RunMaker.__call__, demo_data.demo_stream, []
 
-    def run_cell(self, cell, progress) -> CellRecord:
+    def make_run(self, run, progress) -> RunRecord:
         assert stream_of(self.settings.stream, self.settings.encoders.images).stream.tasks
-        return stand_in(self, cell, progress)
+        return stand_in(self, run, progress)
 
-    monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
+    monkeypatch.setattr(table_run.RunMaker, "__call__", make_run)
     for module in (table_plan, controls):
         monkeypatch.setattr(module, "read_stream", read_stream)
     monkeypatch.setattr(demo_data, "demo_stream", lambda *a, **k: read.append(a) or real(*a, **k))
@@ -409,7 +413,7 @@ def test_every_stream_of_a_sweep_is_built_once(
     stream_of.cache_clear()
     monkeypatch.setattr(table_check, "built", lambda *_, **__: None)
     argv = ("--systems", "UMT", "--seeds", "0,1", "stream.train_per_task=12", "stream.test_size=20")
-    assert run("controls", "--quick", *argv, out=tmp_path) == 0
+    assert run_script("controls", "--quick", *argv, out=tmp_path) == 0
     assert len(untrained) == 8
     assert stream_of.cache_info().misses == 4  # one a control
     assert len(read) == 1  # of which three are made from the first
@@ -417,7 +421,7 @@ def test_every_stream_of_a_sweep_is_built_once(
 
 @pytest.mark.slow
 def test_plasticity_prints_the_other_table(ran: list, tmp_path: Path, capsys) -> None:
-    assert run("plasticity", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
+    assert run_script("plasticity", "--systems", "Vanilla,MSPT", out=tmp_path) == 0
     printed = capsys.readouterr().out
     assert "U_k, micro-F1 (%) on the task just learnt" in printed
     assert "figures/U.png" in printed
@@ -428,7 +432,7 @@ def test_both_tables_are_compared_and_say_which_options_were_set(
     ran: list, tmp_path: Path, capsys
 ) -> None:
     argv = ("--systems", "EWC,Vanilla,MSPT", "--seeds", "0,1,2", "options={EWC: {weight: 7}}")
-    assert run("plasticity", *argv, out=tmp_path) == 0
+    assert run_script("plasticity", *argv, out=tmp_path) == 0
     (folder,) = (tmp_path / "imre").iterdir()
     texts = {m: " ".join((folder / f"table-{m}.txt").read_text().split()) for m in "AU"}
     for text in texts.values():
@@ -444,22 +448,24 @@ def test_a_reference_that_did_not_run_is_said_to_be_missing(
     ran: list, tmp_path: Path, capsys
 ) -> None:
     missing = "Not compared: there is no run of MSPT."
-    assert run("imre", "--systems", "EWC,Vanilla", out=tmp_path) == 0
+    assert run_script("imre", "--systems", "EWC,Vanilla", out=tmp_path) == 0
     assert missing in capsys.readouterr().out
     for stem in ("table-A", "table-U"):
         for path in tmp_path.glob(f"imre/*/{stem}.[mt]?*"):
             assert missing in path.read_text()
-    assert run("imre", "--systems", "MSPT", out=tmp_path) == 0
+    assert run_script("imre", "--systems", "MSPT", out=tmp_path) == 0
     assert "Not compared" not in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_a_narrower_call_keeps_the_rows_and_seeds_of_a_sweep(ran: list, tmp_path: Path) -> None:
     sizes = ("--sizes", "2,4")
-    run("rehearsal_size", "--systems", "EMR,MSPT", "--seeds", "0,1,2", *sizes, out=tmp_path)
+    run_script("rehearsal_size", "--systems", "EMR,MSPT", "--seeds", "0,1,2", *sizes, out=tmp_path)
     files = {p: p.read_bytes() for p in tmp_path.glob("imre/rehearsal-size-*.[ctm]*")}
     assert len(files) == 4
-    assert run("rehearsal_size", "--systems", "EMR", "--seeds", "1", *sizes, out=tmp_path) == 0
+    assert (
+        run_script("rehearsal_size", "--systems", "EMR", "--seeds", "1", *sizes, out=tmp_path) == 0
+    )
     assert {p: p.read_bytes() for p in tmp_path.glob("imre/rehearsal-size-*.[ctm]*")} == files
     assert len(ran) == 12
 
@@ -469,7 +475,7 @@ def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) 
     from mkgc_cl.results.__main__ import main as results
 
     argv = ("--systems", "EMR,MSPT", "--seeds", "0,1,2", "--sizes", "2,4")
-    run("rehearsal_size", *argv, out=tmp_path)
+    run_script("rehearsal_size", *argv, out=tmp_path)
     assert results(["report", str(tmp_path)]) == 0
     page = html.unescape((tmp_path / "report.html").read_text())
     (path,) = tmp_path.glob("imre/rehearsal-size-*.csv")
@@ -495,14 +501,14 @@ def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) 
             "'reference' names no system 'MSTP'; did you mean 'MSPT'",
         ),
         ("imre", ["options={MSPTT: {alpha: 1}}"], "names no system 'MSPTT'; did you mean 'MSPT'?"),
-        ("imre", ["--quick", "--data", "D"], "'stream.data' is not read by the demonstration"),
+        ("imre", ["--quick", "--data", "D"], "'stream.data' is not read by the synthetic stream"),
         (
             "imre",
             ["options={MSPT: {aplha: 1}}"],
             "no option 'aplha'; did you mean 'alpha'",
         ),
         ("imre", ["options={EWC: {weight: heavy}}"], "EWC: 'weight' must be a number, got 'heavy'"),
-        ("imner", ["stream.merge=2"], "'stream.merge' is for the relation demonstration"),
+        ("imner", ["stream.merge=2"], "'stream.merge' is for the relation synthetic stream"),
         ("imre", ["--systems", ""], "--systems is empty; give a value, or leave the flag out"),
         ("imre", ["--seeds", ",", "--orders", " "], "2 mistake(s)"),
         ("task_number", ["--scenario", "imner"], "for streams of relations only"),
@@ -513,7 +519,7 @@ def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) 
         ("imre", ["--device", "tpu"], "'device' must be one that works here, got 'tpu'"),
         ("imre", ["--device", "meta"], "give one of cpu"),
         ("imre", ["--quick", "encoders.images=crops"], "has whole images only (image)"),
-        ("imre", ["--quick", "--scenario", "imre"], "--quick is the demonstration, and the stream"),
+        ("imre", ["--quick", "--scenario", "imre"], "--quick is the synthetic stream, and"),
         ("imre", ["--quick", "stream.scenario=imner"], "leave out --quick to run on imner"),
         ("imner", ["--quick", "--config", "table-imner"], "leave out --quick to run on imner"),
         ("imre", ["--quick", "--scenario", "imre", "--epochs", "0"], "2 mistake(s)"),
@@ -547,7 +553,7 @@ def test_the_report_shows_the_sweep_as_it_is_written(ran: list, tmp_path: Path) 
 def test_mistakes_are_named_before_anything_runs(
     ran: list, tmp_path: Path, capsys, name: str, argv: list[str], said: str
 ) -> None:
-    assert run(name, *argv, out=tmp_path) == 2
+    assert run_script(name, *argv, out=tmp_path) == 2
     assert said in capsys.readouterr().err
     assert ran == []
     assert list(tmp_path.iterdir()) == []
@@ -558,11 +564,11 @@ SOME = ("--quick", "--systems", "Vanilla,EWC,EMR,UMGF,MEGA")
 
 
 @pytest.mark.slow
-def test_every_mistake_that_a_build_shows_is_told_before_the_first_cell(
+def test_every_mistake_that_a_build_shows_is_told_before_the_first_run(
     untrained: list, tmp_path: Path, capsys
 ) -> None:
     vision = ("--vision-encoder", "nosuch")
-    assert run("imre", *SOME, WRONG, *vision, "--device", "tpu", out=tmp_path) == 2
+    assert run_script("imre", *SOME, WRONG, *vision, "--device", "tpu", out=tmp_path) == 2
     told = capsys.readouterr().err
     assert untrained == []
     assert list(tmp_path.iterdir()) == []
@@ -574,16 +580,16 @@ def test_every_mistake_that_a_build_shows_is_told_before_the_first_cell(
 
 
 @pytest.mark.slow
-def test_samples_that_no_model_can_read_are_told_before_the_first_cell(
+def test_samples_that_no_model_can_read_are_told_before_the_first_run(
     untrained: list, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = demo("re", train_per_task=12, valid_per_task=10, test_size=20)
     monkeypatch.setattr(table_plan, "read_stream", lambda *_: small.stream)
     argv = ("--quick", "--systems", "Vanilla,UMT", "encoders.max_text_length=8", "--seeds", "0,1")
-    assert run("imre", *argv, out=tmp_path) == 2
+    assert run_script("imre", *argv, out=tmp_path) == 2
     told = capsys.readouterr().err
-    posts = {s.uid for t in small.stream.tasks for s in (*t.train, *t.valid, *t.test)}
-    assert told.startswith(f"{len(posts)} mistakes in the data:")  # each once for both systems
+    samples = {s.uid for t in small.stream.tasks for s in (*t.train, *t.valid, *t.test)}
+    assert told.startswith(f"{len(samples)} mistakes in the data:")  # each once for both systems
     assert "tokens, but the model takes 8\n" in told
     assert untrained == []
     assert list(tmp_path.iterdir()) == []
@@ -593,36 +599,36 @@ def test_samples_that_no_model_can_read_are_told_before_the_first_cell(
 def test_every_size_is_checked_before_the_first_is_run(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    def built(settings, cell, labels, *, device):
+    def built(settings, run, labels, *, device):
         if settings.exemplars == 0:
             raise ConfigError(["a memory of nothing"])
 
     monkeypatch.setattr(table_check, "built", built)
     argv = ("--systems", "EMR,MSPT", "--sizes", "2,0")
-    assert run("rehearsal_size", *argv, out=tmp_path) == 2
+    assert run_script("rehearsal_size", *argv, out=tmp_path) == 2
     assert "EMR, MSPT: a memory of nothing" in capsys.readouterr().err
     assert ran == []
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_only_systems_with_a_cell_to_run_are_built(
+def test_only_systems_with_a_run_to_run_are_built(
     ran: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[tuple[str, int]] = []
     monkeypatch.setattr(
         table_check,
         "built",
-        lambda settings, cell, labels, *, device: built.append((cell.system, cell.seed)),
+        lambda settings, run, labels, *, device: built.append((run.system, run.seed)),
     )
-    run("imre", "--systems", "Vanilla,MSPT", "--seeds", "0,1", out=tmp_path)
+    run_script("imre", "--systems", "Vanilla,MSPT", "--seeds", "0,1", out=tmp_path)
     assert built == [("Vanilla", 0), ("MSPT", 0)]
-    run("imre", "--systems", "Vanilla,EWC", "--seeds", "0,1", out=tmp_path)
+    run_script("imre", "--systems", "Vanilla,EWC", "--seeds", "0,1", out=tmp_path)
     assert built[2:] == [("EWC", 0)]
-    assert run("imre", "--systems", "Vanilla,MSPT,EWC", "--seeds", "0,1", out=tmp_path) == 0
+    assert run_script("imre", "--systems", "Vanilla,MSPT,EWC", "--seeds", "0,1", out=tmp_path) == 0
     # the others are finished, in the folder of other options
     options = "options={EWC: {weight: 7}}"
-    run("imre", "--systems", "Vanilla,MSPT,EWC", options, out=tmp_path)
+    run_script("imre", "--systems", "Vanilla,MSPT,EWC", options, out=tmp_path)
     assert built[3:] == [("EWC", 0)]
 
 
@@ -634,33 +640,33 @@ def test_a_finished_table_is_shown_where_its_device_is_not(
     there = check.device_of
     argv = ("--systems", "Vanilla", "--device", "cuda:77")
     monkeypatch.setattr(check, "device_of", lambda name: name)
-    assert run("imre", *argv, out=tmp_path) == 0
+    assert run_script("imre", *argv, out=tmp_path) == 0
     monkeypatch.setattr(check, "device_of", there)
-    assert run("imre", *argv, out=tmp_path) == 0
-    assert run("imre", *argv, "--seeds", "0,1", out=tmp_path) == 2
+    assert run_script("imre", *argv, out=tmp_path) == 0
+    assert run_script("imre", *argv, "--seeds", "0,1", out=tmp_path) == 2
     assert len(ran) == 1
 
 
 @pytest.mark.slow
-def test_a_build_that_fails_otherwise_is_the_cells_own_failure(
+def test_a_build_that_fails_otherwise_is_the_runs_own_failure(
     untrained: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     from mkgc_cl.strategies import catalogue
 
-    build_system, stand_in = catalogue.build_system, table_run.CellRunner.__call__
+    build_system, stand_in = catalogue.build_system, table_run.RunMaker.__call__
 
     def offline(name: str, *rest, **options):
         if name == "EWC":
             raise OSError("no network")
         return build_system(name, *rest, **options)
 
-    def run_cell(self, cell, progress) -> CellRecord:
-        table_run.built(self.settings, cell, MADE.labels, device="cpu")
-        return stand_in(self, cell, progress)
+    def make_run(self, run, progress) -> RunRecord:
+        table_run.built(self.settings, run, MADE.labels, device="cpu")
+        return stand_in(self, run, progress)
 
     monkeypatch.setattr(catalogue, "build_system", offline)
-    monkeypatch.setattr(table_run.CellRunner, "__call__", run_cell)
-    assert run("imre", "--quick", "--systems", "EWC,Vanilla", out=tmp_path) == 1
+    monkeypatch.setattr(table_run.RunMaker, "__call__", make_run)
+    assert run_script("imre", "--quick", "--systems", "EWC,Vanilla", out=tmp_path) == 1
     assert "FAILED EWC, default, seed 0: OSError: no network" in capsys.readouterr().err
     assert untrained == [("Vanilla", "default", 0)]
     (failed,) = tmp_path.glob("imre-quick/*/failed/*.json")
@@ -684,14 +690,14 @@ def make_gamma() -> list[SimpleNamespace]:
 
 
 @pytest.mark.slow
-def test_every_cell_of_a_folder_says_what_made_it(ran: list, tmp_path: Path) -> None:
-    run("imre", "--systems", "Vanilla", out=tmp_path)
+def test_every_run_of_a_folder_says_what_made_it(ran: list, tmp_path: Path) -> None:
+    run_script("imre", "--systems", "Vanilla", out=tmp_path)
     (path,) = tmp_path.glob("imre/*/results.json")
-    (cell,) = json.loads(path.read_text())["cells"]
-    assert cell["config"]["options"] == {}
-    assert cell["config"]["stream"]["order"] == "sep10"
-    assert "data" not in cell["config"]["stream"]
-    assert len(cell["config"]["stream_fingerprint"]) > 10
+    (run,) = json.loads(path.read_text())["runs"]
+    assert run["config"]["options"] == {}
+    assert run["config"]["stream"]["order"] == "sep10"
+    assert "data" not in run["config"]["stream"]
+    assert len(run["config"]["stream_fingerprint"]) > 10
 
 
 @pytest.mark.slow
@@ -699,16 +705,16 @@ def test_a_small_table_runs_for_real_and_again_for_nothing(tmp_path: Path, capsy
     argv = ["--quick", "--systems", "Vanilla,RP-CRE", "--epochs", "1", "--exemplars", "2"]
     argv += ["stream.train_per_task=12", "stream.test_size=20"]
     argv += ["options={RP-CRE: {memory_epochs: 1}}"]
-    assert run("imre", *argv, out=tmp_path) == 0
+    assert run_script("imre", *argv, out=tmp_path) == 0
     first = capsys.readouterr().out
     (path,) = tmp_path.glob("imre-quick/*/results.json")
-    cells = {c["system"]: c for c in json.loads(path.read_text())["cells"]}
-    assert list(cells) == ["RP-CRE", "Vanilla"]
-    assert all(len(cell["A"]) == 5 and cell["seconds"] > 0 for cell in cells.values())
-    assert cells["RP-CRE"]["config"]["exemplars"] == 2
-    assert cells["Vanilla"]["config"]["exemplars"] is None
-    assert cells["Vanilla"]["provenance"]["stream"]["demonstration"]
-    assert run("imre", *argv, out=tmp_path) == 0
+    runs = {c["system"]: c for c in json.loads(path.read_text())["runs"]}
+    assert list(runs) == ["RP-CRE", "Vanilla"]
+    assert all(len(run["A"]) == 5 and run["seconds"] > 0 for run in runs.values())
+    assert runs["RP-CRE"]["config"]["exemplars"] == 2
+    assert runs["Vanilla"]["config"]["exemplars"] is None
+    assert runs["Vanilla"]["provenance"]["stream"]["synthetic stream"]
+    assert run_script("imre", *argv, out=tmp_path) == 0
     assert capsys.readouterr().out == first
 
 

@@ -17,7 +17,7 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.memory.selection import (
     Selection,
     herd,
-    kmeans_centres,
+    kmeans_centers,
     nearest_rows,
     select_exemplars,
 )
@@ -29,11 +29,11 @@ def source(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def blobs(centres: int, each: int, *, offset: float = 0.0) -> Tensor:
-    """``each`` rows round every one of ``centres`` far-apart points, shuffled."""
+def blobs(centers: int, each: int, *, offset: float = 0.0) -> Tensor:
+    """``each`` rows round every one of ``centers`` far-apart points, shuffled."""
     generator = source(1)
-    middles = torch.eye(centres, 8) * 100 + offset
-    rows = middles.repeat(each, 1) + torch.randn(centres * each, 8, generator=generator)
+    middles = torch.eye(centers, 8) * 100 + offset
+    rows = middles.repeat(each, 1) + torch.randn(centers * each, 8, generator=generator)
     return rows[torch.randperm(len(rows), generator=generator)]
 
 
@@ -44,7 +44,7 @@ def nearest_by_loop(features: Tensor, point: list[float]) -> int:
 
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_kmeans_keeps_the_row_nearest_to_each_cluster_mean(offset: float) -> None:
-    """Six groups nobody can miss: their means are the centres, found without K-means.
+    """Six groups nobody can miss: their means are the centers, found without K-means.
 
     Far from the origin, a distance by matrix product in float32 is too coarse to tell rows apart.
     """
@@ -65,37 +65,37 @@ def test_kmeans_keeps_the_row_nearest_to_each_cluster_mean(offset: float) -> Non
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6), st.integers(0, 999))
-def test_kmeans_chooses_nearest_rows_of_its_own_centres(size: int, seed: int) -> None:
+def test_kmeans_chooses_nearest_rows_of_its_own_centers(size: int, seed: int) -> None:
     features = torch.randn(24, 5, generator=source(seed))
     chosen = select_exemplars(features, size, selection="kmeans", source=source(seed))
-    centres = kmeans_centres(features, size, source=source(seed))
+    centers = kmeans_centers(features, size, source=source(seed))
     taken: list[int] = []
     rows = features.double().tolist()
-    for centre in centres.tolist():
-        far = {row: math.dist(rows[row], centre) for row in range(24) if row not in taken}
+    for center in centers.tolist():
+        far = {row: math.dist(rows[row], center) for row in range(24) if row not in taken}
         nearest = min(far.values())
         taken.append(next(row for row in far if far[row] < nearest + 1e-4))
     assert chosen == sorted(taken)
     assert len(set(chosen)) == size
 
 
-def test_centres_are_means_of_their_clusters() -> None:
+def test_centers_are_means_of_their_clusters() -> None:
     """The fixed point of Lloyd's algorithm, which any K-means must reach."""
     features = torch.randn(60, 4, generator=source(3))
-    centres = kmeans_centres(features, 5, source=source())
-    owner = torch.cdist(features.double(), centres).argmin(dim=1)
+    centers = kmeans_centers(features, 5, source=source())
+    owner = torch.cdist(features.double(), centers).argmin(dim=1)
     for cluster in range(5):
         own = features[owner == cluster].double().mean(dim=0)
-        assert torch.allclose(own, centres[cluster], atol=1e-9)
+        assert torch.allclose(own, centers[cluster], atol=1e-9)
 
 
-def test_centres_stand_in_order_of_the_first_row_of_their_clusters() -> None:
+def test_centers_stand_in_order_of_the_first_row_of_their_clusters() -> None:
     """However K-means numbers them, which depends on the start."""
     features = blobs(6, 15)
     firsts = list(dict.fromkeys(features[:, :6].argmax(dim=1).tolist()))
     for seed in range(3):
-        centres = kmeans_centres(features, 6, source=source(seed))
-        assert centres[:, :6].argmax(dim=1).tolist() == firsts
+        centers = kmeans_centers(features, 6, source=source(seed))
+        assert centers[:, :6].argmax(dim=1).tolist() == firsts
 
 
 def test_clusters_are_as_tight_as_those_of_scikit_learns_own_starts() -> None:
@@ -103,8 +103,8 @@ def test_clusters_are_as_tight_as_those_of_scikit_learns_own_starts() -> None:
     ratios = []
     for seed in range(10):
         features = torch.randn(80, 8, generator=source(seed))
-        centres = kmeans_centres(features, 6, source=source(seed))
-        own = torch.cdist(features.double(), centres).amin(dim=1).square().sum()
+        centers = kmeans_centers(features, 6, source=source(seed))
+        own = torch.cdist(features.double(), centers).amin(dim=1).square().sum()
         theirs = KMeans(6, n_init=10, random_state=seed).fit(features.double().numpy()).inertia_
         ratios.append(float(own) / theirs)
     assert max(ratios) < 1.05
@@ -243,7 +243,7 @@ def test_few_candidates_are_all_kept(selection: Selection, rows: int) -> None:
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("distinct", [1, 2, 5, 6, 7])
 def test_rows_that_coincide_still_fill_the_memory(selection: Selection, distinct: int) -> None:
-    """Posts repeat on Twitter; the budget is a number of posts, and every kind of them is kept."""
+    """Tweets repeat; the budget is a number of samples, and every kind of them is kept."""
     different = torch.randn(distinct, 4, generator=source())
     features = different.repeat(3, 1)
     size = min(6, len(features))

@@ -1,4 +1,4 @@
-"""Posts with pictures of noise, and models small enough to work out by hand."""
+"""Samples with images of noise, and models small enough to work out by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mkgc_cl.models import DualStreamModel
 
 @dataclass(frozen=True)
 class Noise:
-    """A picture of random pixels; equal names, equal pixels."""
+    """An image of random pixels; equal names, equal pixels."""
 
     name: str
 
@@ -48,20 +48,20 @@ TAGS = LabelSpace("ner", ("PER", "LOC"))
 WORDS = ("Jordan", "won", "in", "Paris", "again", "#goal", "!", "Ann", "Lee", "left")
 
 
-def _picture(picture: str, crops: int) -> VisualInput:
+def _image(image: str, crops: int) -> VisualInput:
     return VisualInput(
-        Noise(picture),
-        tuple(Noise(f"{picture}/g{i}") for i in range(crops)),
-        tuple(Noise(f"{picture}/d{i}") for i in range(max(0, crops - 1))),
+        Noise(image),
+        tuple(Noise(f"{image}/g{i}") for i in range(crops)),
+        tuple(Noise(f"{image}/d{i}") for i in range(max(0, crops - 1))),
     )
 
 
-def _post(
-    uid: str, *, kind: TaskKind = "re", length: int = 5, picture: str = "a", crops: int = 0
+def _sample(
+    uid: str, *, kind: TaskKind = "re", length: int = 5, image: str = "a", crops: int = 0
 ) -> Sample:
     start = sum(map(ord, uid))
     tokens = tuple(WORDS[(start + i) % len(WORDS)] for i in range(length))
-    visual = _picture(picture, crops)
+    visual = _image(image, crops)
     if kind == "re":
         relation = RELATIONS.outputs[start % len(RELATIONS.outputs)]
         return RelationSample(uid, tokens, (0, 2), (length - 1, length), relation, visual)
@@ -70,9 +70,9 @@ def _post(
 
 
 @pytest.fixture
-def post() -> Callable[..., Sample]:
-    """Makes a post; its words, label and picture follow from what it is called."""
-    return _post
+def make_sample() -> Callable[..., Sample]:
+    """Makes a sample; its words, label and image follow from what it is called."""
+    return _sample
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ WORD_EDGES = [(0, 1), (0, 2), (3, 0)]
 OBJECT_EDGES = [(0, 1), (2, 1)]
 DESCRIPTORS = [
     [0.03, 1.0],  # itself in [2, 3]; three leaves one hop away
-    *[[1.0002, 0.01]] * 3,  # itself in [1]; the centre; the two other leaves
+    *[[1.0002, 0.01]] * 3,  # itself in [1]; the center; the two other leaves
     [0.0, 0.0],
     [1.0001, 0.01],
     [0.02, 1.0],

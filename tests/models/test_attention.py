@@ -156,7 +156,7 @@ def test_fused_and_explicit_paths_agree(masked: bool) -> None:
     explicit = explicit_attention(scores, value, mask, 0.0)
     fused = fused_attention(query, key, value, mask, 0.0)
     assert torch.allclose(explicit, fused, atol=1e-5)
-    if mask is not None:  # the second post has one real position: every row must copy its value
+    if mask is not None:  # the second sample has one real position: every row must copy its value
         assert torch.allclose(fused[1], merge_heads(value[1:2, :, :1])[0].expand(7, -1), atol=1e-6)
 
 

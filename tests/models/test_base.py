@@ -72,7 +72,7 @@ def test_decoding_finds_the_best_valid_path(
 @pytest.mark.parametrize(("kind", "tagger"), [("re", "crf"), ("ner", "crf"), ("ner", "softmax")])
 @pytest.mark.parametrize("make", [TextModel, DualStreamModel, UMTModel])
 def test_how_many_classes_are_to_come_changes_no_bit(
-    post: Callable[..., Sample], make: Any, kind: Any, tagger: Any
+    make_sample: Callable[..., Sample], make: Any, kind: Any, tagger: Any
 ) -> None:
     """Scores, loss, gradients and the first steps of a model that has room for eleven more."""
     first = ("peer", "part_of", "held_on") if kind == "re" else ("PER", "LOC")
@@ -83,7 +83,7 @@ def test_how_many_classes_are_to_come_changes_no_bit(
                            tagger=tagger, seed=4).eval()  # fmt: skip
         model.observe(first)
         batch, targets = model.processor.collate(
-            [post(f"p{n}", kind=kind, length=2 + n) for n in range(5)]
+            [make_sample(f"p{n}", kind=kind, length=2 + n) for n in range(5)]
         )
         optimizer = build_optimizer(model, lr=1e-2)
         losses = []
@@ -135,14 +135,14 @@ def tagger(stir: Callable[[nn.Module], nn.Module]) -> TextModel:
 
 
 @torch.no_grad()
-def test_the_softmax_taggers_loss_is_the_mean_over_the_words_of_each_post(
-    tagger: TextModel, post: Callable[..., Sample]
+def test_the_softmax_taggers_loss_is_the_mean_over_the_words_of_each_sample(
+    tagger: TextModel, make_sample: Callable[..., Sample]
 ) -> None:
     lengths = (6, 2, 3)
-    samples = [post(f"s{length}", kind="ner", length=length) for length in lengths]
+    samples = [make_sample(f"s{length}", kind="ner", length=length) for length in lengths]
     batch, targets = tagger.processor.collate(samples)
     output = tagger(batch)
-    posts = []
+    expected = []
     for row, length in enumerate(lengths):
         words = [
             math.log(sum(math.exp(score - scores[tag]) for score in scores))
@@ -150,24 +150,24 @@ def test_the_softmax_taggers_loss_is_the_mean_over_the_words_of_each_post(
                 output.logits[row, :length].tolist(), targets[row].tolist(), strict=False
             )
         ]
-        posts.append(sum(words) / length)
+        expected.append(sum(words) / length)
     losses = tagger.loss(output, targets, reduction="none")
-    torch.testing.assert_close(losses, torch.tensor(posts).double())
+    torch.testing.assert_close(losses, torch.tensor(expected).double())
     torch.testing.assert_close(tagger.loss(output, targets), losses.mean())
 
 
 @torch.no_grad()
 def test_the_softmax_tagger_decodes_its_log_probabilities(
-    tagger: TextModel, post: Callable[..., Sample]
+    tagger: TextModel, make_sample: Callable[..., Sample]
 ) -> None:
-    batch, _ = tagger.processor.collate([post("p", kind="ner", length=4)])
+    batch, _ = tagger.processor.collate([make_sample("p", kind="ner", length=4)])
     output = tagger(batch)
     path, _ = best_valid(output.logits[0].log_softmax(dim=-1))
     assert tagger.decode(output) == [list(path)]
 
 
 class Fixed(Readout):
-    """The same score of every output whatever the post."""
+    """The same score of every output whatever the sample."""
 
     scores: Tensor
 
@@ -181,12 +181,12 @@ class Fixed(Readout):
 
 @torch.no_grad()
 def test_a_readout_is_part_of_the_model_and_masked_as_its_head_is(
-    post: Callable[..., Sample],
+    make_sample: Callable[..., Sample],
 ) -> None:
     labels = LabelSpace("re", ("peer", "part_of"), na="None")
     model, other = TextModel.build(labels).eval(), TextModel.build(labels).eval()
     model.observe(["peer"])
-    batch, _ = model.processor.collate([post("p")])
+    batch, _ = model.processor.collate([make_sample("p")])
     output = model(batch)
     assert torch.equal(model.read_out(output), output.logits)
     model.readout = Fixed([1.0, 2.0, 3.0])

@@ -15,7 +15,7 @@ from mkgc_cl.models import DualStreamModel
 from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
 
 Build = Callable[..., DualStreamModel]
-Post = Callable[..., Sample]
+MakeSample = Callable[..., Sample]
 KINDS = ("re", "ner")
 
 
@@ -35,7 +35,7 @@ def test_observing_adds_up_and_knows_its_classes(build: Build) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_later_classes_do_not_exist_for_earlier_ones(kind: Any, post: Post) -> None:
+def test_later_classes_do_not_exist_for_earlier_ones(kind: Any, make_sample: MakeSample) -> None:
     """A stream that goes on after two classes starts from the very same model."""
     na = "None" if kind == "re" else None
     names = ("peer", "part_of") if kind == "re" else ("PER", "LOC")
@@ -50,7 +50,9 @@ def test_later_classes_do_not_exist_for_earlier_ones(kind: Any, post: Post) -> N
             assert name.startswith(("head.", "crf.", "seen"))
             other = other[tuple(slice(count) for _ in range(1 + (name == "crf.transitions")))]
         assert torch.equal(tensor, other), name
-    samples = [post(uid, kind=kind) for uid in ("P", "T")]  # labels of the first class or none
+    samples = [
+        make_sample(uid, kind=kind) for uid in ("P", "T")
+    ]  # labels of the first class or none
     losses = []
     for model in (small, large):
         model.observe(names)

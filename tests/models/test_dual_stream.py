@@ -15,15 +15,15 @@ from mkgc_cl.models import DualStreamModel, ModelOutput
 from mkgc_cl.models.heads import UNSEEN_LOGIT
 
 Build = Callable[..., DualStreamModel]
-Post = Callable[..., Sample]
+MakeSample = Callable[..., Sample]
 KINDS = ("re", "ner")
 
 
-def mixed(post: Post, kind: str, crops: int = 0) -> list[Sample]:
-    """Four posts of different lengths over two pictures, "a" shared by three of them."""
+def mixed(make_sample: MakeSample, kind: str, crops: int = 0) -> list[Sample]:
+    """Four samples of different lengths over two images, "a" shared by three of them."""
     sizes = (("p", 7, "a"), ("q", 3, "b"), ("r", 5, "a"), ("s", 3, "a"))
     return [
-        post(uid, kind=kind, length=n, picture=picture, crops=crops) for uid, n, picture in sizes
+        make_sample(uid, kind=kind, length=n, image=image, crops=crops) for uid, n, image in sizes
     ]
 
 
@@ -34,7 +34,7 @@ def gradients(model: DualStreamModel, loss: Tensor) -> dict[str, Tensor]:
 
 
 def repeated(batch: MultimodalBatch) -> MultimodalBatch:
-    """The same posts with one visual row a post."""
+    """The same samples with one visual row per sample."""
     index = batch["visual_index"]
     tensors = {
         name: tensor[index] if name.startswith(("images", "crop")) else tensor
@@ -47,11 +47,11 @@ def repeated(batch: MultimodalBatch) -> MultimodalBatch:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("interaction", ["shared-key", "self"])
 @pytest.mark.parametrize("images", ["image", "image+crops"])
-def test_pictures_encoded_once_act_as_if_repeated(
-    kind: str, interaction: str, images: str, build: Build, post: Post
+def test_images_encoded_once_act_as_if_repeated(
+    kind: str, interaction: str, images: str, build: Build, make_sample: MakeSample
 ) -> None:
     model = build(kind, interaction=interaction, images=images)
-    batch, targets = model.processor.collate(mixed(post, kind, crops=2))
+    batch, targets = model.processor.collate(mixed(make_sample, kind, crops=2))
     assert batch["visual_index"].tolist() == [0, 1, 0, 0]
 
     def both(batch: MultimodalBatch) -> tuple[ModelOutput, dict[str, Tensor]]:
@@ -76,11 +76,11 @@ def test_pictures_encoded_once_act_as_if_repeated(
 @pytest.mark.parametrize("images", ["image", "crops", "image+crops"])
 @pytest.mark.parametrize("pooling", ["cls", "entity-markers"])
 @torch.no_grad()
-def test_a_post_does_not_feel_its_batch(
-    kind: str, interaction: str, images: str, pooling: str, build: Build, post: Post
+def test_a_sample_does_not_feel_its_batch(
+    kind: str, interaction: str, images: str, pooling: str, build: Build, make_sample: MakeSample
 ) -> None:
     model = build(kind, interaction=interaction, images=images, pooling=pooling)
-    samples = mixed(post, kind, crops=3)
+    samples = mixed(make_sample, kind, crops=3)
     batch, targets = model.processor.collate(samples)
     together = model(batch)
     losses = model.loss(together, targets, reduction="none")
@@ -99,9 +99,11 @@ def test_a_post_does_not_feel_its_batch(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_outputs_have_the_documented_shapes(kind: str, build: Build, post: Post) -> None:
+def test_outputs_have_the_documented_shapes(
+    kind: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build(kind, images="image+crops", interaction_layers=2)
-    samples = mixed(post, kind, crops=3)
+    samples = mixed(make_sample, kind, crops=3)
     batch, _ = model.processor.collate(samples)
     output = model(batch)
     length, words = batch.size(1), max(len(sample.tokens) for sample in samples)
@@ -128,11 +130,13 @@ def test_outputs_have_the_documented_shapes(kind: str, build: Build, post: Post)
 @pytest.mark.parametrize("interaction", ["shared-key", "self"])
 @torch.no_grad()
 def test_pixels_of_a_crop_that_is_not_there_change_nothing(
-    interaction: str, build: Build, post: Post
+    interaction: str, build: Build, make_sample: MakeSample
 ) -> None:
-    """RELEASED CODE attends to zero images where a post has fewer crops than slots."""
+    """RELEASED CODE attends to zero images where a sample has fewer crops than slots."""
     model = build("re", interaction=interaction, images="image+crops")
-    batch, _ = model.processor.collate([post("p", crops=1), post("q", picture="b", crops=3)])
+    batch, _ = model.processor.collate(
+        [make_sample("p", crops=1), make_sample("q", image="b", crops=3)]
+    )
     present = batch["crops_present"]
     assert present.tolist() == [[True, *[False] * 5], [*[True] * 5, False]]
     logits = model(batch).logits
@@ -148,11 +152,13 @@ def test_pixels_of_a_crop_that_is_not_there_change_nothing(
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_logits_are_the_sum_of_both_streams(kind: str, build: Build, post: Post) -> None:
+def test_logits_are_the_sum_of_both_streams(
+    kind: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build(kind, seen=False)
     seen = model.labels.classes[:1]
     model.observe(seen)
-    output = model(model.processor.collate(mixed(post, kind))[0])
+    output = model(model.processor.collate(mixed(make_sample, kind))[0])
     ids = list(model.labels.output_ids(seen))
     both = output.text_logits + output.vision_logits
     assert torch.allclose(both[..., ids], output.logits[..., ids], atol=1e-12)
@@ -165,7 +171,7 @@ def test_logits_are_the_sum_of_both_streams(kind: str, build: Build, post: Post)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_classes_not_seen_yet_cannot_be_chosen_or_learned(
-    kind: str, build: Build, post: Post
+    kind: str, build: Build, make_sample: MakeSample
 ) -> None:
     """The unseen outputs are made as attractive as they can be; the mask must hold all the same."""
     model = build(kind, seen=False)
@@ -178,7 +184,7 @@ def test_classes_not_seen_yet_cannot_be_chosen_or_learned(
         if model.crf is not None:
             model.crf.transitions[:, hidden] = 5.0
             model.crf.start_transitions[hidden] = model.crf.end_transitions[hidden] = 5.0
-    samples = mixed(post, kind)
+    samples = mixed(make_sample, kind)
     batch, _ = model.processor.collate(samples)
     output = model(batch)
     for logits in (output.logits, output.text_logits, output.vision_logits):
@@ -202,16 +208,18 @@ def test_classes_not_seen_yet_cannot_be_chosen_or_learned(
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_loss_stays_finite_before_anything_is_seen(kind: str, build: Build, post: Post) -> None:
+def test_loss_stays_finite_before_anything_is_seen(
+    kind: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build(kind, seen=False)
-    batch, targets = model.processor.collate(mixed(post, kind))
+    batch, targets = model.processor.collate(mixed(make_sample, kind))
     assert bool(torch.isfinite(model.loss(model(batch), targets)))
 
 
 @torch.no_grad()
-def test_relations_are_read_from_start_markers(build: Build, post: Post) -> None:
+def test_relations_are_read_from_start_markers(build: Build, make_sample: MakeSample) -> None:
     model = build("re", pooling="entity-markers")
-    samples = mixed(post, "re")
+    samples = mixed(make_sample, "re")
     batch, _ = model.processor.collate(samples)
     output = model(batch)
     head_open, _, tail_open, _ = model.processor.tokenizer.marker_ids
@@ -227,9 +235,9 @@ def test_relations_are_read_from_start_markers(build: Build, post: Post) -> None
 
 
 @torch.no_grad()
-def test_relations_are_read_from_class_tokens(build: Build, post: Post) -> None:
+def test_relations_are_read_from_class_tokens(build: Build, make_sample: MakeSample) -> None:
     model = build("re")
-    output = model(model.processor.collate(mixed(post, "re"))[0])
+    output = model(model.processor.collate(mixed(make_sample, "re"))[0])
     features = torch.cat([output.text_states[:, 0], output.visual], dim=1)
     assert torch.equal(output.features, features)
     weight = torch.cat([model.head.text_weight, model.head.vision_weight], dim=1)
@@ -237,10 +245,10 @@ def test_relations_are_read_from_class_tokens(build: Build, post: Post) -> None:
 
 
 @torch.no_grad()
-def test_tags_follow_equation_3_worked_by_hand(build: Build, post: Post) -> None:
+def test_tags_follow_equation_3_worked_by_hand(build: Build, make_sample: MakeSample) -> None:
     """``W [h_i ; h_cls^v + E_pos,i] + b`` for the first token of every word."""
     model = build("ner")
-    samples = mixed(post, "ner")
+    samples = mixed(make_sample, "ner")
     output = model(model.processor.collate(samples)[0])
     weight = torch.cat([model.head.text_weight, model.head.vision_weight], dim=1)
     table = model.text.embeddings.position_embeddings.weight
@@ -256,10 +264,10 @@ def test_tags_follow_equation_3_worked_by_hand(build: Build, post: Post) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_streams_read_one_key_and_every_part_learns(
-    kind: str, build: Build, post: Post
+    kind: str, build: Build, make_sample: MakeSample
 ) -> None:
     model = build(kind, images="image+crops")
-    batch, targets = model.processor.collate(mixed(post, kind, crops=3))
+    batch, targets = model.processor.collate(mixed(make_sample, kind, crops=3))
     found = gradients(model, model.loss(model(batch), targets))
     idle = {n for n, p in model.named_parameters() if n not in found or not found[n].any()}
     assert idle == set(), "parameters that no loss reaches"
@@ -274,10 +282,10 @@ def test_both_streams_read_one_key_and_every_part_learns(
             assert all(part is None for part in parts[layer + 1 :])
 
 
-def test_single_key_has_one_row_and_learns_nothing(build: Build, post: Post) -> None:
+def test_single_key_has_one_row_and_learns_nothing(build: Build, make_sample: MakeSample) -> None:
     model = build("re", key_shape="single")
     assert [tuple(key.shape) for key in model.shared_keys] == [(1, 64)] * 3
-    batch, targets = model.processor.collate(mixed(post, "re"))
+    batch, targets = model.processor.collate(mixed(make_sample, "re"))
     found = gradients(model, model.loss(model(batch), targets))
     for name in ("shared_keys.2", "text.layers.3.attention.self.query.weight"):
         assert float(found[name].abs().max()) < 1e-10
@@ -289,10 +297,10 @@ def test_single_key_has_one_row_and_learns_nothing(build: Build, post: Post) -> 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_maps_are_aliases_that_see_losses_on_maps_alone(
-    kind: str, build: Build, post: Post
+    kind: str, build: Build, make_sample: MakeSample
 ) -> None:
     model = build(kind)
-    batch, targets = model.processor.collate(mixed(post, kind))
+    batch, targets = model.processor.collate(mixed(make_sample, kind))
     output = model(batch)
     heard: list[Tensor] = []
     for scores in (*output.text_maps, *output.vision_maps):
@@ -303,20 +311,22 @@ def test_maps_are_aliases_that_see_losses_on_maps_alone(
 
 
 @pytest.mark.parametrize("interaction", ["shared-key", "self"])
-def test_plain_attention_has_no_key_to_share(interaction: str, build: Build, post: Post) -> None:
+def test_plain_attention_has_no_key_to_share(
+    interaction: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build("re", interaction=interaction)
     assert len(model.shared_keys) == (3 if interaction == "shared-key" else 0)
-    output = model(model.processor.collate(mixed(post, "re"))[0])
+    output = model(model.processor.collate(mixed(make_sample, "re"))[0])
     assert len(output.text_maps) == len(output.vision_maps) == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("freeze", [0, 1, 3])
 def test_frozen_layers_get_no_gradient_and_all_others_do(
-    kind: str, freeze: int, build: Build, post: Post
+    kind: str, freeze: int, build: Build, make_sample: MakeSample
 ) -> None:
     model = build(kind, freeze_lower=freeze, images="image+crops")
-    batch, targets = model.processor.collate(mixed(post, kind, crops=3))
+    batch, targets = model.processor.collate(mixed(make_sample, kind, crops=3))
     model.loss(model(batch), targets).backward()
     lower = tuple(
         f"{start}.{layer}." for layer in range(freeze) for start in ("text.layers",
@@ -330,23 +340,25 @@ def test_frozen_layers_get_no_gradient_and_all_others_do(
         assert parameter.requires_grad is not name.startswith(lower), name
 
 
-def test_a_copy_shares_the_processor_and_nothing_else(build: Build, post: Post) -> None:
+def test_a_copy_shares_the_processor_and_nothing_else(
+    build: Build, make_sample: MakeSample
+) -> None:
     model = build("re")
     frozen = copy.deepcopy(model)
     assert frozen.processor is model.processor
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
-    batch, _ = model.processor.collate(mixed(post, "re"))
+    batch, _ = model.processor.collate(mixed(make_sample, "re"))
     assert not torch.allclose(model(batch).features, frozen(batch).features)
     own = {parameter.data_ptr() for parameter in model.parameters() if parameter.numel()}
     assert own.isdisjoint(p.data_ptr() for p in frozen.parameters() if p.numel())
 
 
-def test_dropout_is_for_training_on_tags(build: Build, post: Post) -> None:
+def test_dropout_is_for_training_on_tags(build: Build, make_sample: MakeSample) -> None:
     for kind in KINDS:
         model = build(kind)
-        batch, _ = model.processor.collate(mixed(post, kind))
+        batch, _ = model.processor.collate(mixed(make_sample, kind))
         with torch.no_grad():
             assert torch.equal(model(batch).logits, model(batch).logits)
             model.train()
@@ -366,12 +378,12 @@ def labels_of(samples: Sequence[Sample]) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_few_steps_fit_a_few_posts(kind: str, post: Post) -> None:
-    """The least one may ask of a model: it learns four posts by heart."""
+def test_a_few_steps_fit_a_few_samples(kind: str, make_sample: MakeSample) -> None:
+    """The least one may ask of a model: it learns four samples by heart."""
     labels = LabelSpace("re", ("peer", "part_of", "held_on"), na="None")
     model = DualStreamModel.build(labels if kind == "re" else LabelSpace("ner", ("PER", "LOC")))
     model.observe(model.labels.classes)
-    samples = mixed(post, kind)
+    samples = mixed(make_sample, kind)
     assert len(set(labels_of(samples))) > 1
     batch, targets = model.processor.collate(samples)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)

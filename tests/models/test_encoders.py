@@ -131,7 +131,7 @@ def test_without_weights_the_architecture_stays_and_the_seed_draws(
     assert not torch.equal(first[name], loaded[name])
 
 
-def test_local_vit_keeps_every_tensor_and_its_normalisation(vit_folder: Path) -> None:
+def test_local_vit_keeps_every_tensor_and_its_normalization(vit_folder: Path) -> None:
     model: Any = load_vision_encoder(str(vit_folder))
     weights = load_file(vit_folder / "model.safetensors")
     lost = set(weights) - kept_names(weights, model)
@@ -146,12 +146,12 @@ def test_a_model_from_two_folders_trains(
     which: str,
     vit_folder: Path,
     request: pytest.FixtureRequest,
-    post: Callable[..., Sample],
+    make_sample: Callable[..., Sample],
 ) -> None:
     text = str(request.getfixturevalue(which))
     model = DualStreamModel.build(LABELS, text=text, vision=str(vit_folder), max_text_length=40)
     model.observe(["peer"])
-    batch, _ = model.processor.collate([post("P", length=3), post("T", length=2)])
+    batch, _ = model.processor.collate([make_sample("P", length=3), make_sample("T", length=2)])
     loss = model.loss(model(batch), torch.tensor([0, 1]))
     loss.backward()
     assert bool(torch.isfinite(loss))

@@ -21,7 +21,7 @@ from mkgc_cl.models.heads import UNSEEN_LOGIT
 from mkgc_cl.models.span_tags import conversion_matrix
 
 Make = Callable[..., Any]
-Post = Callable[..., Sample]
+MakeSample = Callable[..., Sample]
 KINDS = ("re", "ner")
 LABELS = {
     "re": LabelSpace("re", ("peer", "part_of", "held_on"), na="None"),
@@ -55,21 +55,21 @@ def make(name: str, kind: str, stir: Callable[[nn.Module], nn.Module]) -> Make:
     return build
 
 
-def mixed(post: Post, kind: str) -> list[Sample]:
-    """Posts of several lengths; the first and the third share pictures, the last has none."""
+def mixed(make_sample: MakeSample, kind: str) -> list[Sample]:
+    """Samples of several lengths; the first and the third share images, the last has none."""
     sizes = (("p", 7, "a", 3), ("q", 3, "b", 1), ("r", 5, "a", 3), ("s", 4, "c", 2))
-    posts = [
-        post(uid, kind=kind, length=n, picture=picture, crops=crops)
-        for uid, n, picture, crops in sizes
+    samples = [
+        make_sample(uid, kind=kind, length=n, image=image, crops=crops)
+        for uid, n, image, crops in sizes
     ]
-    return [*posts, replace(post("t", kind=kind, length=3), visual=VisualInput(BLANK))]
+    return [*samples, replace(make_sample("t", kind=kind, length=3), visual=VisualInput(BLANK))]
 
 
 @torch.no_grad()
-def test_a_post_does_not_feel_its_batch(kind: str, make: Make, post: Post) -> None:
-    """Padding, others' pictures and the slots of absent objects: none of them comes through."""
+def test_a_sample_does_not_feel_its_batch(kind: str, make: Make, make_sample: MakeSample) -> None:
+    """Padding, others' images and the slots of absent objects: none of them comes through."""
     model = make()
-    samples = mixed(post, kind)
+    samples = mixed(make_sample, kind)
     batch, targets = model.processor.collate(samples)
     together = model(batch)
     losses = model.loss(together, targets, reduction="none")
@@ -86,9 +86,11 @@ def test_a_post_does_not_feel_its_batch(kind: str, make: Make, post: Post) -> No
 
 
 @torch.no_grad()
-def test_pictures_encoded_once_act_as_if_repeated(kind: str, make: Make, post: Post) -> None:
+def test_images_encoded_once_act_as_if_repeated(
+    kind: str, make: Make, make_sample: MakeSample
+) -> None:
     model = make()
-    batch, targets = model.processor.collate(mixed(post, kind))
+    batch, targets = model.processor.collate(mixed(make_sample, kind))
     index = batch["visual_index"]
     assert index.tolist() == [0, 1, 0, 2, 3]
     tensors = {
@@ -102,9 +104,11 @@ def test_pictures_encoded_once_act_as_if_repeated(kind: str, make: Make, post: P
 
 
 @torch.no_grad()
-def test_the_picture_matters_where_there_is_one(kind: str, make: Make, post: Post) -> None:
+def test_the_image_matters_where_there_is_one(
+    kind: str, make: Make, make_sample: MakeSample
+) -> None:
     model = make()
-    batch, _ = model.processor.collate(mixed(post, kind))
+    batch, _ = model.processor.collate(mixed(make_sample, kind))
     logits = model(batch).logits
     for key in batch:
         if key == "images" or key.removeprefix("crop_").isdigit():
@@ -113,12 +117,14 @@ def test_the_picture_matters_where_there_is_one(kind: str, make: Make, post: Pos
     other = model(batch).logits
     for row in range(5):
         same = torch.equal(logits[row], other[row])
-        assert same is (row == 4), "only the post without a picture keeps its scores"
+        assert same is (row == 4), "only the sample without an image keeps its scores"
 
 
-def test_outputs_have_the_documented_shapes(kind: str, name: str, make: Make, post: Post) -> None:
+def test_outputs_have_the_documented_shapes(
+    kind: str, name: str, make: Make, make_sample: MakeSample
+) -> None:
     model = make()
-    samples = mixed(post, kind)
+    samples = mixed(make_sample, kind)
     batch, _ = model.processor.collate(samples)
     output = model(batch)
     token = 128 if name == "umt" else 64 + 16
@@ -141,10 +147,12 @@ def test_outputs_have_the_documented_shapes(kind: str, name: str, make: Make, po
     assert kept.text_states.numel() == kept.features.numel() == 0
 
 
-def test_nothing_is_dropped_before_the_heads(kind: str, name: str, make: Make, post: Post) -> None:
+def test_nothing_is_dropped_before_the_heads(
+    kind: str, name: str, make: Make, make_sample: MakeSample
+) -> None:
     """As published: in training, too, the head reads its features as they are."""
     model = make(dropout=0.5).train()
-    batch, _ = model.processor.collate(mixed(post, kind))
+    batch, _ = model.processor.collate(mixed(make_sample, kind))
     output = model(batch)
     read = output.features if output.word_features is None else output.word_features
     expected = read @ model.head.weight.T + model.head.bias
@@ -155,10 +163,10 @@ def test_nothing_is_dropped_before_the_heads(kind: str, name: str, make: Make, p
 
 
 def test_classes_not_seen_yet_cannot_be_chosen_or_learned(
-    kind: str, make: Make, post: Post
+    kind: str, make: Make, make_sample: MakeSample
 ) -> None:
     model = make(seen=False)
-    batch, _ = model.processor.collate(mixed(post, kind))
+    batch, _ = model.processor.collate(mixed(make_sample, kind))
     assert bool(torch.isfinite(model.loss(model(batch), _negatives(kind, batch))))
     model.observe(model.labels.classes[:1])
     allowed = set(model.labels.output_ids(model.labels.classes[:1]))
@@ -178,7 +186,9 @@ def test_classes_not_seen_yet_cannot_be_chosen_or_learned(
 
 
 @torch.no_grad()
-def test_later_classes_do_not_exist_for_earlier_ones(name: str, kind: str, post: Post) -> None:
+def test_later_classes_do_not_exist_for_earlier_ones(
+    name: str, kind: str, make_sample: MakeSample
+) -> None:
     short = LABELS[kind]
     long = LabelSpace(short.kind, (*short.classes, "x", "y"), na=short.na)
     small, large = (fresh(name, labels, seed=4).eval() for labels in (short, long))
@@ -194,7 +204,7 @@ def test_later_classes_do_not_exist_for_earlier_ones(name: str, kind: str, post:
     losses = []
     for model in (small, large):
         model.observe(short.classes)
-        batch, targets = model.processor.collate(mixed(post, kind))
+        batch, targets = model.processor.collate(mixed(make_sample, kind))
         output = model(batch)
         losses.append(float(model.loss(output, targets)))
         assert model.decode(output) == small.decode(small(batch))
@@ -213,13 +223,13 @@ def test_a_seed_makes_the_model_and_leaves_the_global_generator(name: str, kind:
     assert {"head.weight"} <= {key for key in first if not torch.equal(first[key], other[key])}
 
 
-def test_training_lowers_the_loss_and_leaves_frozen_pictures_alone(
-    name: str, kind: str, post: Post
+def test_training_lowers_the_loss_and_leaves_frozen_images_alone(
+    name: str, kind: str, make_sample: MakeSample
 ) -> None:
     options = {"dropout": 0.0, "freeze_lower": 1, "train_vision": False}
     model = fresh(name, LABELS[kind], **options).train()
     model.observe(model.labels.classes)
-    batch, targets = model.processor.collate(mixed(post, kind))
+    batch, targets = model.processor.collate(mixed(make_sample, kind))
     start = copy.deepcopy(model.state_dict())
     optimizer = build_optimizer(model, lr=1e-3)
     losses = []
@@ -265,14 +275,14 @@ def test_every_parameter_has_a_group_and_fusion_a_rate(make: Make) -> None:
 
 @pytest.mark.parametrize("vision", ["tiny", "test_resnet"])
 def test_bfloat16_runs_and_scores_in_single_precision(
-    name: str, kind: str, vision: str, post: Post
+    name: str, kind: str, vision: str, make_sample: MakeSample
 ) -> None:
     options: dict[str, Any] = {"vision": vision, "pretrained": False, "train_vision": True}
     if name == "umgf":
         options["object_attention"] = "bare"
     model = fresh(name, LABELS[kind], **options)
     model.observe(model.labels.classes)
-    batch, targets = model.processor.collate(mixed(post, kind))
+    batch, targets = model.processor.collate(mixed(make_sample, kind))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(batch)
     assert output.logits.dtype == torch.float32
@@ -281,9 +291,9 @@ def test_bfloat16_runs_and_scores_in_single_precision(
     assert bool(torch.isfinite(loss))
 
 
-def test_a_trained_backbone_gets_gradients(kind: str, make: Make, post: Post) -> None:
+def test_a_trained_backbone_gets_gradients(kind: str, make: Make, make_sample: MakeSample) -> None:
     model = make(train_vision=True)
-    batch, targets = model.processor.collate(mixed(post, kind))
+    batch, targets = model.processor.collate(mixed(make_sample, kind))
     model.loss(model(batch), targets).backward()
     assert model.vision.backbone.blocks[0].attn.qkv.weight.grad.any()
 

@@ -110,11 +110,11 @@ def test_gradients_of_a_restricted_chain_are_those_of_masked_scores() -> None:
 
 @torch.no_grad()
 def test_the_models_tagging_loss_is_the_mean_negative_log_likelihood(
-    build: Callable[..., DualStreamModel], post: Callable[..., Sample]
+    build: Callable[..., DualStreamModel], make_sample: Callable[..., Sample]
 ) -> None:
     model = build("ner")
     assert model.crf is not None
-    samples = [post("p", kind="ner", length=3), post("q", kind="ner", length=2)]
+    samples = [make_sample("p", kind="ner", length=3), make_sample("q", kind="ner", length=2)]
     batch, targets = model.processor.collate(samples)
     output = model(batch)
     expected = []
@@ -131,10 +131,10 @@ def test_the_models_tagging_loss_is_the_mean_negative_log_likelihood(
 
 @torch.no_grad()
 def test_the_models_relation_loss_is_cross_entropy_by_hand(
-    build: Callable[..., DualStreamModel], post: Callable[..., Sample]
+    build: Callable[..., DualStreamModel], make_sample: Callable[..., Sample]
 ) -> None:
     model = build("re")
-    batch, targets = model.processor.collate([post("p"), post("q", length=3)])
+    batch, targets = model.processor.collate([make_sample("p"), make_sample("q", length=3)])
     output = model(batch)
     rows = output.logits.softmax(dim=-1)[torch.arange(2), targets].log()
     assert torch.allclose(model.loss(output, targets, reduction="none"), -rows)

@@ -148,7 +148,7 @@ def test_punctuation_stands_round_the_entities() -> None:
     at, sharp = (known.processor.tokenizer.encode_words([word])[0][0] for word in "@#")
     assert after.starts == before.starts == (2, 6)
     assert [after.input_ids[i] for i in (2, 4, 6, 8)] == [at, at, sharp, sharp]
-    assert after.input_ids[1] == at  # the post's own, which marks nothing
+    assert after.input_ids[1] == at  # the sample's own, which marks nothing
     assert after.entities == before.entities == (0, 0, 0, 1, 0, 0, 0, 2, 0, 0)
     assert new.text.embeddings.word_embeddings.weight.shape == (
         known.text.embeddings.word_embeddings.weight.shape

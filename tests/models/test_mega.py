@@ -17,10 +17,10 @@ from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.models import MEGAModel, build_optimizer
 from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
 from mkgc_cl.models.heads import UNSEEN_LOGIT
+from mkgc_cl.models.images import slot_pixels
 from mkgc_cl.models.object_fusion import ObjectFusion
-from mkgc_cl.models.pictures import slot_pixels
 
-Post = Callable[..., Sample]
+MakeSample = Callable[..., Sample]
 Stir = Callable[[nn.Module], nn.Module]
 LABELS = {
     "re": LabelSpace("re", ("peer", "part_of", "held_on"), na="None"),
@@ -49,12 +49,12 @@ def build(stir: Stir) -> Callable[..., MEGAModel]:
 Build = Callable[..., MEGAModel]
 
 
-def mixed(post: Post, kind: str, crops: int = 2) -> list[Sample]:
-    """Four posts of different lengths; three share picture "a", the last one has no crop."""
+def mixed(make_sample: MakeSample, kind: str, crops: int = 2) -> list[Sample]:
+    """Four samples of different lengths; three share image "a", the last one has no crop."""
     sizes = (("p", 7, "a", crops), ("q", 3, "b", 1), ("r", 5, "a", crops), ("s", 3, "c", 0))
     return [
-        post(uid, kind=kind, length=n, picture=picture, crops=count)
-        for uid, n, picture, count in sizes
+        make_sample(uid, kind=kind, length=n, image=image, crops=count)
+        for uid, n, image, count in sizes
     ]
 
 
@@ -133,9 +133,9 @@ def test_an_objects_weights_are_its_column(stir: Stir) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_heads_read_what_is_documented(kind: str, build: Build, post: Post) -> None:
+def test_heads_read_what_is_documented(kind: str, build: Build, make_sample: MakeSample) -> None:
     model: Any = build(kind, alignments="both")
-    batch = align(model.processor.collate(mixed(post, kind))[0])
+    batch = align(model.processor.collate(mixed(make_sample, kind))[0])
     output = model(batch)
     vectors, present = objects_of(model, batch)
     for row, index in enumerate(batch["visual_index"]):
@@ -184,9 +184,11 @@ def test_objects_are_class_tokens_grounding_first() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("images", ["crops", "image"])
 @torch.no_grad()
-def test_a_post_does_not_feel_its_batch(kind: str, images: str, build: Build, post: Post) -> None:
+def test_a_sample_does_not_feel_its_batch(
+    kind: str, images: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build(kind, images=images, alignments="both")
-    samples = mixed(post, kind)
+    samples = mixed(make_sample, kind)
     batch, targets = model.processor.collate(samples)
     together = model(align(batch))
     losses = model.loss(together, targets, reduction="none")
@@ -203,20 +205,22 @@ def test_a_post_does_not_feel_its_batch(kind: str, images: str, build: Build, po
 
 
 @torch.no_grad()
-def test_posts_without_objects_have_none(build: Build, post: Post) -> None:
-    """A whole batch without any, and one post among others: o = 0."""
+def test_samples_without_objects_have_none(build: Build, make_sample: MakeSample) -> None:
+    """A whole batch without any, and one sample among others: o = 0."""
     model: Any = build("ner", alignments="both")
-    bare = post("p", kind="ner", crops=0)
-    for samples in ([bare], [post("q", kind="ner", picture="b", crops=2), bare]):
+    bare = make_sample("p", kind="ner", crops=0)
+    for samples in ([bare], [make_sample("q", kind="ner", image="b", crops=2), bare]):
         output = model(align(model.processor.collate(samples)[0]))
         assert bool((output.features[-1, 64:] == 0).all())
         assert bool(torch.isfinite(output.logits).all())
 
 
 @pytest.mark.parametrize("train_vision", [True, False])
-def test_absent_objects_change_nothing(train_vision: bool, build: Build, post: Post) -> None:
+def test_absent_objects_change_nothing(
+    train_vision: bool, build: Build, make_sample: MakeSample
+) -> None:
     model = build(train_vision=train_vision, alignments="both")
-    batch, _ = model.processor.collate(mixed(post, "re"))
+    batch, _ = model.processor.collate(mixed(make_sample, "re"))
     present = batch["crops_present"]
     align(batch)
     logits = model(batch).logits
@@ -229,13 +233,15 @@ def test_absent_objects_change_nothing(train_vision: bool, build: Build, post: P
     assert torch.allclose(model(batch).logits, logits, atol=1e-12)
     batch["crop_0"] = 255 - batch["crop_0"]
     changed = ~torch.isclose(model(batch).logits, logits, rtol=0, atol=1e-9).all(dim=1)
-    assert changed.tolist() == [True, True, True, False]  # the last post has no crop
+    assert changed.tolist() == [True, True, True, False]  # the last sample has no crop
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_encoded_once_act_as_if_repeated(kind: str, build: Build, post: Post) -> None:
+def test_images_encoded_once_act_as_if_repeated(
+    kind: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build(kind, train_vision=True)
-    batch, targets = model.processor.collate(mixed(post, kind))
+    batch, targets = model.processor.collate(mixed(make_sample, kind))
     index = batch["visual_index"]
     assert index.tolist() == [0, 1, 0, 2]
     each = {n: t[index] if n.startswith(("images", "crop")) else t for n, t in batch.items()}
@@ -254,11 +260,11 @@ def test_pictures_encoded_once_act_as_if_repeated(kind: str, build: Build, post:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("images", ["crops", "image"])
 @torch.no_grad()
-def test_the_picture_matters_to_every_post(
-    kind: str, images: str, build: Build, post: Post
+def test_the_image_matters_to_every_sample(
+    kind: str, images: str, build: Build, make_sample: MakeSample
 ) -> None:
     model = build(kind, images=images)
-    samples = [post("p", kind=kind, picture=picture, crops=2) for picture in ("a", "b")]
+    samples = [make_sample("p", kind=kind, image=image, crops=2) for image in ("a", "b")]
     one, other = model(model.processor.collate(samples)[0]).logits
     # objects choose among words, and words of so small an encoder are much alike
     assert not torch.isclose(one, other, rtol=0, atol=1e-11).any()
@@ -266,12 +272,14 @@ def test_the_picture_matters_to_every_post(
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_classes_not_seen_yet_cannot_be_chosen(kind: str, build: Build, post: Post) -> None:
+def test_classes_not_seen_yet_cannot_be_chosen(
+    kind: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build(kind, seen=False)
     model.observe(model.labels.classes[:1])
     hidden = (~model.seen).nonzero().flatten().tolist()
     model.head.bias[hidden] = 1000.0
-    output = model(model.processor.collate(mixed(post, kind))[0])
+    output = model(model.processor.collate(mixed(make_sample, kind))[0])
     assert bool((output.logits[..., hidden] == UNSEEN_LOGIT).all())
     assert not {i for row in model.decode(output) for i in row} & set(hidden)
 
@@ -280,11 +288,11 @@ def test_classes_not_seen_yet_cannot_be_chosen(kind: str, build: Build, post: Po
 @pytest.mark.parametrize("structural", [True, False])
 @pytest.mark.parametrize("freeze", [True, False])
 def test_every_part_learns_that_should(
-    kind: str, structural: bool, freeze: bool, build: Build, post: Post
+    kind: str, structural: bool, freeze: bool, build: Build, make_sample: MakeSample
 ) -> None:
     how = "both" if structural else "semantic"
     model = build(kind, alignments=how, train_vision=not freeze, freeze_lower=1)
-    batch, targets = model.processor.collate(mixed(post, kind))
+    batch, targets = model.processor.collate(mixed(make_sample, kind))
     align(batch)
     model.loss(model(batch), targets).backward()
     idle = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
@@ -295,13 +303,15 @@ def test_every_part_learns_that_should(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_few_steps_lower_the_loss_and_leave_the_backbone(kind: str, post: Post) -> None:
+def test_a_few_steps_lower_the_loss_and_leave_the_backbone(
+    kind: str, make_sample: MakeSample
+) -> None:
     model = MEGAModel.build(LABELS[kind], alignments="semantic")
     model.observe(model.labels.classes)
     model.eval().train()
     assert not any(module.training for module in model.vision.modules())
     assert model.text.training
-    batch, targets = model.processor.collate(mixed(post, kind))
+    batch, targets = model.processor.collate(mixed(make_sample, kind))
     before = copy.deepcopy(model.vision.state_dict())
     optimizer = build_optimizer(model, lr=1e-3)
     losses = []
@@ -321,10 +331,10 @@ def test_a_few_steps_lower_the_loss_and_leave_the_backbone(kind: str, post: Post
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_dropout_is_for_training_and_on_what_the_head_reads(
-    kind: str, build: Build, post: Post
+    kind: str, build: Build, make_sample: MakeSample
 ) -> None:
     model = build(kind)
-    batch, _ = model.processor.collate(mixed(post, kind))
+    batch, _ = model.processor.collate(mixed(make_sample, kind))
     assert torch.equal(model(batch).logits, model(batch).logits)
     assert model.dropout.p == 0.5
     model.dropout.train()
@@ -343,16 +353,16 @@ def test_a_seed_gives_the_weights_and_leaves_the_global_stream_alone() -> None:
         assert not torch.equal(one[name], other[name])
 
 
-def test_an_alignment_that_is_not_there_is_asked_for(build: Build, post: Post) -> None:
+def test_an_alignment_that_is_not_there_is_asked_for(build: Build, make_sample: MakeSample) -> None:
     model = build(alignments="both")
-    batch, _ = model.processor.collate(mixed(post, "re"))
+    batch, _ = model.processor.collate(mixed(make_sample, "re"))
     with pytest.raises(DataError, match=r"no 'alignment' of shape \(4, .*or choose alignments="):
         model(batch)
 
 
-def test_an_alignment_of_another_shape_is_refused(build: Build, post: Post) -> None:
+def test_an_alignment_of_another_shape_is_refused(build: Build, make_sample: MakeSample) -> None:
     model = build(alignments="both")
-    batch = align(model.processor.collate(mixed(post, "re"))[0])
+    batch = align(model.processor.collate(mixed(make_sample, "re"))[0])
     batch["alignment"] = batch["alignment"].transpose(1, 2)
     with pytest.raises(DataError, match=r"alignment has shape .* give \(4, .*, 6\)"):
         model(batch)

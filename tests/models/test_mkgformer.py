@@ -21,7 +21,7 @@ from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
 from mkgc_cl.models.heads import UNSEEN_LOGIT
 from mkgc_cl.models.prefix_fusion import correlate
 
-Post = Callable[..., Sample]
+MakeSample = Callable[..., Sample]
 Stir = Callable[[nn.Module], nn.Module]
 LABELS = {
     "re": LabelSpace("re", ("peer", "part_of", "held_on"), na="None"),
@@ -47,11 +47,11 @@ def build(stir: Stir) -> Callable[..., MKGformerModel]:
 Build = Callable[..., MKGformerModel]
 
 
-def mixed(post: Post, kind: str, crops: int = 0) -> list[Sample]:
-    """Four posts of different lengths over two pictures, "a" shared by three of them."""
+def mixed(make_sample: MakeSample, kind: str, crops: int = 0) -> list[Sample]:
+    """Four samples of different lengths over two images, "a" shared by three of them."""
     sizes = (("p", 7, "a"), ("q", 3, "b"), ("r", 5, "a"), ("s", 3, "a"))
     return [
-        post(uid, kind=kind, length=n, picture=picture, crops=crops) for uid, n, picture in sizes
+        make_sample(uid, kind=kind, length=n, image=image, crops=crops) for uid, n, image in sizes
     ]
 
 
@@ -80,7 +80,7 @@ def looked_up(context: Tensor, seen: Tensor) -> Tensor:
 
 
 def by_hand(model: Any, ids: Tensor, seen: Tensor, layers: int) -> Tensor:
-    """States (T, D) of a post without padding, whose visual tokens are all there."""
+    """States (T, D) of a sample without padding, whose visual tokens are all there."""
     states = model.text.embeddings(input_ids=ids[None])[0]
     texts, blocks = list(model.text.layers), list(model.vision.vit.blocks)
     for block in blocks[:-layers]:
@@ -115,7 +115,7 @@ def by_hand(model: Any, ids: Tensor, seen: Tensor, layers: int) -> Tensor:
 )
 @torch.no_grad()
 def test_states_follow_the_equations_in_plain_loops(
-    text_layers: int, blocks: int, fusion: int, post: Post, stir: Stir
+    text_layers: int, blocks: int, fusion: int, make_sample: MakeSample, stir: Stir
 ) -> None:
     """Two text heads and four vision heads: the prefix is cut up as the vision block is."""
     tiny = load_text_encoder("tiny")
@@ -131,7 +131,7 @@ def test_states_follow_the_equations_in_plain_loops(
         vision=vit, fusion_layers=fusion, images="image+crops",
     )  # fmt: skip
     stir(model).eval()
-    batch, _ = model.processor.collate(mixed(post, "re", crops=2))
+    batch, _ = model.processor.collate(mixed(make_sample, "re", crops=2))
     crops = [batch[f"crop_{slot}"] for slot in range(6)]
     tokens = model.vision.embed(batch["images"], crops)
     there = model.vision.token_mask(batch["crops_present"])
@@ -157,14 +157,16 @@ def test_correlation_is_one_unscaled_head_over_what_is_there() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_without_fusion_weights_the_text_is_the_encoders_own(kind: str, post: Post) -> None:
+def test_without_fusion_weights_the_text_is_the_encoders_own(
+    kind: str, make_sample: MakeSample
+) -> None:
     encoder = load_text_encoder("tiny", seed=3)
     own: Any = copy.deepcopy(encoder.module).eval()
     model = MKGformerModel(
         LABELS[kind], text=encoder.module, tokenizer=encoder.tokenizer,
         vision=load_vision_encoder("tiny"), fusion_layers=3, images="crops",
     ).eval()  # fmt: skip
-    batch, _ = model.processor.collate(mixed(post, kind, crops=2))
+    batch, _ = model.processor.collate(mixed(make_sample, kind, crops=2))
     mask = batch["attention_mask"]
     expected = own(batch["input_ids"], attention_mask=mask.long()).last_hidden_state
     assert not torch.allclose(model(batch).text_states[mask], expected[mask], atol=1e-5)
@@ -176,10 +178,12 @@ def test_without_fusion_weights_the_text_is_the_encoders_own(kind: str, post: Po
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("images", ["image", "crops", "image+crops"])
 @torch.no_grad()
-def test_a_post_does_not_feel_its_batch(kind: str, images: str, build: Build, post: Post) -> None:
-    """RELEASED CODE lets pictures attend to padding."""
+def test_a_sample_does_not_feel_its_batch(
+    kind: str, images: str, build: Build, make_sample: MakeSample
+) -> None:
+    """RELEASED CODE lets images attend to padding."""
     model = build(kind, images=images)
-    samples = mixed(post, kind, crops=3)
+    samples = mixed(make_sample, kind, crops=3)
     batch, targets = model.processor.collate(samples)
     together = model(batch)
     losses = model.loss(together, targets, reduction="none")
@@ -195,9 +199,13 @@ def test_a_post_does_not_feel_its_batch(kind: str, images: str, build: Build, po
 
 
 @torch.no_grad()
-def test_pixels_of_a_crop_that_is_not_there_change_nothing(build: Build, post: Post) -> None:
+def test_pixels_of_a_crop_that_is_not_there_change_nothing(
+    build: Build, make_sample: MakeSample
+) -> None:
     model = build(images="crops")
-    batch, _ = model.processor.collate([post("p", crops=1), post("q", picture="b", crops=3)])
+    batch, _ = model.processor.collate(
+        [make_sample("p", crops=1), make_sample("q", image="b", crops=3)]
+    )
     present = batch["crops_present"]
     logits = model(batch).logits
     for slot in range(6):
@@ -210,9 +218,11 @@ def test_pixels_of_a_crop_that_is_not_there_change_nothing(build: Build, post: P
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_encoded_once_act_as_if_repeated(kind: str, build: Build, post: Post) -> None:
+def test_images_encoded_once_act_as_if_repeated(
+    kind: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build(kind, images="image+crops")
-    batch, targets = model.processor.collate(mixed(post, kind, crops=2))
+    batch, targets = model.processor.collate(mixed(make_sample, kind, crops=2))
     index = batch["visual_index"]
     assert index.tolist() == [0, 1, 0, 0]
     each = {n: t[index] if n.startswith(("images", "crop")) else t for n, t in batch.items()}
@@ -231,17 +241,19 @@ def test_pictures_encoded_once_act_as_if_repeated(kind: str, build: Build, post:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_the_picture_matters_to_every_post(kind: str, build: Build, post: Post) -> None:
+def test_the_image_matters_to_every_sample(
+    kind: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build(kind)
-    samples = [post("p", kind=kind, picture=picture) for picture in ("a", "b")]
+    samples = [make_sample("p", kind=kind, image=image) for image in ("a", "b")]
     one, other = model(model.processor.collate(samples)[0]).logits
     assert not torch.isclose(one, other).any()
 
 
 @torch.no_grad()
-def test_heads_read_what_is_documented(build: Build, post: Post) -> None:
+def test_heads_read_what_is_documented(build: Build, make_sample: MakeSample) -> None:
     relations, tags = build("re"), build("ner")
-    samples = mixed(post, "re")
+    samples = mixed(make_sample, "re")
     batch, _ = relations.processor.collate(samples)
     output = relations(batch)
     markers = relations.processor.tokenizer.marker_ids
@@ -252,7 +264,7 @@ def test_heads_read_what_is_documented(build: Build, post: Post) -> None:
         assert torch.equal(output.features[row], read)
         expected = relations.head.weight @ read + relations.head.bias
         assert torch.allclose(output.logits[row], expected, atol=1e-9)
-    output = tags(tags.processor.collate(mixed(post, "ner"))[0])
+    output = tags(tags.processor.collate(mixed(make_sample, "ner"))[0])
     assert output.word_features is not None
     assert torch.equal(output.word_features[0], output.text_states[0, 1:8])
     assert torch.equal(output.features, output.text_states[:, 0])
@@ -262,20 +274,22 @@ def test_heads_read_what_is_documented(build: Build, post: Post) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_classes_not_seen_yet_cannot_be_chosen(kind: str, build: Build, post: Post) -> None:
+def test_classes_not_seen_yet_cannot_be_chosen(
+    kind: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build(kind, seen=False)
     model.observe(model.labels.classes[:1])
     hidden = (~model.seen).nonzero().flatten().tolist()
     model.head.bias[hidden] = 1000.0
-    output = model(model.processor.collate(mixed(post, kind))[0])
+    output = model(model.processor.collate(mixed(make_sample, kind))[0])
     assert bool((output.logits[..., hidden] == UNSEEN_LOGIT).all())
     assert not {i for row in model.decode(output) for i in row} & set(hidden)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_part_learns(kind: str, build: Build, post: Post) -> None:
+def test_every_part_learns(kind: str, build: Build, make_sample: MakeSample) -> None:
     model = build(kind, images="image+crops", fusion_layers=3)
-    batch, targets = model.processor.collate(mixed(post, kind, crops=3))
+    batch, targets = model.processor.collate(mixed(make_sample, kind, crops=3))
     model.loss(model(batch), targets).backward()
     idle = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
     assert idle == {"vision.vit.norm.weight", "vision.vit.norm.bias"}
@@ -284,9 +298,11 @@ def test_every_part_learns(kind: str, build: Build, post: Post) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_dropout_is_for_training_and_on_tags_alone(kind: str, build: Build, post: Post) -> None:
+def test_dropout_is_for_training_and_on_tags_alone(
+    kind: str, build: Build, make_sample: MakeSample
+) -> None:
     model = build(kind)
-    batch, _ = model.processor.collate(mixed(post, kind))
+    batch, _ = model.processor.collate(mixed(make_sample, kind))
     assert torch.equal(model(batch).logits, model(batch).logits)
     assert model.dropout.p == 0.1
     model.dropout.train()
@@ -295,10 +311,10 @@ def test_dropout_is_for_training_and_on_tags_alone(kind: str, build: Build, post
 
 @pytest.mark.parametrize("freeze", [1, 4])
 def test_frozen_layers_get_no_gradient_and_all_others_do(
-    freeze: int, build: Build, post: Post
+    freeze: int, build: Build, make_sample: MakeSample
 ) -> None:
     model = build(freeze_lower=freeze)
-    batch, targets = model.processor.collate(mixed(post, "re"))
+    batch, targets = model.processor.collate(mixed(make_sample, "re"))
     model.loss(model(batch), targets).backward()
     for layer in range(4):
         for part in (model.text.layers[layer], model.vision.vit.blocks[layer]):
@@ -309,11 +325,11 @@ def test_frozen_layers_get_no_gradient_and_all_others_do(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("train_head", [True, False])
-def test_a_few_steps_lower_the_loss(kind: str, train_head: bool, post: Post) -> None:
+def test_a_few_steps_lower_the_loss(kind: str, train_head: bool, make_sample: MakeSample) -> None:
     """RELEASED CODE leaves its relation head as it was drawn; the encoders learn all the same."""
     model = MKGformerModel.build(LABELS[kind], train_head=train_head)
     model.observe(model.labels.classes)
-    batch, targets = model.processor.collate(mixed(post, kind))
+    batch, targets = model.processor.collate(mixed(make_sample, kind))
     head = copy.deepcopy(model.head.state_dict())
     optimizer = build_optimizer(model, lr=1e-3)
     losses = []

@@ -1,4 +1,4 @@
-"""An output reads as its scores: a row a sample, or a real word."""
+"""An output reads as its scores: a row per sample, or a real word."""
 
 from __future__ import annotations
 

@@ -153,8 +153,8 @@ def network(head: Any, known: list[bool], **options: Any) -> Any:
 
 def norm(x: Tensor, layer: Any) -> Tensor:
     """Layer norm over the whole of x."""
-    centred = x - x.mean()
-    return centred / torch.sqrt((centred**2).mean() + layer.eps) * layer.weight + layer.bias
+    centered = x - x.mean()
+    return centered / torch.sqrt((centered**2).mean() + layer.eps) * layer.weight + layer.bias
 
 
 def by_loop(r: Any, head: Any, x: Tensor) -> Tensor:

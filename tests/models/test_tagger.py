@@ -47,14 +47,14 @@ def tagger_of(name: str, **given: Any) -> ExtractionModel:
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_every_model_can_tag_word_by_word(
-    name: str, post: Callable[..., Sample], stir: Callable[[nn.Module], nn.Module]
+    name: str, make_sample: Callable[..., Sample], stir: Callable[[nn.Module], nn.Module]
 ) -> None:
     crf, softmax = tagger_of(name), tagger_of(name, tagger="softmax")
     one, other = crf.state_dict(), softmax.state_dict()
     assert {key.partition(".")[0] for key in one.keys() ^ other.keys()} == {"crf", "grammar"}
     assert all(torch.equal(one[key], other[key]) for key in one.keys() & other.keys())
 
-    samples = [post(uid, kind="ner", length=n) for uid, n in (("p", 5), ("q", 3))]
+    samples = [make_sample(uid, kind="ner", length=n) for uid, n in (("p", 5), ("q", 3))]
     batch, targets = crf.processor.collate(samples)
     assert torch.equal(crf(batch).logits, softmax(batch).logits)
 

@@ -16,7 +16,7 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import TextModel, build_optimizer
 from mkgc_cl.models.encoders import TINY_WIDTH, load_text_encoder
 
-Post = Callable[..., Sample]
+MakeSample = Callable[..., Sample]
 Build = Callable[..., TextModel]
 KINDS = ("re", "ner")
 LABELS = {
@@ -39,17 +39,17 @@ def make(stir: Callable[[nn.Module], nn.Module]) -> Build:
     return built
 
 
-def collated(model: TextModel, post: Post, *lengths: int) -> tuple[Any, Tensor]:
+def collated(model: TextModel, make_sample: MakeSample, *lengths: int) -> tuple[Any, Tensor]:
     kind = model.labels.kind
     return model.processor.collate(
-        [post(f"p{length}", kind=kind, length=length) for length in lengths]
+        [make_sample(f"p{length}", kind=kind, length=length) for length in lengths]
     )
 
 
 @torch.no_grad()
-def test_shapes_of_relations(make: Build, post: Post) -> None:
+def test_shapes_of_relations(make: Build, make_sample: MakeSample) -> None:
     model = make("re")
-    batch, targets = collated(model, post, 5, 3)
+    batch, targets = collated(model, make_sample, 5, 3)
     output = model(batch)
     tokens = 5 + 4 + 2  # words, markers, both ends
     assert output.logits.shape == (2, 4)
@@ -63,9 +63,9 @@ def test_shapes_of_relations(make: Build, post: Post) -> None:
 
 @pytest.mark.parametrize("tagger", ["crf", "softmax"])
 @torch.no_grad()
-def test_shapes_of_tags(make: Build, post: Post, tagger: str) -> None:
+def test_shapes_of_tags(make: Build, make_sample: MakeSample, tagger: str) -> None:
     model = make("ner", tagger=tagger)
-    batch, targets = collated(model, post, 5, 3)
+    batch, targets = collated(model, make_sample, 5, 3)
     output = model(batch)
     assert output.logits.shape == (2, 5, 5)
     assert output.features.shape == (2, TINY_WIDTH)
@@ -82,12 +82,12 @@ def test_shapes_of_tags(make: Build, post: Post, tagger: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_states_are_the_plain_encoders(
-    kind: Any, post: Post, stir: Callable[[nn.Module], nn.Module]
+    kind: Any, make_sample: MakeSample, stir: Callable[[nn.Module], nn.Module]
 ) -> None:
     encoder = load_text_encoder("tiny")
     plain = stir(copy.deepcopy(encoder.module)).eval()
     model = TextModel(LABELS[kind], text=stir(encoder.module), tokenizer=encoder.tokenizer).double()
-    batch, _ = collated(model.eval(), post, 6, 2, 4)
+    batch, _ = collated(model.eval(), make_sample, 6, 2, 4)
     mask = batch["attention_mask"]
     states = plain(input_ids=batch["input_ids"], attention_mask=mask.long()).last_hidden_state
     torch.testing.assert_close(model(batch).text_states[mask], states[mask], rtol=0, atol=1e-5)
@@ -95,10 +95,10 @@ def test_states_are_the_plain_encoders(
 
 @torch.no_grad()
 def test_a_relation_is_read_off_both_start_markers_or_the_class_token(
-    make: Build, post: Post
+    make: Build, make_sample: MakeSample
 ) -> None:
     markers, cls = make("re"), make("re", pooling="cls")
-    batch, _ = collated(markers, post, 5, 3)
+    batch, _ = collated(markers, make_sample, 5, 3)
     output = markers(batch)
     head_open, _, tail_open, _ = markers.processor.tokenizer.marker_ids
     for row, ids in enumerate(batch["input_ids"].tolist()):
@@ -116,9 +116,11 @@ def test_a_relation_is_read_off_both_start_markers_or_the_class_token(
 
 
 @torch.no_grad()
-def test_projection_is_a_normalised_gelu_of_the_markers(make: Build, post: Post) -> None:
+def test_projection_is_a_normalized_gelu_of_the_markers(
+    make: Build, make_sample: MakeSample
+) -> None:
     model, plain = make("re", projection=True), make("re")
-    batch, _ = collated(model, post, 5, 3)
+    batch, _ = collated(model, make_sample, 5, 3)
     output = model(batch)
     linear, _, norm = model.projection  # type: ignore[misc]
     markers = model.text(batch["input_ids"], batch["attention_mask"], [])[0].gather(
@@ -143,16 +145,18 @@ def test_projection_is_a_normalised_gelu_of_the_markers(make: Build, post: Post)
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_head_without_bias_scores_by_its_rows_alone(kind: Any, make: Build, post: Post) -> None:
+def test_a_head_without_bias_scores_by_its_rows_alone(
+    kind: Any, make: Build, make_sample: MakeSample
+) -> None:
     model, usual = make(kind, head_bias=False), make(kind)
     assert usual.state_dict().keys() - model.state_dict().keys() == {"head.bias"}
-    output = model(collated(model, post, 5, 3)[0])
+    output = model(collated(model, make_sample, 5, 3)[0])
     read = output.features if kind == "re" else output.word_features
     torch.testing.assert_close(output.logits, read @ model.head.weight.T)
 
 
 @torch.no_grad()
-def test_dropout_is_on_what_the_head_or_the_projection_reads(post: Post) -> None:
+def test_dropout_is_on_what_the_head_or_the_projection_reads(make_sample: MakeSample) -> None:
     """With a probability of (almost) 1 nothing but the biases is left."""
     encoder = load_text_encoder("tiny")
     for kind, projection in (("re", False), ("re", True), ("ner", False)):
@@ -164,7 +168,7 @@ def test_dropout_is_on_what_the_head_or_the_projection_reads(post: Post) -> None
             dropout=1.0,
         )
         model.observe(LABELS[kind].classes)
-        batch, _ = collated(model, post, 4)
+        batch, _ = collated(model, make_sample, 4)
         logits = model.train()(batch).logits
         empty = torch.zeros(2 * TINY_WIDTH)
         read = empty if model.projection is None else model.projection(empty)
@@ -175,14 +179,14 @@ def test_dropout_is_on_what_the_head_or_the_projection_reads(post: Post) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_padding_changes_nothing(kind: Any, make: Build, post: Post) -> None:
+def test_padding_changes_nothing(kind: Any, make: Build, make_sample: MakeSample) -> None:
     model = make(kind)
-    together, targets = collated(model, post, 3, 9, 5)
+    together, targets = collated(model, make_sample, 3, 9, 5)
     output = model(together)
     losses = model.loss(output, targets, reduction="none")
     decoded = model.decode(output)
     for row, length in enumerate((3, 9, 5)):
-        batch, alone_targets = collated(model, post, length)
+        batch, alone_targets = collated(model, make_sample, length)
         alone = model(batch)
         logits = output.logits[row] if kind == "re" else output.logits[row, :length]
         torch.testing.assert_close(logits, alone.logits[0])
@@ -193,14 +197,14 @@ def test_padding_changes_nothing(kind: Any, make: Build, post: Post) -> None:
 
 @pytest.mark.parametrize(("kind", "tagger"), [("re", "crf"), ("ner", "crf"), ("ner", "softmax")])
 def test_classes_not_seen_yet_neither_win_nor_learn(
-    kind: Any, tagger: Any, make: Build, post: Post
+    kind: Any, tagger: Any, make: Build, make_sample: MakeSample
 ) -> None:
     model = make(kind, seen=False, tagger=tagger)
     unseen = 3 if kind == "re" else slice(3, 5)
     model.observe(["peer", "part_of"] if kind == "re" else ["PER"])
     with torch.no_grad():
         model.head.bias[unseen] = 1000.0
-    batch, _ = collated(model, post, 5, 3)
+    batch, _ = collated(model, make_sample, 5, 3)
     mask = batch["word_mask"] if kind == "ner" else None
     targets = torch.tensor([1, 0])
     if mask is not None:  # B-PER I-PER O ...

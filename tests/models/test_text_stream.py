@@ -120,7 +120,7 @@ def test_raw_position_embeddings_are_those_the_encoder_adds(family: str) -> None
 
 
 @pytest.mark.parametrize(("family", "most"), [("bert", 20), ("roberta", 18), ("electra", 20)])
-def test_longest_post_fits_the_position_table(family: str, most: int) -> None:
+def test_longest_sample_fits_the_position_table(family: str, most: int) -> None:
     encoder: Any = FAMILIES[family]().eval()
     text = stream(encoder, length=most)
     ids = torch.full((1, most), 7)
@@ -138,7 +138,7 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
     "DistilBertModel is not a BERT-family encoder": lambda: DistilBertModel(
         DistilBertConfig(vocab_size=50, dim=24, n_heads=3, n_layers=2, hidden_dim=40)
     ),
-    # the same parts by the same names, normalised before instead of after
+    # the same parts by the same names, normalized before instead of after
     r"MegatronBertModel \(megatron-bert\) is not run as BERT": lambda: MegatronBertModel(
         MegatronBertConfig(**SIZES)
     ),

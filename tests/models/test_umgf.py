@@ -17,7 +17,7 @@ from mkgc_cl.models import UMGFModel
 from mkgc_cl.models.graph_fusion import GraphFusion, GraphFusionLayer, PairGate
 
 Stir = Callable[[nn.Module], nn.Module]
-Post = Callable[..., Sample]
+MakeSample = Callable[..., Sample]
 TAGS = LabelSpace("ner", ("PER", "LOC"))
 SMALL: dict[str, Any] = {"width": 16, "layers": 2, "heads": 2}
 
@@ -28,8 +28,8 @@ def random(*shape: int) -> Tensor:
 
 
 def norm(module: Any, row: Tensor) -> Tensor:
-    centred = row - row.mean()
-    scaled = centred / (centred.square().mean() + module.norm.eps).sqrt()
+    centered = row - row.mean()
+    scaled = centered / (centered.square().mean() + module.norm.eps).sqrt()
     return scaled * module.norm.weight + module.norm.bias
 
 
@@ -101,7 +101,7 @@ def test_gates_of_every_pair_in_loops(stir: Stir) -> None:
 @pytest.mark.parametrize("kind", ["full", "bare"])
 @torch.no_grad()
 def test_the_stack_worked_out_in_loops(kind: Any, stir: Stir) -> None:
-    """Projections and two layers; one post has no object and one has fewer than there are slots."""
+    """Projections and two layers; one sample has no object, one has fewer than slots."""
     fusion: Any = stir(
         GraphFusion(
             text_width=5, object_width=7, width=8, layers=2, heads=2, dropout=0.5,
@@ -113,14 +113,14 @@ def test_the_stack_worked_out_in_loops(kind: Any, stir: Stir) -> None:
     object_mask = torch.tensor([[True, True, False], [False] * 3, [True] * 3])
     index = [0, 1, 2]
     found = fusion(text, text_mask, vectors, object_mask, torch.tensor(index))
-    for post, row in enumerate(index):
-        words = [fusion.project_words(x) for x in text[post, : int(text_mask[post].sum())]]
+    for sample, row in enumerate(index):
+        words = [fusion.project_words(x) for x in text[sample, : int(text_mask[sample].sum())]]
         present = [o for o, there in zip(vectors[row], object_mask[row], strict=True) if there]
         objects = [node(fusion.project_objects, o) for o in present]
         for block in fusion.layers:
             words, objects = layer(block, words, objects)
         for place, expected in enumerate(words):
-            assert torch.allclose(found[post, place], expected, atol=1e-9)
+            assert torch.allclose(found[sample, place], expected, atol=1e-9)
 
 
 def test_objects_are_dropped_after_either_relu(stir: Stir) -> None:
@@ -139,7 +139,7 @@ def test_objects_are_dropped_after_either_relu(stir: Stir) -> None:
     assert float((found == 0).double().mean()) > 0.5  # a half by ReLU, and 0.4 of the rest
 
 
-def test_posts_that_share_a_picture_lose_other_units(stir: Stir) -> None:
+def test_samples_that_share_a_image_lose_other_units(stir: Stir) -> None:
     fusion: Any = stir(
         GraphFusion(text_width=5, object_width=7, width=32, layers=1, heads=2, dropout=0.4)
     ).train()
@@ -176,11 +176,14 @@ def test_masked_nodes_get_no_gradient(stir: Stir) -> None:
 
 
 @torch.no_grad()
-def test_emissions_read_the_encoder_and_the_graph(stir: Stir, post: Post) -> None:
+def test_emissions_read_the_encoder_and_the_graph(stir: Stir, make_sample: MakeSample) -> None:
     model: Any = UMGFModel.build(TAGS, **SMALL)
     stir(model).eval()
     model.observe(TAGS.classes)
-    samples = [post("p", kind="ner", crops=2), post("q", kind="ner", length=3, picture="b")]
+    samples = [
+        make_sample("p", kind="ner", crops=2),
+        make_sample("q", kind="ner", length=3, image="b"),
+    ]
     batch, targets = model.processor.collate(samples)
     output = model(batch)
     assert output.word_features.shape == (2, 5, 64 + 16)
@@ -197,10 +200,10 @@ def test_emissions_read_the_encoder_and_the_graph(stir: Stir, post: Post) -> Non
 
 
 @torch.no_grad()
-def test_objects_beyond_the_most_change_nothing(post: Post) -> None:
+def test_objects_beyond_the_most_change_nothing(make_sample: MakeSample) -> None:
     """Two objects: of three grounding crops the third, and every detected one, stay unread."""
     model: Any = UMGFModel.build(TAGS, objects=2, **SMALL).eval()
-    batch, _ = model.processor.collate([post("p", kind="ner", crops=3)])
+    batch, _ = model.processor.collate([make_sample("p", kind="ner", crops=3)])
     assert {key for key in batch if key.startswith("crop_")} == {f"crop_{i}" for i in range(4)}
     features = model(batch).word_features
     for slot in (2, 3):
@@ -211,10 +214,12 @@ def test_objects_beyond_the_most_change_nothing(post: Post) -> None:
 
 
 @torch.no_grad()
-def test_a_batch_without_any_object_works(post: Post) -> None:
+def test_a_batch_without_any_object_works(make_sample: MakeSample) -> None:
     model: Any = UMGFModel.build(TAGS, **SMALL).eval()
     model.observe(TAGS.classes)
-    batch, targets = model.processor.collate([post("p", kind="ner"), post("q", kind="ner")])
+    batch, targets = model.processor.collate(
+        [make_sample("p", kind="ner"), make_sample("q", kind="ner")]
+    )
     assert not batch["crops_present"].any()
     output = model(batch)
     assert bool(torch.isfinite(output.logits).all())

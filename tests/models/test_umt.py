@@ -19,7 +19,7 @@ from mkgc_cl.models.coupled import CoupledFusion
 from mkgc_cl.models.span_tags import SPAN_TAGS, conversion_matrix, span_of
 
 Stir = Callable[[nn.Module], nn.Module]
-Post = Callable[..., Sample]
+MakeSample = Callable[..., Sample]
 TYPES = ("PER", "LOC", "ORG", "MISC")
 
 
@@ -29,8 +29,8 @@ def random(*shape: int) -> Tensor:
 
 
 def normed(norm: nn.LayerNorm, row: Tensor) -> Tensor:
-    centred = row - row.mean()
-    scaled = centred / (centred.square().mean() + norm.eps).sqrt()
+    centered = row - row.mean()
+    scaled = centered / (centered.square().mean() + norm.eps).sqrt()
     return scaled * norm.weight + norm.bias
 
 
@@ -88,10 +88,10 @@ def test_the_coupled_blocks_and_the_gate_worked_out_in_loops(projections: Any, s
     grid_mask = torch.tensor([[True] * 3, [False] * 3])
     index = [0, 1, 0]
     found = fusion(text, text_mask, grid, grid_mask, torch.tensor(index))
-    for post, row in enumerate(index):
-        words = list(text[post, : int(text_mask[post].sum())])
-        answering = [fusion.project(cell) for cell in grid[row]]
-        asking = [(fusion.project_asking or fusion.project)(cell) for cell in grid[row]]
+    for sample, row in enumerate(index):
+        words = list(text[sample, : int(text_mask[sample].sum())])
+        answering = [fusion.project(run) for run in grid[row]]
+        asking = [(fusion.project_asking or fusion.project)(run) for run in grid[row]]
         main = layer(fusion.main, words, words)
         there = bool(grid_mask[row, 0])
         aware = layer(fusion.image_aware_words, main, answering if there else [])
@@ -104,7 +104,7 @@ def test_the_coupled_blocks_and_the_gate_worked_out_in_loops(projections: Any, s
                 for i in range(8)
             ]
             expected = torch.cat([c, torch.tensor(gate, dtype=torch.float64) * a])
-            assert torch.allclose(found[post, place], expected, atol=1e-9)
+            assert torch.allclose(found[sample, place], expected, atol=1e-9)
 
 
 def test_two_projections_are_two_and_change_nothing_else() -> None:
@@ -153,13 +153,16 @@ def test_spans_forget_types_alone() -> None:
 @pytest.mark.parametrize(("conversion", "weight"), [(0.5, 0.5), (0.0, 0.0), (0.3, 2.0)])
 @torch.no_grad()
 def test_emissions_and_loss_worked_by_hand(
-    conversion: float, weight: float, stir: Stir, post: Post
+    conversion: float, weight: float, stir: Stir, make_sample: MakeSample
 ) -> None:
     labels = LabelSpace("ner", ("PER", "LOC"))
     model: Any = UMTModel.build(labels, conversion=conversion, span_loss=weight)
     stir(model).eval()
     model.observe(["PER", "LOC"])
-    samples = [post("p", kind="ner", length=5), post("q", kind="ner", length=3, picture="b")]
+    samples = [
+        make_sample("p", kind="ner", length=5),
+        make_sample("q", kind="ner", length=3, image="b"),
+    ]
     batch, targets = model.processor.collate(samples)
     output = model(batch)
     untyped = model.fusion.auxiliary(output.text_states, output.text_states, output.text_mask)
@@ -190,10 +193,12 @@ def test_emissions_and_loss_worked_by_hand(
     assert torch.equal(model.loss(output.scores_only(), targets), model.loss(output, targets))
 
 
-def test_the_encoders_states_are_dropped_once_for_both_branches(post: Post, stir: Stir) -> None:
+def test_the_encoders_states_are_dropped_once_for_both_branches(
+    make_sample: MakeSample, stir: Stir
+) -> None:
     model: Any = UMTModel.build(LabelSpace("ner", ("PER",)), dropout=0.25)
     stir(model).train()
-    batch, _ = model.processor.collate([post(uid, kind="ner", length=9) for uid in "pqrs"])
+    batch, _ = model.processor.collate([make_sample(uid, kind="ner", length=9) for uid in "pqrs"])
     read = []
     for block in (model.fusion.main, model.fusion.auxiliary):
         block.register_forward_pre_hook(lambda _, inputs: read.append(inputs[:2]))
@@ -208,10 +213,10 @@ def test_the_encoders_states_are_dropped_once_for_both_branches(post: Post, stir
     assert torch.equal(read[0][0], states)
 
 
-def test_the_span_detector_reads_no_picture(post: Post, stir: Stir) -> None:
+def test_the_span_detector_reads_no_image(make_sample: MakeSample, stir: Stir) -> None:
     model: Any = UMTModel.build(LabelSpace("ner", ("PER",)))
     stir(model).eval()
-    batch, _ = model.processor.collate([post("p", kind="ner")])
+    batch, _ = model.processor.collate([make_sample("p", kind="ner")])
     spans = model(batch).span_logits
     batch["images"] = 255 - batch["images"]
     assert torch.equal(model(batch).span_logits, spans)
@@ -224,9 +229,9 @@ def test_relations_have_no_span_detector() -> None:
     assert model.fusion.auxiliary is None
 
 
-def test_a_loss_without_span_emissions_is_refused(post: Post) -> None:
+def test_a_loss_without_span_emissions_is_refused(make_sample: MakeSample) -> None:
     model: Any = UMTModel.build(LabelSpace("ner", ("PER",)))
-    batch, targets = model.processor.collate([post("p", kind="ner")])
+    batch, targets = model.processor.collate([make_sample("p", kind="ner")])
     bare = ModelOutput.scores_only(model(batch))
     with pytest.raises(ConfigError, match="reads span emissions; ModelOutput has none"):
         model.loss(bare, targets)
@@ -242,9 +247,9 @@ def test_wrong_options_name_the_choice() -> None:
 
 
 @torch.no_grad()
-def test_a_cnn_gives_the_grid(post: Post) -> None:
+def test_a_cnn_gives_the_grid(make_sample: MakeSample) -> None:
     """The released backbone is a ResNet; its width is not the text encoder's."""
     model = UMTModel.build(LabelSpace("ner", ("PER",)), vision="test_resnet", pretrained=False)
-    batch, _ = model.processor.collate([post("p", kind="ner")])
+    batch, _ = model.processor.collate([make_sample("p", kind="ner")])
     assert batch["images"].shape[-1] == 160
     assert model.eval()(batch).logits.shape == (1, 5, 3)

@@ -90,7 +90,7 @@ def test_timms_smallest_vit_runs_as_it_is() -> None:
 
 
 @torch.no_grad()
-def test_pixels_are_normalised_as_the_weights_expect() -> None:
+def test_pixels_are_normalized_as_the_weights_expect() -> None:
     mean, std = (0.48, 0.45, 0.4), (0.26, 0.25, 0.27)
     encoder = vit()
     encoder.pretrained_cfg = {"mean": mean, "std": std}
@@ -188,7 +188,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], ViewPlan]] = {
         lambda: vit(class_token=False, global_pool="avg"), WHOLE,
     ),
     "ResPostBlock in the ViT is not supported": (lambda: vit(block_fn=ResPostBlock), WHOLE),
-    "query normalisation": (lambda: vit(qk_norm=True), WHOLE),
+    "query normalization": (lambda: vit(qk_norm=True), WHOLE),
     "has a distillation token": (
         lambda: VisionTransformerDistilled(
             img_size=32, patch_size=8, embed_dim=24, depth=4, num_heads=3, num_classes=0

@@ -15,7 +15,7 @@ from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.samples import LabelSpace, RelationSample, VisualInput
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import DualStreamModel
-from mkgc_cl.objectives.distillation import Axis, lost_attention, reduce_map
+from mkgc_cl.objectives.distillation import Axis, attention_distillation_loss, reduce_map
 
 
 def maps(batch: int, heads: int, length: int, seed: int) -> Tensor:
@@ -37,7 +37,7 @@ def test_reduction_equals_a_loop(heads: int, lengths: list[int], holes: bool, se
     if holes:  # crops that are missing leave holes in the middle, not only padding at the end
         mask[:, length // 2] = length == 1
     ways: list[tuple[Axis, bool]] = [("width", False), ("width", True), ("height", False)]
-    for axis, centre in ways:
+    for axis, center in ways:
         expected = torch.zeros(len(lengths), heads, length, dtype=torch.float64)
         for b in range(len(lengths)):
             real = mask[b].nonzero().flatten().tolist()
@@ -46,8 +46,8 @@ def test_reduction_equals_a_loop(heads: int, lengths: list[int], holes: bool, se
                     mean = sum(float(scores[b, h, row, key]) for key in real) / len(real)
                     for column in real:
                         kept = column if axis == "width" else row
-                        expected[b, h, kept] += scores[b, h, row, column] - centre * mean
-        assert torch.allclose(reduce_map(scores, mask, axis=axis, centre=centre), expected)
+                        expected[b, h, kept] += scores[b, h, row, column] - center * mean
+        assert torch.allclose(reduce_map(scores, mask, axis=axis, center=center), expected)
 
 
 @settings(max_examples=30)
@@ -55,24 +55,26 @@ def test_reduction_equals_a_loop(heads: int, lengths: list[int], holes: bool, se
     batch=st.integers(1, 3),
     heads=st.integers(1, 3),
     length=st.integers(1, 4),
-    normalise=st.booleans(),
+    normalize=st.booleans(),
     seed=st.integers(0, 999),
 )
 def test_distance_equals_a_loop(
-    batch: int, heads: int, length: int, normalise: bool, seed: int
+    batch: int, heads: int, length: int, normalize: bool, seed: int
 ) -> None:
     source = torch.Generator().manual_seed(seed)
     shape = (2, batch, heads, length)
     before, now = torch.randn(shape, generator=source, dtype=torch.float64)
-    for post in range(batch):
+    for sample in range(batch):
         total = 0.0
         for h in range(heads):
-            lost = [max(0.0, float(before[post, h, i] - now[post, h, i])) for i in range(length)]
+            lost = [
+                max(0.0, float(before[sample, h, i] - now[sample, h, i])) for i in range(length)
+            ]
             size = math.sqrt(sum(x * x for x in lost))
-            if normalise and size > 0:
+            if normalize and size > 0:
                 lost = [x / size for x in lost]
             total += sum(x * x for x in lost)
-        found = lost_attention(before, now, normalise_rows=normalise)[post]
+        found = attention_distillation_loss(before, now, normalize_rows=normalize)[sample]
         assert math.isclose(float(found), math.sqrt(total), rel_tol=1e-9, abs_tol=1e-9)
 
 
@@ -99,34 +101,36 @@ def test_raising_every_score_is_the_way_out_that_centring_closes() -> None:
     raised = now + 100.0
     assert torch.allclose(raised.softmax(dim=-1), now.softmax(dim=-1))
 
-    def distance(scores: Tensor, *, centre: bool) -> float:
-        pair = [reduce_map(each, mask, centre=centre) for each in (before, scores)]
-        return float(lost_attention(*pair))
+    def distance(scores: Tensor, *, center: bool) -> float:
+        pair = [reduce_map(each, mask, center=center) for each in (before, scores)]
+        return float(attention_distillation_loss(*pair))
 
-    assert distance(now, centre=False) > 0.1
-    assert distance(raised, centre=False) == 0.0
-    assert distance(now, centre=True) > 0.1
-    assert distance(raised, centre=True) == pytest.approx(distance(now, centre=True))
+    assert distance(now, center=False) > 0.1
+    assert distance(raised, center=False) == 0.0
+    assert distance(now, center=True) > 0.1
+    assert distance(raised, center=True) == pytest.approx(distance(now, center=True))
 
 
-def test_the_centred_gradient_moves_no_row_as_a_whole() -> None:
+def test_the_centered_gradient_moves_no_row_as_a_whole() -> None:
     mask = torch.tensor([[True, True, True, False], [True, True, True, True]])
     before, now = maps(2, 3, 4, 0), maps(2, 3, 4, 1).requires_grad_()
-    loss = lost_attention(*(reduce_map(each, mask, centre=True) for each in (before, now))).sum()
+    loss = attention_distillation_loss(
+        *(reduce_map(each, mask, center=True) for each in (before, now))
+    ).sum()
     (gradient,) = torch.autograd.grad(loss, now)
     assert float(gradient.abs().max()) > 0.1
     assert torch.allclose(gradient.sum(dim=-1), torch.zeros(2, 3, 4, dtype=torch.float64))
 
 
 def test_centring_along_the_height_would_leave_nothing() -> None:
-    with pytest.raises(ConfigError, match="use axis='width' or centre=False"):
-        reduce_map(maps(1, 1, 2, 0), torch.ones(1, 2, dtype=torch.bool), axis="height", centre=True)
+    with pytest.raises(ConfigError, match="use axis='width' or center=False"):
+        reduce_map(maps(1, 1, 2, 0), torch.ones(1, 2, dtype=torch.bool), axis="height", center=True)
 
 
 def test_attention_gained_costs_nothing_and_its_gradient_is_exactly_zero() -> None:
     before = torch.rand(2, 3, 4, dtype=torch.float64)
     now = (before + torch.rand_like(before)).requires_grad_()
-    distance = lost_attention(before, now)
+    distance = attention_distillation_loss(before, now)
     assert distance.tolist() == [0.0, 0.0]
     (gradient,) = torch.autograd.grad(distance.sum(), now)
     assert not gradient.any()
@@ -136,9 +140,9 @@ def test_attention_gained_costs_nothing_and_its_gradient_is_exactly_zero() -> No
 def test_equal_maps_have_gradient_zero_and_no_nan() -> None:
     before = torch.randn(2, 3, 4)
     now = before.clone().requires_grad_()
-    for normalise in (False, True):
+    for normalize in (False, True):
         (gradient,) = torch.autograd.grad(
-            lost_attention(before, now, normalise_rows=normalise).sum(), now
+            attention_distillation_loss(before, now, normalize_rows=normalize).sum(), now
         )
         assert not gradient.any()
         assert not gradient.isnan().any()
@@ -149,14 +153,14 @@ def test_a_loss_too_small_to_square_has_gradient_zero(lost: float) -> None:
     """The square underflows, and the slope of the root at 0 is infinite."""
     now = torch.zeros(1, 2, 3, requires_grad=True)
     before = torch.tensor([[[lost, -1.0, 0.0], [0.0, lost, -1.0]]])
-    (gradient,) = torch.autograd.grad(lost_attention(before, now).sum(), now)
+    (gradient,) = torch.autograd.grad(attention_distillation_loss(before, now).sum(), now)
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
 def test_gradient_is_the_unit_vector_of_what_was_lost() -> None:
     """d/dx ||relu(b - x)|| = -relu(b - x) / ||relu(b - x)||: lost 3 and 4, gained 5."""
     now = torch.tensor([[[0.0, 5.0], [0.0, 0.0]]], requires_grad=True)
-    distance = lost_attention(torch.tensor([[[3.0, 0.0], [4.0, 0.0]]]), now)
+    distance = attention_distillation_loss(torch.tensor([[[3.0, 0.0], [4.0, 0.0]]]), now)
     assert distance.tolist() == [5.0]
     distance.sum().backward()
     assert now.grad is not None
@@ -164,21 +168,21 @@ def test_gradient_is_the_unit_vector_of_what_was_lost() -> None:
     assert torch.allclose(now.grad, expected)
 
 
-def test_released_normalisation_is_a_constant_without_a_gradient() -> None:
+def test_released_normalization_is_a_constant_without_a_gradient() -> None:
     """Its value is the root of the number of rows that lost anything, whatever the maps are."""
     source = torch.Generator().manual_seed(0)
     before = torch.randn(4, 6, 8, generator=source, dtype=torch.float64)
     for scale in (1e-2, 1.0, 1e2):
         now = (before + scale * torch.randn(before.shape, generator=source)).requires_grad_()
-        distance = lost_attention(before, now, normalise_rows=True)
+        distance = attention_distillation_loss(before, now, normalize_rows=True)
         assert torch.allclose(distance, torch.full_like(distance, 6**0.5))
         (gradient,) = torch.autograd.grad(distance.sum(), now)
         assert float(gradient.abs().max()) < 1e-12 / scale
-        (real,) = torch.autograd.grad(lost_attention(before, now).sum(), now)
+        (real,) = torch.autograd.grad(attention_distillation_loss(before, now).sum(), now)
         assert float(real.abs().max()) > 1e-2
 
 
-def distance_of(model: DualStreamModel, teacher: DualStreamModel, *, normalise: bool) -> Tensor:
+def distance_of(model: DualStreamModel, teacher: DualStreamModel, *, normalize: bool) -> Tensor:
     samples = [
         RelationSample(f"s{n}", tuple("abcdefg"[:n]), (0, 1), (n - 1, n), "r", VisualInput(BLANK))
         for n in (3, 5, 7)
@@ -194,7 +198,7 @@ def distance_of(model: DualStreamModel, teacher: DualStreamModel, *, normalise: 
     ):
         for before, now in zip(befores, nows, strict=True):
             reduced = reduce_map(before, mask), reduce_map(now, mask)
-            total = total + lost_attention(*reduced, normalise_rows=normalise).mean()
+            total = total + attention_distillation_loss(*reduced, normalize_rows=normalize).mean()
     return total
 
 
@@ -228,14 +232,14 @@ def test_the_loss_teaches_keys_and_queries_and_points_downhill(
     """To first order a step of size h along -g lowers the loss by h ||g||^2."""
     student, teacher = student_and_teacher
     parameter = student.get_parameter(part)
-    before = distance_of(student, teacher, normalise=False)
+    before = distance_of(student, teacher, normalize=False)
     (gradient,) = torch.autograd.grad(before, parameter)
     steepness = float(gradient.square().sum())
     assert steepness > 1e-4
     step = 1e-4 / steepness
     with torch.no_grad():
         parameter.sub_(step * gradient)
-        after = distance_of(student, teacher, normalise=False)
+        after = distance_of(student, teacher, normalize=False)
     assert math.isclose(float(before.detach() - after), 1e-4, rel_tol=0.2)
 
 
@@ -246,10 +250,10 @@ def test_the_released_loss_teaches_nothing(
     """Rounding remains, as in the released code (1.6e-8 in single precision)."""
     student, teacher = student_and_teacher
     largest = {}
-    for normalise in (True, False):
-        loss = distance_of(student, teacher, normalise=normalise)
+    for normalize in (True, False):
+        loss = distance_of(student, teacher, normalize=normalize)
         (gradient,) = torch.autograd.grad(loss, student.get_parameter(part))
-        largest[normalise] = float(gradient.abs().max())
+        largest[normalize] = float(gradient.abs().max())
     assert largest[True] < 1e-5 * largest[False]
 
 
@@ -257,7 +261,7 @@ def test_a_model_at_its_teacher_is_left_alone(
     student_and_teacher: tuple[DualStreamModel, DualStreamModel],
 ) -> None:
     _, teacher = student_and_teacher
-    loss = distance_of(teacher, teacher, normalise=False)
+    loss = distance_of(teacher, teacher, normalize=False)
     assert float(loss.detach()) == 0.0
     (gradient,) = torch.autograd.grad(loss, teacher.get_parameter("shared_keys.1"))
     assert not gradient.any()

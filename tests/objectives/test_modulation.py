@@ -14,7 +14,7 @@ from mkgc_cl.objectives.modulation import (
     coefficients,
     contribution,
     contribution_ratio,
-    slow_down,
+    modulation_coefficient,
 )
 
 # softmax([log 1, log 3]) = [1/4, 3/4]
@@ -106,7 +106,7 @@ def test_no_graph_hangs_on_the_ratio() -> None:
 )
 def test_slow_down_table(alpha: float, ratio: float, expected: float) -> None:
     """Right column from mspt.md C: 0.900 and 0.709 just above 1, 0.538 and 0.095 at 5."""
-    assert math.isclose(slow_down(alpha, ratio), expected, rel_tol=1e-9)
+    assert math.isclose(modulation_coefficient(alpha, ratio), expected, rel_tol=1e-9)
 
 
 @pytest.mark.parametrize(

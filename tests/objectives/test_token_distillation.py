@@ -1,4 +1,4 @@
-"""Token distillation: sums by hand, and what the two ways to normalise the student say."""
+"""Token distillation: sums by hand, and what the two ways to normalize the student say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from mkgc_cl.models.heads import UNSEEN_LOGIT
 from mkgc_cl.objectives.token_distillation import Restrict, teacher_words, token_divergence
 
-RESTRICT: tuple[Restrict, ...] = ("pad", "renormalise")
+RESTRICT: tuple[Restrict, ...] = ("pad", "renormalize")
 
 
 def probabilities(scores: list[float], temperature: float) -> list[float]:
@@ -31,7 +31,7 @@ def divergence_by_hand(
     old = [place for place, is_known in enumerate(known) if is_known]
     new = [place for place, is_seen in enumerate(seen) if is_seen and not known[place]]
     p = probabilities([teacher[place] for place in old], temperature)
-    over = old if restrict == "renormalise" else [*old, *new]
+    over = old if restrict == "renormalize" else [*old, *new]
     q = probabilities([student[place] for place in over], temperature)
     return sum(a * math.log(a / b) for a, b in zip(p, q, strict=False))
 
@@ -53,29 +53,29 @@ def test_equals_the_sum_word_by_word(seed: int, temperature: float) -> None:
     assert words.shape == (3, 4, 3)
     for restrict in RESTRICT:
         found = token_divergence(words, student, known, temperature=temperature, restrict=restrict)
-        for post in range(3):
+        for sample in range(3):
             for word in range(4):
                 expected = divergence_by_hand(
-                    teacher[post, word].tolist(),
-                    student[post, word].tolist(),
+                    teacher[sample, word].tolist(),
+                    student[sample, word].tolist(),
                     known.tolist(),
                     seen.tolist(),
                     temperature,
                     restrict,
                 )
-                assert math.isclose(float(found[post, word]), expected, abs_tol=1e-9)
+                assert math.isclose(float(found[sample, word]), expected, abs_tol=1e-9)
                 assert expected >= 0
 
 
 def test_padding_costs_the_mass_on_new_tags_more() -> None:
     teacher, student, known, _ = drawn(1)
     words = teacher_words(teacher, known)
-    pad, renormalise = (
+    pad, renormalize = (
         token_divergence(words, student, known, restrict=restrict) for restrict in RESTRICT
     )
     kept = student.softmax(dim=-1)[..., known].sum(dim=-1)
-    torch.testing.assert_close(pad - renormalise, -kept.log())
-    assert bool((pad > renormalise).all())
+    torch.testing.assert_close(pad - renormalize, -kept.log())
+    assert bool((pad > renormalize).all())
 
 
 def test_a_student_that_says_the_same_has_nothing_to_lose() -> None:

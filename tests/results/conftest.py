@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import CellRecord
+from mkgc_cl.results import RunRecord
 
-MakeRecord = Callable[..., CellRecord]
+MakeRecord = Callable[..., RunRecord]
 
 
 @pytest.fixture
@@ -25,13 +25,13 @@ def make_record() -> MakeRecord:
         rows: Sequence[Sequence[int | None]] = ((80,), (60, 70)),
         *,
         traces: Mapping[str, Sequence[float]] | None = None,
-    ) -> CellRecord:
+    ) -> RunRecord:
         matrix = ResultMatrix(len(rows))
         for after, row in enumerate(rows):
             for on, value in enumerate(row):
                 counts = Counts() if value is None else Counts(value, 100, 100)
                 matrix.record("test", after=after, on=on, counts=counts)
-        return CellRecord.from_matrix(
+        return RunRecord.from_matrix(
             matrix,
             system=system,
             scenario="demo-ner",

@@ -19,33 +19,33 @@ GRID = """
 import os, sys, time
 from pathlib import Path
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import Cell, CellRecord, grid
+from mkgc_cl.results import Run, RunRecord, grid
 
 grid.POLL_SECONDS = 0.05
 out, act = Path(sys.argv[1]), sys.argv[2]
-cells = [Cell("full", "demo-ner", "PER", seed) for seed in range(6)]
+runs = [Run("full", "demo-ner", "PER", seed) for seed in range(6)]
 
 def note(text):
     with (out.parent / "ran.txt").open("a") as file:
         file.write(f"{text}\\n")
 
-def run(cell, progress):
-    note(f"{os.getpid()} {cell.seed}")
+def run(run, progress):
+    note(f"{os.getpid()} {run.seed}")
     if act == "hang":
         time.sleep(60)
     time.sleep(0.15)
-    if act == "fail" and cell.seed == 3:
+    if act == "fail" and run.seed == 3:
         raise ValueError("no such luck")
     matrix = ResultMatrix(1)
-    matrix.record("test", after=0, on=0, counts=Counts(cell.seed, 10, 10))
-    return CellRecord.from_matrix(matrix, system=cell.system, scenario=cell.scenario,
-        order=cell.order, seed=cell.seed, tasks=["T1"], seconds=1.0)
+    matrix.record("test", after=0, on=0, counts=Counts(run.seed, 10, 10))
+    return RunRecord.from_matrix(matrix, system=run.system, scenario=run.scenario,
+        order=run.order, seed=run.seed, tasks=["T1"], seconds=1.0)
 
 if act != "hang":
     note(f"{os.getpid()} ready")
     while (out.parent / "ran.txt").read_text().count("ready") < int(sys.argv[3]):
         time.sleep(0.01)
-result = grid.run_grid(cells, run, out=out, quiet=True)
+result = grid.run_grid(runs, run, out=out, quiet=True)
 print(len(result.records), *(failure.error for failure in result.failures))
 sys.exit(result.exit_code)
 """
@@ -71,7 +71,7 @@ def test_two_processes_make_every_run_once_and_both_have_all(tmp_path: Path) -> 
     assert Counter(seed for _, seed in made) == dict.fromkeys("012345", 1)
     assert {pid for pid, _ in made} == {str(process.pid) for process in processes}
     assert len(read_results(out / "results.json")) == 6
-    assert {path.suffix for path in (out / "cells").iterdir()} == {".json"}  # no claim is left
+    assert {path.suffix for path in (out / "records").iterdir()} == {".json"}  # no claim is left
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_a_run_that_failed_elsewhere_meanwhile_is_not_tried_again(tmp_path: Path
 
 
 def test_a_claim_is_one_processs_and_ends_with_its_block(tmp_path: Path) -> None:
-    record = tmp_path / "cells" / "k.json"
+    record = tmp_path / "records" / "k.json"
     with claimed(record) as mine:
         assert mine
         assert not is_free(record)

@@ -39,22 +39,22 @@ def of(make_record):
             [SYSTEM],
             [
                 "encoders minilm + vit-384",
-                "5 epochs a task",
+                "5 epochs per task",
                 "6 exemplars of every class and of N/A",
             ],
         ),
         (
             [ABLATION, ABLATION],
-            ["encoders tiny + tiny", "1 epoch a task", "4 exemplars of every task"],
+            ["encoders tiny + tiny", "1 epoch per task", "4 exemplars of every task"],
         ),
         # a system without a memory has no budget; no memory at all is one of 0
-        ([SYSTEM | {"exemplars": None}], ["encoders minilm + vit-384", "5 epochs a task"]),
+        ([SYSTEM | {"exemplars": None}], ["encoders minilm + vit-384", "5 epochs per task"]),
         ([{"exemplars": 0}], ["0 exemplars of every class and of N/A"]),
         ([{"exemplars": 1}], ["1 exemplar of every class and of N/A"]),
         # values that differ are all said
         (
             [{"training": {"epochs": 3}, "exemplars": 2}, {"training": {"epochs": 4}}],
-            ["3 epochs a task", "4 epochs a task", "2 exemplars of every class and of N/A"],
+            ["3 epochs per task", "4 epochs per task", "2 exemplars of every class and of N/A"],
         ),
         ([{"epochs": 1}, {"encoders": "odd"}], []),
         ([], []),

@@ -91,7 +91,7 @@ def test_a_number_against_a_setting(tmp_path: Path, drawn: list) -> None:
     assert list(second.get_ydata()) == pytest.approx([20.0, math.nan, 45.0], nan_ok=True)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "6", "10"]
     assert len(axes.collections) == 1  # a band only where there are several seeds
-    with pytest.raises(DataError, match="no cell has finished"):
+    with pytest.raises(DataError, match="no run has finished"):
         figures.draw_sweep({}, tmp_path / "none", values=[], xlabel="", ylabel="")
 
 
@@ -171,9 +171,9 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_one(
 
 
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no cell has finished"):
+    with pytest.raises(DataError, match="no run has finished"):
         figures.draw_curves([], tmp_path / "a")
-    with pytest.raises(DataError, match="no cell has finished"):
+    with pytest.raises(DataError, match="no run has finished"):
         figures.draw_matrix([], tmp_path / "a")
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from mkgc_cl._files import PREFIX, SUFFIX
 from mkgc_cl.errors import OutputError
-from mkgc_cl.results import Cell, CellRecord, grid, run_grid
+from mkgc_cl.results import Run, RunRecord, grid, run_grid
 from mkgc_cl.results.grid import read_results
-from mkgc_cl.results.run_files import digest, finished_records, load_cell, read_run
+from mkgc_cl.results.run_files import digest, finished_records, load_run, read_run
 
-CELLS = [Cell("full", "demo-ner", "PER-LOC", seed, {"epochs": 1}) for seed in range(3)]
+RUNS = [Run("full", "demo-ner", "PER-LOC", seed, {"epochs": 1}) for seed in range(3)]
 
 
 class Runner:
@@ -25,11 +25,11 @@ class Runner:
     def __init__(self, make, act=lambda: None, *, at: int = 1, **record) -> None:
         self.make, self.act, self.at, self.record, self.ran = make, act, at, record, []
 
-    def __call__(self, cell: Cell, progress) -> CellRecord:
-        self.ran.append(cell.seed)
-        if cell.seed == self.at:
+    def __call__(self, run: Run, progress) -> RunRecord:
+        self.ran.append(run.seed)
+        if run.seed == self.at:
             self.act()
-        return self.make(cell.system, cell.seed, [[80], [60, 70 + cell.seed]], **self.record)
+        return self.make(run.system, run.seed, [[80], [60, 70 + run.seed]], **self.record)
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def out(tmp_path: Path) -> Path:
 
 def jam(out: Path) -> None:
     """Move the records away and put a file where their folder was."""
-    (out / "cells").rename(out / "moved")
-    (out / "cells").touch()
+    (out / "records").rename(out / "moved")
+    (out / "records").touch()
 
 
 def test_a_folder_that_takes_nothing_is_told_before_the_first_run(
@@ -57,10 +57,10 @@ def test_a_folder_that_takes_nothing_is_told_before_the_first_run(
 ) -> None:
     runner = Runner(make_record)
     (out.parent / "file").touch()
-    with pytest.raises(OutputError, match=r"file/below/cells: .*Not a directory.*choose another"):
-        run_grid(CELLS, runner, out=out.parent / "file" / "below", quiet=True)
+    with pytest.raises(OutputError, match=r"file/below/runs: .*Not a directory.*choose another"):
+        run_grid(RUNS, runner, out=out.parent / "file" / "below", quiet=True)
     with pytest.raises(OutputError, match="File name too long"):
-        run_grid(CELLS, runner, out="x" * 300, quiet=True)
+        run_grid(RUNS, runner, out="x" * 300, quiet=True)
 
     left: list[str] = []
 
@@ -70,7 +70,7 @@ def test_a_folder_that_takes_nothing_is_told_before_the_first_run(
 
     monkeypatch.setattr("mkgc_cl.results.writing.os.fsync", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        run_grid(CELLS, runner, out=out, quiet=True)
+        run_grid(RUNS, runner, out=out, quiet=True)
     assert runner.ran == []
     assert not out.exists()
     assert [path.name for path in out.parent.iterdir()] == ["file"]
@@ -83,20 +83,20 @@ def test_a_record_that_cannot_be_written_is_kept_elsewhere_and_ends_the_grid(
 ) -> None:
     runner = Runner(make_record, lambda: jam(out), traces={"gamma": [1.0, 2.0]})
     with pytest.raises(OutputError) as caught:
-        run_grid(CELLS, runner, out=out, quiet=True)
+        run_grid(RUNS, runner, out=out, quiet=True)
     assert runner.ran == [0, 1]
     (place,) = temporary.iterdir()
-    name = f"{CELLS[1].key}.json"
-    assert f"{out / 'cells' / name}: the record of the finished run" in str(caught.value)
-    assert f"it is kept in {place}: move its files to {out / 'cells'}" in str(caught.value)
+    name = f"{RUNS[1].key}.json"
+    assert f"{out / 'runs' / name}: the record of the finished run" in str(caught.value)
+    assert f"it is kept in {place}: move its files to {out / 'runs'}" in str(caught.value)
     found = read_run(place / name)
     assert (found.A, found.traces) == ((80, 65.5), {"gamma": [1.0, 2.0]})
     # as the message says
-    (out / "cells").unlink()
-    (out / "moved").rename(out / "cells")
+    (out / "records").unlink()
+    (out / "moved").rename(out / "records")
     for path in place.iterdir():
-        path.rename(out / "cells" / path.name)
-    assert len(run_grid(CELLS, runner, out=out, quiet=True).records) == 3
+        path.rename(out / "records" / path.name)
+    assert len(run_grid(RUNS, runner, out=out, quiet=True).records) == 3
     assert runner.ran == [0, 1, 2]
 
 
@@ -108,9 +108,9 @@ def test_a_record_that_can_be_kept_nowhere_is_in_the_message(
         temporary.rmdir()
 
     with pytest.raises(OutputError, match="nor can a temporary folder keep it") as caught:
-        run_grid(CELLS, Runner(make_record, act), out=out, quiet=True)
+        run_grid(RUNS, Runner(make_record, act), out=out, quiet=True)
     kept = json.loads(str(caught.value).splitlines()[-1])
-    assert CellRecord.from_dict(kept["record"]).A == (80, 65.5)
+    assert RunRecord.from_dict(kept["record"]).A == (80, 65.5)
 
 
 def test_a_failure_that_cannot_be_noted_is_told(make_record, out: Path) -> None:
@@ -120,28 +120,28 @@ def test_a_failure_that_cannot_be_noted_is_told(make_record, out: Path) -> None:
 
     runner = Runner(make_record, act)
     with pytest.raises(OutputError, match="it failed of ValueError: the loss is not finite"):
-        run_grid(CELLS, runner, out=out, quiet=True)
+        run_grid(RUNS, runner, out=out, quiet=True)
     assert runner.ran == [0, 1]
     assert len(read_results(out / "results.json")) == 1
 
 
 def test_a_record_that_is_no_json_is_a_failure_of_that_run_alone(make_record, out: Path) -> None:
-    def make(system: str, seed: int, rows) -> CellRecord:
+    def make(system: str, seed: int, rows) -> RunRecord:
         record = make_record(system, seed, rows)
-        return record if seed else CellRecord(**{**vars(record), "seconds": float("nan")})
+        return record if seed else RunRecord(**{**vars(record), "seconds": float("nan")})
 
-    result = run_grid(CELLS, Runner(make), out=out, quiet=True)
-    assert [failure.cell.seed for failure in result.failures] == [0]
+    result = run_grid(RUNS, Runner(make), out=out, quiet=True)
+    assert [failure.run.seed for failure in result.failures] == [0]
     assert [record.seed for record in result.records] == [1, 2]
 
 
 def test_text_that_utf_8_has_no_bytes_for_is_kept_as_it_is(make_record, out: Path) -> None:
-    cells = [Cell("\udcff", "demo-ner", "PER-LOC", seed) for seed in range(2)]
+    runs = [Run("\udcff", "demo-ner", "PER-LOC", seed) for seed in range(2)]
 
     def act() -> None:
         raise ValueError("\udcff")
 
-    result = run_grid(cells, Runner(make_record, act), out=out, quiet=True)
+    result = run_grid(runs, Runner(make_record, act), out=out, quiet=True)
     assert [record.system for record in result.records] == ["\udcff"]
     assert result.failures[0].error == "ValueError: \udcff"
     assert read_results(out / "results.json")[0].system == "\udcff"
@@ -150,7 +150,7 @@ def test_text_that_utf_8_has_no_bytes_for_is_kept_as_it_is(make_record, out: Pat
 def test_a_folder_that_is_renamed_meanwhile_is_an_error_at_the_end(make_record, out: Path) -> None:
     runner = Runner(make_record, lambda: out.rename(out.with_name("moved")))
     with pytest.raises(OutputError, match=r"are gone \(full, PER-LOC, seed 0\); if the folder was"):
-        run_grid(CELLS, runner, out=out, quiet=True)
+        run_grid(RUNS, runner, out=out, quiet=True)
     assert runner.ran == [0, 1, 2]
     assert [record.seed for record in read_results(out / "results.json")] == [1, 2]
 
@@ -160,37 +160,37 @@ def test_several_processes_say_all_that_they_could_not_keep(
 ) -> None:
     """Stands in for the pool; an error comes back from a process as an object."""
 
-    def finished(attempt, cells, *, jobs: int):
-        yield cells[0], attempt(cells[0])
-        yield cells[1], OutputError("one is kept in a")
-        yield cells[2], OutputError("two is kept in b")
+    def finished(attempt, runs, *, jobs: int):
+        yield runs[0], attempt(runs[0])
+        yield runs[1], OutputError("one is kept in a")
+        yield runs[2], OutputError("two is kept in b")
 
     monkeypatch.setattr(grid, "as_finished", finished)
     with pytest.raises(OutputError, match="one is kept in a\ntwo is kept in b"):
-        run_grid(CELLS, Runner(make_record), out=out, quiet=True, jobs=2)
+        run_grid(RUNS, Runner(make_record), out=out, quiet=True, jobs=2)
     assert len(read_results(out / "results.json")) == 1
 
 
 def test_series_of_another_run_are_not_taken(make_record, out: Path, caplog) -> None:
     runner = Runner(make_record, traces={"gamma": [1.0]})
-    run_grid(CELLS[:1], runner, out=out, quiet=True)
-    run_grid(CELLS[1:2], Runner(make_record, traces={"gamma": [2.0]}), out=out, quiet=True)
-    one, two = (out / "cells" / f"{cell.key}.traces.json" for cell in CELLS[:2])
+    run_grid(RUNS[:1], runner, out=out, quiet=True)
+    run_grid(RUNS[1:2], Runner(make_record, traces={"gamma": [2.0]}), out=out, quiet=True)
+    one, two = (out / "records" / f"{run.key}.traces.json" for run in RUNS[:2])
     two.write_bytes(one.read_bytes())
-    run_grid(CELLS[:2], runner, out=out, quiet=True)
+    run_grid(RUNS[:2], runner, out=out, quiet=True)
     assert f"{two.name} is that of another run" in caplog.text
     assert runner.ran == [0, 1]
     assert two.with_name(f"{two.name}.damaged").read_bytes() == one.read_bytes()
 
 
 def test_records_from_before_series_had_a_digest_are_read(make_record, out: Path) -> None:
-    run_grid(CELLS[:1], Runner(make_record, traces={"gamma": [1.0]}), out=out, quiet=True)
-    path = out / "cells" / f"{CELLS[0].key}.json"
+    run_grid(RUNS[:1], Runner(make_record, traces={"gamma": [1.0]}), out=out, quiet=True)
+    path = out / "records" / f"{RUNS[0].key}.json"
     data = json.loads(path.read_text())
     del data["traces_digest"]
     assert data["digest"] == digest(data["record"])
     path.write_text(json.dumps(data))
-    found = load_cell(out, CELLS[0])
+    found = load_run(out, RUNS[0])
     assert found is not None
     assert found.traces == {"gamma": [1.0]}
 
@@ -215,9 +215,9 @@ def test_an_odd_file_is_set_aside_and_the_rest_goes_on(
     make_record, out: Path, caplog, suffix: str, content: str | None, why: str
 ) -> None:
     runner = Runner(make_record)
-    run_grid(CELLS, runner, out=out, quiet=True)
+    run_grid(RUNS, runner, out=out, quiet=True)
     expected = (out / "results.json").read_bytes()
-    path = out / "cells" / f"{CELLS[1].key}{suffix}"
+    path = out / "records" / f"{RUNS[1].key}{suffix}"
     path.unlink()
     if content is None:
         os.mkfifo(path)
@@ -225,27 +225,29 @@ def test_an_odd_file_is_set_aside_and_the_rest_goes_on(
         path.write_text(content)
     assert [record.seed for record in finished_records(out)] == [0, 2]
     assert why in caplog.text
-    assert len(run_grid(CELLS[:1], runner, out=out, quiet=True).records) == 2
-    run_grid(CELLS, runner, out=out, quiet=True)
+    assert len(run_grid(RUNS[:1], runner, out=out, quiet=True).records) == 2
+    run_grid(RUNS, runner, out=out, quiet=True)
     assert runner.ran == [0, 1, 2, 1]
     assert (out / "results.json").read_bytes() == expected
     assert path.with_name(f"{path.name}.damaged").exists()
 
 
 def test_what_was_set_aside_before_is_not_replaced(make_record, out: Path) -> None:
-    path = out / "cells" / f"{CELLS[0].key}.json"
+    path = out / "records" / f"{RUNS[0].key}.json"
     for text in ("one", "two"):
-        run_grid(CELLS[:1], Runner(make_record), out=out, quiet=True)
+        run_grid(RUNS[:1], Runner(make_record), out=out, quiet=True)
         path.write_text(text)
-    assert load_cell(out, CELLS[0]) is None
+    assert load_run(out, RUNS[0]) is None
     damaged = [path.with_name(f"{path.name}.damaged{n}") for n in ("", "-2")]
     assert [file.read_text() for file in damaged] == ["one", "two"]
 
 
 def test_a_second_file_of_one_run_is_left_out(make_record, out: Path, caplog) -> None:
-    run_grid(CELLS[:1], Runner(make_record), out=out, quiet=True)
-    key = CELLS[0].key
+    run_grid(RUNS[:1], Runner(make_record), out=out, quiet=True)
+    key = RUNS[0].key
     for suffix in (".json", ".traces.json"):
-        (out / "cells" / f"0{suffix}").write_bytes((out / "cells" / f"{key}{suffix}").read_bytes())
+        (out / "records" / f"0{suffix}").write_bytes(
+            (out / "records" / f"{key}{suffix}").read_bytes()
+        )
     assert len(finished_records(out)) == 1
     assert f"0.json is left out of the results: {key}.json is of that run" in caplog.text

@@ -1,4 +1,4 @@
-"""Cells in processes of their own."""
+"""Runs in processes of their own."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ import pytest
 
 from mkgc_cl._cores import usable_cores
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.results import Cell, parallel, run_grid
+from mkgc_cl.results import Run, parallel, run_grid
 from mkgc_cl.results.parallel import as_finished
 
-CELLS = [Cell(s, "made", "A-B", seed, {}) for seed in (0, 1) for s in ("one", "two", "bad", "dead")]
+RUNS = [Run(s, "made", "A-B", seed, {}) for seed in (0, 1) for s in ("one", "two", "bad", "dead")]
 
 SCRIPT = """
 import os, sys
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import Cell, CellRecord, run_grid
+from mkgc_cl.results import Run, RunRecord, run_grid
 
-CELLS = [Cell(s, "made", "A-B", seed, {}) for seed in (0, 1) for s in ("one", "two", "bad")]
+RUNS = [Run(s, "made", "A-B", seed, {}) for seed in (0, 1) for s in ("one", "two", "bad")]
 
-def run(cell, progress):
+def run(run, progress):
     progress(0.5, "half")
-    if cell.system == "bad":
+    if run.system == "bad":
         raise ValueError("the loss is not finite")
     matrix = ResultMatrix(2)
     for after in range(2):
         for on in range(after + 1):
-            matrix.record("test", after=after, on=on, counts=Counts(50 + cell.seed, 100, 100))
-    return CellRecord.from_matrix(
-        matrix, system=cell.system, scenario="made", order="A-B", seed=cell.seed, tasks=["A", "B"],
+            matrix.record("test", after=after, on=on, counts=Counts(50 + run.seed, 100, 100))
+    return RunRecord.from_matrix(
+        matrix, system=run.system, scenario="made", order="A-B", seed=run.seed, tasks=["A", "B"],
         seconds=1.0, provenance={"process": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]},
-        traces={"gamma": [1.0, float(cell.seed)]},
+        traces={"gamma": [1.0, float(run.seed)]},
     )
 
 if __name__ == "__main__":
-    result = run_grid(CELLS, run, out=sys.argv[1], quiet=True, jobs=2)
+    result = run_grid(RUNS, run, out=sys.argv[1], quiet=True, jobs=2)
     print(os.getpid(), result.exit_code, len(result.records), len(result.failures))
 """
 
@@ -55,19 +55,19 @@ def test_a_grid_of_two_jobs_has_every_record_and_every_failure(tmp_path: Path) -
     )  # fmt: skip
     parent, code, records, failures = map(int, made.stdout.split())
     assert (code, records, failures) == (1, 4, 2)
-    cells = json.loads((tmp_path / "out" / "results.json").read_text())["cells"]
-    assert {(c["system"], c["seed"]) for c in cells} == {
+    runs = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
+    assert {(c["system"], c["seed"]) for c in runs} == {
         (s, n) for s in ("one", "two") for n in (0, 1)
     }
-    assert parent not in {c["provenance"]["process"] for c in cells}
+    assert parent not in {c["provenance"]["process"] for c in runs}
     share = str(max(1, usable_cores() // 2))
-    assert {c["provenance"]["threads"] for c in cells} == {share}
+    assert {c["provenance"]["threads"] for c in runs} == {share}
     failed = [json.loads(path.read_text()) for path in (tmp_path / "out" / "failed").iterdir()]
     assert len(failed) == 2
     assert all(
         "the loss is not finite" in f["error"] and "in run" in f["traceback"] for f in failed
     )
-    traces = list((tmp_path / "out" / "cells").glob("*.traces.json"))
+    traces = list((tmp_path / "out" / "runs").glob("*.traces.json"))
     assert sorted(json.loads(path.read_text())["gamma"][1] for path in traces) == [0, 0, 1, 1]
 
 
@@ -111,4 +111,4 @@ def test_the_callers_threads_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_job_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="jobs=0; give 1 or more"):
-        run_grid(CELLS, lambda cell, progress: None, out=tmp_path, jobs=0)  # type: ignore[arg-type, return-value]
+        run_grid(RUNS, lambda run, progress: None, out=tmp_path, jobs=0)  # type: ignore[arg-type, return-value]

@@ -9,7 +9,7 @@ import pytest
 
 from mkgc_cl.errors import DataError
 from mkgc_cl.metrics import Counts, IncompleteMatrixError, ResultMatrix
-from mkgc_cl.results import CellRecord, RecordError
+from mkgc_cl.results import RecordError, RunRecord
 from mkgc_cl.results.grid import read_results
 from mkgc_cl.results.record import RecordFormatError
 
@@ -32,10 +32,10 @@ def test_what_cannot_be_measured_is_null(make_record) -> None:
     assert record.backward_transfer == -30.0
     data = json.loads(json.dumps(record.to_dict(), allow_nan=False))
     assert data["U"] == [60.0, None, 90.0]
-    assert CellRecord.from_dict(data) == record
+    assert RunRecord.from_dict(data) == record
     one = make_record(rows=[[None]])
     assert (one.A, one.U, one.forgetting, one.backward_transfer) == ((None,), (None,), None, None)
-    assert CellRecord.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    assert RunRecord.from_dict(json.loads(json.dumps(one.to_dict()))) == one
 
 
 def test_zeros_that_were_never_measured_are_not_read_back(make_record) -> None:
@@ -48,22 +48,22 @@ def test_zeros_that_were_never_measured_are_not_read_back(make_record) -> None:
         "forgetting_per_task": [50.0, 0.0],
         "backward_transfer": -15.0,
     }
-    found = CellRecord.from_dict(written)
+    found = RunRecord.from_dict(written)
     assert (found.U, found.matrix) == (record.U, record.matrix)
     assert found.forgetting_per_task == (50.0, None)
     assert (found.forgetting, found.backward_transfer) == (50.0, -30.0)
     single = make_record(rows=[[80]]).to_dict() | {"forgetting": 0.0, "backward_transfer": 0.0}
-    assert CellRecord.from_dict(single).forgetting is None
+    assert RunRecord.from_dict(single).forgetting is None
     del written["counts"]["streams"]["test"][-1]
     with pytest.raises(RecordError, match=r"not those of a run: .*\(after=2, on=2\)"):
-        CellRecord.from_dict(written)
+        RunRecord.from_dict(written)
 
 
 def test_json_there_and_back(make_record) -> None:
     record = make_record(traces={"gamma": [1.0, 0.5]})
     data = json.loads(json.dumps(record.to_dict()))
     assert "traces" not in data
-    again = CellRecord.from_dict(data, traces={"gamma": [1.0, 0.5]})
+    again = RunRecord.from_dict(data, traces={"gamma": [1.0, 0.5]})
     assert again == record
     assert again.result_matrix.average_f1("test") == [0.8, 0.65]
 
@@ -78,9 +78,9 @@ def test_an_incomplete_run_makes_no_record() -> None:
     matrix.record("test", after=0, on=0, counts=Counts(1, 1, 1))
     identity = {"system": "s", "scenario": "d", "order": "o", "seed": 0, "seconds": 1.0}
     with pytest.raises(IncompleteMatrixError, match=r"\(after=1, on=0\)"):
-        CellRecord.from_matrix(matrix, tasks=["a", "b"], **identity)
+        RunRecord.from_matrix(matrix, tasks=["a", "b"], **identity)
     with pytest.raises(DataError, match=r"1 task names \['a'\] for a result matrix of 2 tasks"):
-        CellRecord.from_matrix(matrix, tasks=["a"], **identity)
+        RunRecord.from_matrix(matrix, tasks=["a"], **identity)
 
 
 @pytest.mark.parametrize(
@@ -101,19 +101,19 @@ def test_an_incomplete_run_makes_no_record() -> None:
 )
 def test_foreign_records_are_refused(make_record, change, error, message) -> None:
     with pytest.raises(error, match=message):
-        CellRecord.from_dict(make_record().to_dict() | change)
+        RunRecord.from_dict(make_record().to_dict() | change)
 
 
 def test_missing_fields_are_named(make_record) -> None:
     data = make_record().to_dict()
     del data["A"], data["seed"]
     with pytest.raises(RecordError, match=r"lacks \['A', 'seed'\]"):
-        CellRecord.from_dict(data)
+        RunRecord.from_dict(data)
     with pytest.raises(RecordError, match="a JSON object"):
-        CellRecord.from_dict([1])
+        RunRecord.from_dict([1])
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"cells": [3]}', b"\xff\xfe", b'{"a": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"runs": [3]}', b"\xff\xfe", b'{"a": 1}'])
 def test_a_results_file_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "results.json"
     path.write_bytes(content)

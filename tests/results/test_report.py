@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mkgc_cl.errors import OutputError
-from mkgc_cl.results import Cell, CellRecord, build_table, report_section, run_grid
+from mkgc_cl.results import Run, RunRecord, build_table, report_section, run_grid
 from mkgc_cl.results.__main__ import main
 from mkgc_cl.results.markup import element, escaped
 from mkgc_cl.results.report import write_html
@@ -85,27 +85,29 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def fill(make_record):
     """A function that runs a grid of two systems and two seeds into a folder."""
 
-    def run(runs: Path, name: str = "abl", *, failing=(), provenance=MADE_BY, config=CONFIG):
-        cells = [Cell(s, "imner", "PER-LOC", n, config) for n in (0, 1) for s in ("full", NASTY)]
+    def fill_folder(
+        runs: Path, name: str = "abl", *, failing=(), provenance=MADE_BY, config=CONFIG
+    ):
+        todo = [Run(s, "imner", "PER-LOC", n, config) for n in (0, 1) for s in ("full", NASTY)]
 
-        def one(cell: Cell, _: object) -> CellRecord:
-            if (cell.system, cell.seed) in failing:
+        def one(run: Run, _: object) -> RunRecord:
+            if (run.system, run.seed) in failing:
                 raise ValueError("</pre><script>alert('loss & all')</script> \x1b[0m\x00")
-            rows = [[80 + cell.seed], [60, 74 if cell.system == "full" else 90]]
+            rows = [[80 + run.seed], [60, 74 if run.system == "full" else 90]]
             return dataclasses.replace(
-                make_record(cell.system, cell.seed, rows),
+                make_record(run.system, run.seed, rows),
                 scenario="imner",
                 order="PER-LOC",
                 config=config,
                 provenance=provenance,
-                seconds=1234.5 + cell.seed,
+                seconds=1234.5 + run.seed,
                 peak_memory_mb=2024.7,
             )
 
-        folder = runs / name / cells[0].setting
-        return folder, run_grid(cells, one, out=folder, quiet=True)
+        folder = runs / name / todo[0].setting
+        return folder, run_grid(todo, one, out=folder, quiet=True)
 
-    return run
+    return fill_folder
 
 
 def made(runs: Path) -> Page:
@@ -125,15 +127,15 @@ def test_every_number_of_the_records_is_on_the_page(fill, tmp_path: Path) -> Non
     assert page.rows[5] == ["full", "80.5 ± 0.7", "74.0 ± 0.0", "77.2 ± 0.4"]
     # Both lost 20 and 21 of their first task.
     assert page.rows[8] == ["full", "20.5 ± 0.7", "-20.5 ± 0.7", "20.5 ± 0.7"]
-    keys = sorted(p.name for p in folder.glob("cells/*.json") if "traces" not in p.name)
-    cells = {row[-1]: row for row in page.rows if row[-1].endswith(".json")}
-    assert sorted(cells) == keys
+    keys = sorted(p.name for p in folder.glob("records/*.json") if "traces" not in p.name)
+    runs = {row[-1]: row for row in page.rows if row[-1].endswith(".json")}
+    assert sorted(runs) == keys
     for record in result.records:
-        key = Cell(record.system, "imner", "PER-LOC", record.seed, CONFIG).key
+        key = Run(record.system, "imner", "PER-LOC", record.seed, CONFIG).key
         scores = [f"{record.A[-1]:.1f}", f"{sum(record.A) / 2:.1f}"]
         cost = [f"{record.seconds:,.1f}", "2,024.7"]
-        assert cells[f"{key}.json"][:6] == [record.system, str(record.seed), *scores, *cost]
-        assert cells[f"{key}.json"][6:11] == ["cuda", "images blank", "0123456789", "1", "f00dfeed"]
+        assert runs[f"{key}.json"][:6] == [record.system, str(record.seed), *scores, *cost]
+        assert runs[f"{key}.json"][6:11] == ["cuda", "images blank", "0123456789", "1", "f00dfeed"]
     assert "Python 3.11.7, torch 2.14.1" in page.text
     assert "encoders minilm + vit-384, images blank." in page.text
 
@@ -159,7 +161,7 @@ def test_the_best_mean_is_bold_and_the_papers_row_stands_below(fill, tmp_path: P
 @pytest.mark.usefixtures("quick")
 def test_failures_and_damage_are_shown_and_nothing_is_injected(fill, tmp_path: Path) -> None:
     folder, result = fill(tmp_path, "a <b> & 'c'", failing=[(NASTY, 1)])
-    paths = sorted(p for p in folder.glob("cells/*.json") if "traces" not in p.name)
+    paths = sorted(p for p in folder.glob("records/*.json") if "traces" not in p.name)
     paths[0].with_name("0.json.damaged").write_text("{")
     paths[1].write_text("<i>")
     (folder / "failed" / "list.json").write_text("[]")
@@ -204,8 +206,8 @@ def test_the_page_needs_nothing_but_itself(fill, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("provenance", "config", "mark"),
     [
-        ({**MADE_BY, "stream": {"demonstration": True}}, CONFIG, "DEMONSTRATION DATA"),
-        (MADE_BY, {"stream": {"split": "valid"}}, "VALIDATION POSTS"),
+        ({**MADE_BY, "stream": {"synthetic stream": True}}, CONFIG, "SYNTHETIC DATA"),
+        (MADE_BY, {"stream": {"split": "valid"}}, "VALIDATION SAMPLES"),
         (MADE_BY | {"git": {"commit": "abc", "dirty": True}}, CONFIG, "UNCOMMITTED CHANGES"),
         (MADE_BY | {"git": None}, CONFIG, "SOURCE NOT RECORDED"),
         ({**MADE_BY, "stream": {**STREAM, "image_files_blank": 4}}, CONFIG, "4 OF 10 IMAGES BLANK"),
@@ -222,12 +224,12 @@ def test_what_is_no_result_is_marked(fill, tmp_path: Path, provenance, config, m
     assert len(page.all("ul")) == 2
 
 
-BADGE = "CELLS OF DIFFERENT CONFIGURATIONS"
+BADGE = "RUNS OF DIFFERENT CONFIGURATIONS"
 TABLE = {"training": {"epochs": 3}, "options": {}, "exemplars": None}
 
 
 @pytest.mark.parametrize(
-    ("cells", "marked"),
+    ("runs", "marked"),
     [
         # options are each system's own, and a budget only of those with a memory
         ([("EWC", {"options": {"weight": 7}}), ("MSPT", {"exemplars": 6}), ("Vanilla", {})], False),
@@ -243,27 +245,27 @@ TABLE = {"training": {"epochs": 3}, "options": {}, "exemplars": None}
     ],
 )
 def test_configurations_are_compared_in_what_systems_share(
-    make_record, tmp_path: Path, cells, marked: bool
+    make_record, tmp_path: Path, runs, marked: bool
 ) -> None:
     records = {
         str(n): dataclasses.replace(make_record(system, n), config=TABLE | config)
-        for n, (system, config) in enumerate(cells)
+        for n, (system, config) in enumerate(runs)
     }
     found = marks(Experiment(tmp_path, "table", records, (), (), None, {}, ()))
     assert (BADGE in found) == marked
 
 
 @pytest.mark.usefixtures("quick")
-def test_folders_that_are_no_experiment_or_have_no_cell(fill, tmp_path: Path, caplog) -> None:
+def test_folders_that_are_no_experiment_or_have_no_run(fill, tmp_path: Path, caplog) -> None:
     fill(tmp_path)
     (tmp_path / "stray" / "deep").mkdir(parents=True)
     (tmp_path / "void").mkdir()
-    (tmp_path / "begun" / "x-1" / "cells").mkdir(parents=True)
+    (tmp_path / "begun" / "x-1" / "runs").mkdir(parents=True)
     page = made(tmp_path)
     for name in ("stray/deep", "void"):
         assert f"{name}: holds no experiment" in page.text
     assert "begun/x-1" in page.text
-    assert "No cell has finished." in page.text
+    assert "No run has finished." in page.text
 
 
 @pytest.fixture
@@ -273,7 +275,7 @@ def swept(fill, make_record, tmp_path: Path) -> Path:
     table = build_table(
         [make_record(system, seed) for system in ("full", NASTY) for seed in (0, 1)],
         reference="full",
-        remarks=["DEMONSTRATION DATA"],
+        remarks=["SYNTHETIC DATA"],
     )
     table = dataclasses.replace(table, caption=f"A (%), against <b>; {table.caption}")
     stem = "sizes-1.5-0a1b"
@@ -295,7 +297,7 @@ def test_sweeps_stand_before_the_experiments_of_their_name(swept: Path, capsys) 
     assert [a.get("id") for a in page.all("h2")] == [None, "section-1", "section-2"]
     assert page.text.count("abl, sweeps") == 2
     assert page.text.count("1 table on several settings or orders: sizes-1.5-0a1b.") == 2
-    assert page.text.count("DEMONSTRATION DATA") == 3  # twice a mark, and in the caption
+    assert page.text.count("SYNTHETIC DATA") == 3  # twice a mark, and in the caption
     assert page.rows[:3] == [
         ["System", "T1", "T2", "AVG"],
         ["full", "80.0 ± 0.0", "65.0 ± 0.0", "72.5 ± 0.0"],
@@ -331,36 +333,36 @@ def test_a_part_that_cannot_be_built_says_so_and_the_rest_stays(
     fill, tmp_path: Path, caplog
 ) -> None:
     folder, _ = fill(tmp_path)
-    paths = sorted(p for p in folder.glob("cells/*.json") if "traces" not in p.name)
+    paths = sorted(p for p in folder.glob("records/*.json") if "traces" not in p.name)
     for path in paths[0], paths[0].with_name(f"{paths[0].stem}.traces.json"):
         path.with_name("copy" + path.name).write_bytes(path.read_bytes())
-    (folder / "cells" / f"{paths[1].stem}.traces.json").write_text("[]")
+    (folder / "records" / f"{paths[1].stem}.traces.json").write_text("[]")
     page = made(tmp_path)
     assert "Cannot be shown: DataError: two records of" in page.text
     assert "two records of" in caplog.text
     assert f"copy{paths[0].name}" in [row[-1] for row in page.rows]
-    assert f"cells/{paths[1].name}: left out of the results" in page.text
+    assert f"runs/{paths[1].name}: left out of the results" in page.text
 
 
 @pytest.mark.usefixtures("quick")
 def test_odd_files_are_named_and_cost_the_others_nothing(fill, tmp_path: Path) -> None:
     folder, _ = fill(tmp_path)
-    paths = sorted(p for p in folder.glob("cells/*.json") if "traces" not in p.name)
+    paths = sorted(p for p in folder.glob("records/*.json") if "traces" not in p.name)
     paths[0].with_name(f"{paths[0].stem}.traces.json").write_text('{"gamma": 5}')
     paths[1].write_text("[" * 100_000)
     (folder / "failed").mkdir()
     (folder / "failed" / "deep.json").write_text("[" * 100_000)
     (folder / "config.yaml").write_text("name: !!timestamp 2020-13-45\n")
-    for name in ("table-A.md", "table-A.csv", "failed/fifo.json", "cells/fifo.json"):
+    for name in ("table-A.md", "table-A.csv", "failed/fifo.json", "runs/fifo.json"):
         os.mkfifo(folder / name)
     (folder / "figures").mkdir()
     os.mkfifo(tmp_path / "abl" / "sweep.csv")
     page = made(tmp_path)
     assert "6 DAMAGED" in page.text
     for said in (
-        f"cells/{paths[0].name}: left out of the results: {paths[0].stem}.traces.json holds no",
-        f"cells/{paths[1].name}: left out of the results: lists within lists",
-        "failed/deep.json: a cell failed here, but: lists within lists",
+        f"runs/{paths[0].name}: left out of the results: {paths[0].stem}.traces.json holds no",
+        f"runs/{paths[1].name}: left out of the results: lists within lists",
+        "failed/deep.json: a run failed here, but: lists within lists",
         "found a named pipe",
         "config.yaml: left aside: not YAML (could not determine a constructor",
     ):
@@ -386,7 +388,7 @@ def test_a_folder_that_cannot_be_shown_says_so_and_the_rest_stays(
     assert page.rows[1][0] == NASTY
 
 
-def test_figures_are_drawn_from_the_cells_with_their_numbers_in_words(fill, tmp_path: Path) -> None:
+def test_figures_are_drawn_from_the_runs_with_their_numbers_in_words(fill, tmp_path: Path) -> None:
     folder, _ = fill(tmp_path, failing=[("full", 0), ("full", 1)])
     (folder / "figures").mkdir()
     (folder / "figures" / "gamma.png").write_bytes(PNG)

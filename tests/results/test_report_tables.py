@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mkgc_cl.results import Cell, build_table, run_grid
+from mkgc_cl.results import Run, build_table, run_grid
 from mkgc_cl.results.report_folder import read_experiment
 from mkgc_cl.results.report_parts import numbers
 from mkgc_cl.results.report_section import forgetting, scores, section
@@ -37,15 +37,15 @@ def records(make_record) -> list:
 
 @pytest.fixture
 def folder(records, tmp_path: Path) -> Path:
-    """An experiment's folder with the cells of these records, and nothing else."""
-    made = {Cell(r.system, r.scenario, r.order, r.seed, r.config).key: r for r in records}
-    cells = [Cell(r.system, r.scenario, r.order, r.seed, r.config) for r in records]
-    run_grid(cells, lambda cell, _: made[cell.key], out=tmp_path, quiet=True)
+    """An experiment's folder with the runs of these records, and nothing else."""
+    made = {Run(r.system, r.scenario, r.order, r.seed, r.config).key: r for r in records}
+    runs = [Run(r.system, r.scenario, r.order, r.seed, r.config) for r in records]
+    run_grid(runs, lambda run, _: made[run.key], out=tmp_path, quiet=True)
     return tmp_path
 
 
 def shown(folder: Path, measure="A") -> str:
-    """The table as text: cells between bars, every other element on a line of its own."""
+    """The table as text: runs between bars, every other element on a line of its own."""
     return plain(scores(read_experiment(folder, "name"), measure))
 
 
@@ -55,7 +55,7 @@ def plain(markup: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("rows", "cells", "why"),
+    ("rows", "runs", "why"),
     [
         (
             ((60,), (80, None), (30, None, 90)),
@@ -65,19 +65,19 @@ def plain(markup: str) -> str:
         (((60,),), "full|-|-|", "There is no earlier task, so nothing to be forgotten: -."),
     ],
 )
-def test_forgetting_that_cannot_be_measured(make_record, tmp_path, rows, cells, why) -> None:
+def test_forgetting_that_cannot_be_measured(make_record, tmp_path, rows, runs, why) -> None:
     record = make_record("full", 0, rows)
-    cell = Cell("full", record.scenario, record.order, 0, record.config)
-    run_grid([cell], lambda *_: record, out=tmp_path, quiet=True)
+    run = Run("full", record.scenario, record.order, 0, record.config)
+    run_grid([run], lambda *_: record, out=tmp_path, quiet=True)
     text = plain(forgetting(read_experiment(tmp_path, "name")))
-    assert cells in lines(text)
+    assert runs in lines(text)
     assert why in text
 
 
 def test_what_cannot_be_measured_is_a_dash_beside_the_heat_map(make_record, tmp_path: Path) -> None:
     record = make_record("full", 0, ((None,), (None, 90)))
-    cell = Cell("full", record.scenario, record.order, 0, record.config)
-    run_grid([cell], lambda *_: record, out=tmp_path)
+    run = Run("full", record.scenario, record.order, 0, record.config)
+    run_grid([run], lambda *_: record, out=tmp_path)
     markup = section(read_experiment(tmp_path, "name"), anchor="a")
     assert "on each task; after T1: -; after T2: -, 90.0" in markup
     assert "|full|-|90.0|90.0|" in "|" + plain(markup).replace("\n", "|")
@@ -146,6 +146,6 @@ def test_notes_stand_there_with_and_without_paper_rows(folder: Path, records) ->
 
 
 def test_the_caption_names_encoders_epochs_and_budget(folder: Path) -> None:
-    words = "encoders minilm + vit-384, 5 epochs a task, 6 exemplars of every class and of N/A"
+    words = "encoders minilm + vit-384, 5 epochs per task, 6 exemplars of every class and of N/A"
     for measure in ("A", "U"):
         assert f"n = 7, seeds 0 1 2 3 4 5 6, {words}, images" in shown(folder, measure)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mkgc_cl.errors import DataError
-from mkgc_cl.results import CellRecord, Comparison, compare, confidence_interval, holm
+from mkgc_cl.results import Comparison, RunRecord, compare, confidence_interval, holm
 from mkgc_cl.results.statistics import (
     EXACT_UP_TO,
     MEASURES,
@@ -28,9 +28,9 @@ POINTS = st.integers(-50, 50).map(float)
 P_VALUES = st.lists(st.floats(0, 1), max_size=6)
 
 
-def run(system: str, seed: int, value: float, *, order: str = "o") -> CellRecord:
+def run(system: str, seed: int, value: float, *, order: str = "o") -> RunRecord:
     """A record of two tasks whose A_2 is ``value``, A_1 ``value`` + 4 and forgetting -``value``."""
-    return CellRecord(
+    return RunRecord(
         system=system,
         scenario="s",
         order=order,
@@ -50,7 +50,7 @@ def run(system: str, seed: int, value: float, *, order: str = "o") -> CellRecord
     )
 
 
-def runs(system: str, values: Sequence[float]) -> list[CellRecord]:
+def runs(system: str, values: Sequence[float]) -> list[RunRecord]:
     return [run(system, seed, value) for seed, value in enumerate(values)]
 
 

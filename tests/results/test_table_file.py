@@ -51,7 +51,7 @@ def test_names_read_back_as_they_were(make_record, tmp_path: Path) -> None:
     assert found.rows[1].comparisons[1].reference == "=1+1"
 
 
-def test_columns_may_have_one_name_and_a_cell_one_seed(make_record, tmp_path: Path) -> None:
+def test_columns_may_have_one_name_and_a_run_one_seed(make_record, tmp_path: Path) -> None:
     table = build_table([make_record("a"), make_record("b")])
     path = write(table, tmp_path)
     path.write_text(path.read_text().replace("T2", "T1"))

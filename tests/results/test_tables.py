@@ -31,7 +31,7 @@ def table(make_record) -> Table:
     return build_table(
         records,
         paper=PAPER,
-        remarks=["images drawn", "demonstration data"],
+        remarks=["images drawn", "synthetic stream data"],
         notes=["full: Table 3 says 79.5, Table 2 says 77.8."],
     )
 
@@ -41,7 +41,7 @@ def test_text(table: Table) -> None:
         table.text()
         == """\
 A_k, micro-F1 (%) on all tasks seen so far, after each task; demo-ner, order PER-LOC; n
-differs, seeds w/o MM: 0; full: 0 1 2, images drawn, demonstration data. Mean ± sample
+differs, seeds w/o MM: 0; full: 0 1 2, images drawn, synthetic stream data. Mean ± sample
 standard deviation over seeds. (paper): the paper's numbers, one seed.
 ------------------------------------------------
                    T1           T2          AVG
@@ -189,7 +189,7 @@ def test_one_decimal_without_minus_zero(value: float, shown: str) -> None:
 
 
 def test_what_makes_no_table_is_refused(make_record) -> None:
-    with pytest.raises(DataError, match="no cell has finished"):
+    with pytest.raises(DataError, match="no run has finished"):
         build_table([])
     with pytest.raises(DataError, match="one scenario and one order"):
         build_table([make_record(), make_record(rows=((80,),))])
@@ -245,10 +245,10 @@ def test_json_holds_what_csv_holds(make_record) -> None:
     assert made["footnotes"] == list(table.footnotes)
     read = list(csv.DictReader(io.StringIO(table.csv())))
     assert [
-        {key: "" if value is None else str(value) for key, value in cell.items()}
-        for cell in made["cells"]
+        {key: "" if value is None else str(value) for key, value in run.items()}
+        for run in made["runs"]
     ] == read
-    assert {cell["p"] for cell in made["cells"]} == {None, 0.25}
+    assert {run["p"] for run in made["runs"]} == {None, 0.25}
 
 
 # Two systems on a stream whose second task has no positive to find, two seeds of one of them. A_2
@@ -275,8 +275,8 @@ def test_what_cannot_be_measured_is_a_dash_in_every_form(gap: list, tmp_path: Pa
     assert r"none & 0.0 & - & 0.0 & 0.0 \\" in table.latex()
     row = next(row for row in csv.DictReader(io.StringIO(table.csv())) if row["column"] == "T2")
     assert [row[key] for key in ("mean", "sd", "low", "high", "n")] == ["", "", "", "", "0"]
-    cell = json.loads(table.json())["cells"][1]
-    assert (cell["column"], cell["mean"], cell["n"]) == ("T2", None, 0)
+    run = json.loads(table.json())["runs"][1]
+    assert (run["column"], run["mean"], run["n"]) == ("T2", None, 0)
     markup = numbers(table)
     assert "<td>-</td>" in markup
     assert html.escape(why) in markup

@@ -161,7 +161,7 @@ def test_group_of_a_relation(sample: RelationSample, label: int) -> None:
     ("tags", "label"),
     [(("O", "O"), 0), (("O", "B-LOC", "B-PER"), 2), (("B-PER", "I-PER", "B-LOC"), 1)],
 )
-def test_group_of_a_tagged_post_is_its_first_entity(tags: tuple[str, ...], label: int) -> None:
+def test_group_of_a_tagged_sample_is_its_first_entity(tags: tuple[str, ...], label: int) -> None:
     assert group_label(tagged("x", *tags), NER.labels) == label
 
 
@@ -184,15 +184,15 @@ MISTAKES = {
         (FIRST, replace(SECOND, train=(*SECOND.train, FIRST.train[1]))),
         r"sample t/1: used twice .* \(again in task 'second'\)",
     ),
-    "one uid, two posts": (
+    "one uid, two samples": (
         (FIRST, replace(SECOND, test=(relation("e/0", "owns", tokens=("x", "y", "z")),))),
-        r"sample e/0: the uid stands for two different posts .* \(again in task 'second'\)",
+        r"sample e/0: the uid stands for two different samples .* \(again in task 'second'\)",
     ),
     "one uid, two pairs of entities": (
         (FIRST, replace(SECOND, test=(relation("e/0", "owns", head=(1, 2)),))),
-        "sample e/0: the uid stands for two different posts",
+        "sample e/0: the uid stands for two different samples",
     ),
-    "one uid, two pictures": (
+    "one uid, two images": (
         (
             FIRST,
             replace(
@@ -200,7 +200,7 @@ MISTAKES = {
                 test=(relation("e/0", "owns", visual=VisualInput(FileImage("a.jpg"))),),  # type: ignore[arg-type]
             ),
         ),
-        "sample e/0: the uid stands for two different posts",
+        "sample e/0: the uid stands for two different samples",
     ),
     "two tasks of one name": (
         (FIRST, replace(SECOND, name="first")),
@@ -266,14 +266,14 @@ def test_a_sentence_of_every_test_set_is_told_of_once() -> None:
 
 
 def test_mistakes_name_the_line_that_a_sample_was_read_from() -> None:
-    odd = relation("x", "owns", place=Place(Path("posts.txt"), 7))
+    odd = relation("x", "owns", place=Place(Path("samples.txt"), 7))
     with pytest.raises(DataError) as caught:
         make_benchmark(replace(RE, tasks=(replace(FIRST, valid=(odd,)), SECOND)))
-    assert str(caught.value).startswith("posts.txt:7: sample x: label 'owns'")
-    assert (caught.value.path, caught.value.line) == (Path("posts.txt"), 7)
+    assert str(caught.value).startswith("samples.txt:7: sample x: label 'owns'")
+    assert (caught.value.path, caught.value.line) == (Path("samples.txt"), 7)
 
 
-def test_one_post_may_be_tagged_with_other_types_in_other_tasks() -> None:
+def test_one_sample_may_be_tagged_with_other_types_in_other_tasks() -> None:
     """As under IMNER's rule ``keep-all-mentions``; its training identities differ by type."""
     both = ("B-PER", "B-LOC")
     tasks = (

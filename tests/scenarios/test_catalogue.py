@@ -1,4 +1,4 @@
-"""The named streams: signatures, errors, the demonstration, and the real files where they are."""
+"""The named streams: signatures, errors, the synthetic stream, the real files if there."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ TOKENIZER = HashTokenizer(buckets=97)
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """A picture of one colour."""
+    """An image of one colour."""
 
     level: int
 
@@ -66,8 +66,8 @@ class Paint:
         return Image.new("RGB", (SIDE, SIDE), (self.level, 255 - self.level, 90))
 
 
-def picture(number: int) -> VisualInput:
-    """A third of the posts have no picture; two posts in a row may share one."""
+def image(number: int) -> VisualInput:
+    """A third of the samples have no image; two samples in a row may share one."""
     return VisualInput(BLANK if number % 3 == 2 else Paint(40 * (number // 2 % 5)))
 
 
@@ -75,15 +75,15 @@ def relation_sample(uid: str, number: int, relation: str, *, filler: str = "w") 
     words = [f"{filler}{(number * 7 + k) % 23}" for k in range(1 + number % 5)]
     tokens = ("head", f"{relation}-verb", *words, "tail")
     last = len(tokens)
-    return RelationSample(uid, tokens, (0, 1), (last - 1, last), relation, picture(number))
+    return RelationSample(uid, tokens, (0, 1), (last - 1, last), relation, image(number))
 
 
 def re_stream(tasks: int = 2, *, per_class: int = 4, na: int = 3) -> TaskStream:
-    """Two relations a task, N/A in every task."""
+    """Two relations per task, N/A in every task."""
     groups = [(f"r{2 * t}", f"r{2 * t + 1}") for t in range(tasks)]
     counter = iter(range(10_000))
 
-    def posts(split: str, classes: Sequence[str], each: int, negative: int) -> tuple[Any, ...]:
+    def samples(split: str, classes: Sequence[str], each: int, negative: int) -> tuple[Any, ...]:
         wanted = [name for name in classes for _ in range(each)] + ["none"] * negative
         numbers = [next(counter) for _ in wanted]
         return tuple(
@@ -98,9 +98,9 @@ def re_stream(tasks: int = 2, *, per_class: int = 4, na: int = 3) -> TaskStream:
             Task(
                 f"T{t + 1}",
                 group,
-                posts("train", group, per_class, na),
-                posts("valid", group, 1, 1),
-                posts("test", group, 2, 1),
+                samples("train", group, per_class, na),
+                samples("valid", group, 1, 1),
+                samples("test", group, 2, 1),
             )
             for t, group in enumerate(groups)
         ),
@@ -109,7 +109,7 @@ def re_stream(tasks: int = 2, *, per_class: int = 4, na: int = 3) -> TaskStream:
 
 
 def tagging_sample(uid: str, number: int, kinds: Sequence[str], keep: Sequence[str]) -> Any:
-    """A post that mentions every type of ``kinds``, two words each, and tags those to keep."""
+    """A sample that mentions every type of ``kinds``, two words each, and tags those to keep."""
     tokens: list[str] = []
     tags: list[str] = []
     for kind in kinds:
@@ -117,11 +117,11 @@ def tagging_sample(uid: str, number: int, kinds: Sequence[str], keep: Sequence[s
         tags += ["O", f"B-{kind}", f"I-{kind}"] if kind in keep else ["O", "O", "O"]
     tokens += [f"w{(number * 3 + k) % 19}" for k in range(number % 4)]
     tags += ["O"] * (number % 4)
-    return TaggingSample(uid, tuple(tokens), tuple(tags), picture(number))
+    return TaggingSample(uid, tuple(tokens), tuple(tags), image(number))
 
 
 def ner_stream(tasks: int = 2, *, per_class: int = 8, na: int = 3) -> TaskStream:
-    """One type a task; ``na`` of the training posts have no entity; test sentences are shared."""
+    """One type per task; ``na`` of the training samples have no entity; test sentences shared."""
     kinds = [f"K{t}" for t in range(tasks)]
     made = []
     for t, kind in enumerate(kinds):

@@ -107,7 +107,7 @@ def test_global_generators_are_left_alone(kit: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["replay-experience", "replay-reservoir", "replay-class"])
-def test_replayed_posts_are_of_earlier_tasks(kit: Any, kind: str, name: str) -> None:
+def test_replayed_samples_are_of_earlier_tasks(kit: Any, kind: str, name: str) -> None:
     benchmark = kit.benchmark(kind, 2)
     batches = Batches()
     kit.train(kit.strategy(benchmark.labels, PLUGINS[name](), batches), benchmark)

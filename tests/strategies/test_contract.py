@@ -31,17 +31,17 @@ ACTIVE: dict[str, Make] = {
     "modulation-noise": lambda: GradientModulationPlugin(alpha=0.5, noise=True),
     "modulation-of-replay": lambda: GradientModulationPlugin(alpha=0.5, modulate_replay=True),
     "distillation": lambda: AttentionDistillationPlugin(weight=0.5),
-    "distillation-as-eq-13": lambda: AttentionDistillationPlugin(weight=0.5, centre=False),
+    "distillation-as-eq-13": lambda: AttentionDistillationPlugin(weight=0.5, center=False),
     "replay-after": lambda: PrototypeReplayPlugin(size=2),
     "replay-mixed": lambda: PrototypeReplayPlugin(size=2, schedule="mixed"),
     "replay-alternate": lambda: PrototypeReplayPlugin(size=2, schedule="alternate"),
     "replay-random": lambda: PrototypeReplayPlugin(size=2, selection="random"),
     "emr": lambda: PrototypeReplayPlugin(
-        size=3, scope="task", normalise=True, schedule="round-robin"
+        size=3, scope="task", normalize=True, schedule="round-robin"
     ),
     "emar": lambda: EMARPlugin(size=2),
     "emar-by-task": lambda: EMARPlugin(
-        size=3, scope="task", cycles=1, normalise=False, mix_head_rows=False, lr_scale=0.5
+        size=3, scope="task", cycles=1, normalize=False, mix_head_rows=False, lr_scale=0.5
     ),
     "rp-cre": lambda: RPCREPlugin(size=2, memory_epochs=2),
     "rp-cre-one-network": lambda: RPCREPlugin(
@@ -55,8 +55,8 @@ ACTIVE: dict[str, Make] = {
     "cumulative": CumulativePlugin,
     "cumulative-onwards": lambda: CumulativePlugin(from_scratch=False),
     "tokens": lambda: TokenDistillationPlugin(weight=0.5),
-    "tokens-renormalised": lambda: TokenDistillationPlugin(
-        weight=0.5, temperature=2.0, restrict="renormalise"
+    "tokens-renormalized": lambda: TokenDistillationPlugin(
+        weight=0.5, temperature=2.0, restrict="renormalize"
     ),
 }
 
@@ -74,10 +74,10 @@ IDLE: dict[str, Make] = {
     "tokens": lambda: TokenDistillationPlugin(weight=0.0),
 }
 
-WORD_BY_WORD = {"tokens", "tokens-renormalised"}
+WORD_BY_WORD = {"tokens", "tokens-renormalized"}
 """Plugins of tagging streams alone, for models whose tagger is a softmax."""
 
-SMALL = {"per_class": 3, "na": 2}  # posts of a class and without any: two steps a task
+SMALL = {"per_class": 3, "na": 2}  # samples of a class and without any: two steps per task
 
 ALL = ("modulation", "distillation", "replay-after")
 

@@ -1,4 +1,4 @@
-"""Joint training: the union of all posts so far, and a fresh start for every task."""
+"""Joint training: the union of all samples so far, and a fresh start for every task."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def test_every_epoch_of_a_task_sees_the_union_once(kit: Any, kind: str, from_scr
 
 
 def on_the_union(stream: Any, tasks: int) -> Any:
-    """A benchmark of one task that holds the posts of the first ``tasks`` and every class."""
-    posts = [sample for task in stream.tasks[:tasks] for sample in task.train]
-    everything = Task("all", stream.labels.classes, tuple(posts), (), ())
+    """A benchmark of one task that holds the samples of the first ``tasks`` and every class."""
+    samples = [sample for task in stream.tasks[:tasks] for sample in task.train]
+    everything = Task("all", stream.labels.classes, tuple(samples), (), ())
     return make_benchmark(replace(stream, tasks=(everything,)))
 
 
@@ -102,7 +102,7 @@ def test_the_first_task_is_plain_training(kit: Any, kind: str) -> None:
     assert kit.same(*ends)
 
 
-def test_a_post_of_two_tasks_stays_as_either_gives_it(kit: Any) -> None:
+def test_a_sample_of_two_tasks_stays_as_either_gives_it(kit: Any) -> None:
     stream = kit.stream("ner", 2)
     again = kit.tagging_sample("ner/train/0", 0, ["K0"], ["K0"])
     tags = tuple(tag.replace("K0", "K1") for tag in again.tags)
@@ -132,9 +132,9 @@ def test_exemplars_come_beside_the_union(kit: Any, first: bool) -> None:
     assert all(step.memory for step in steps)
 
 
-def test_loading_without_the_posts_names_what_is_missing(kit: Any) -> None:
+def test_loading_without_the_samples_names_what_is_missing(kit: Any) -> None:
     benchmark = kit.benchmark("re", 1)
     plugin = CumulativePlugin()
     kit.train(kit.strategy(benchmark.labels, plugin), benchmark)
-    with pytest.raises(DataError, match=r"posts of the tasks so far .*load with the stream"):
+    with pytest.raises(DataError, match=r"samples of the tasks so far .*load with the stream"):
         CumulativePlugin().load_state_dict(plugin.state_dict(), samples=())

@@ -63,19 +63,19 @@ class Total(SupervisedPlugin):
         self.losses.append(float(strategy.loss.detach()))
 
 
-def centred(rows: list[list[float]], places: list[int]) -> list[list[float]]:
+def centered(rows: list[list[float]], places: list[int]) -> list[list[float]]:
     """Each row less its mean over the real keys."""
     means = [sum(row[key] for key in places) / len(places) for row in rows]
     return [[score - mean for score in row] for row, mean in zip(rows, means, strict=True)]
 
 
-def lost(before: Tensor, now: Tensor, real: list[bool], axis: str, centre: bool) -> float:
-    """Eq. (13) of one map (H, T, T) of one post, entry by entry."""
+def lost(before: Tensor, now: Tensor, real: list[bool], axis: str, center: bool) -> float:
+    """Eq. (13) of one map (H, T, T) of one sample, entry by entry."""
     places = [place for place, is_real in enumerate(real) if is_real]
     total = 0.0
     for old_head, new_head in zip(before.tolist(), now.tolist(), strict=True):
-        if centre:
-            old_head, new_head = centred(old_head, places), centred(new_head, places)
+        if center:
+            old_head, new_head = centered(old_head, places), centered(new_head, places)
         for kept in places:
             entries = [(s, kept) if axis == "width" else (kept, s) for s in places]
             old = sum(old_head[row][column] for row, column in entries)
@@ -84,28 +84,28 @@ def lost(before: Tensor, now: Tensor, real: list[bool], axis: str, centre: bool)
     return math.sqrt(total)
 
 
-def by_hand(step: dict[str, Any], axis: str, centre: bool) -> float:
-    """Eq. (14): mean over the batch's current posts and the layers, both streams added."""
+def by_hand(step: dict[str, Any], axis: str, center: bool) -> float:
+    """Eq. (14): mean over the batch's current samples and the layers, both streams added."""
     before, now = step["before"], step["now"]
-    posts = [row for row, old in enumerate(step["replayed"]) if not old]
+    samples = [row for row, old in enumerate(step["replayed"]) if not old]
     text, vision = [], []
-    for row in posts:
+    for row in samples:
         real = now.text_mask[row].tolist()
         text += [
-            lost(a[row], b[row], real, axis, centre)
+            lost(a[row], b[row], real, axis, center)
             for a, b in zip(before.text_maps, now.text_maps, strict=True)
         ]
         shown = int(now.visual_index[row])
         real = now.vision_mask[shown].tolist()
         vision += [
-            lost(a[shown], b[shown], real, axis, centre)
+            lost(a[shown], b[shown], real, axis, center)
             for a, b in zip(before.vision_maps, now.vision_maps, strict=True)
         ]
     return sum(text) / len(text) + sum(vision) / len(vision)
 
 
 @pytest.mark.parametrize(
-    ("axis", "centre", "interaction"),
+    ("axis", "center", "interaction"),
     [
         ("width", False, "shared-key"),
         ("width", True, "shared-key"),
@@ -115,12 +115,12 @@ def by_hand(step: dict[str, Any], axis: str, centre: bool) -> float:
     ],
 )
 def test_the_loss_is_the_weighted_distance_to_the_model_at_the_start_of_the_task(
-    kit: Any, kind: str, axis: Any, centre: bool, interaction: str
+    kit: Any, kind: str, axis: Any, center: bool, interaction: str
 ) -> None:
     """Two epochs: in the second the teacher's maps come from the cache and must be as good."""
     benchmark = kit.benchmark(kind)
     snapshots, total = Snapshots(), Total()
-    plugin = AttentionDistillationPlugin(weight=0.7, axis=axis, centre=centre)
+    plugin = AttentionDistillationPlugin(weight=0.7, axis=axis, center=center)
     replay = PrototypeReplayPlugin(size=2, schedule="mixed", batch_size=2)
     strategy = kit.strategy(
         benchmark.labels,
@@ -137,7 +137,7 @@ def test_the_loss_is_the_weighted_distance_to_the_model_at_the_start_of_the_task
     second = [step for step in snapshots.steps if step["task"] == 1]
     assert len(plugin.losses) == len(second)
     assert all(any(step["replayed"]) and not all(step["replayed"]) for step in second)
-    expected = [by_hand(step, axis, centre) for step in second]
+    expected = [by_hand(step, axis, center) for step in second]
     assert plugin.losses == pytest.approx(expected, rel=1e-3, abs=1e-4)
     assert max(expected) > 0.1
     # in the first task there is no teacher, so the loss passes untouched
@@ -204,7 +204,7 @@ class TeacherWatch:
 @pytest.mark.parametrize(
     ("epochs", "schedule"), [(1, "after"), (4, "after"), (3, "mixed"), (2, "alternate")]
 )
-def test_one_teacher_pass_a_post_a_task_whatever_the_epochs(
+def test_one_teacher_pass_a_sample_a_task_whatever_the_epochs(
     kit: Any, kind: str, monkeypatch: pytest.MonkeyPatch, epochs: int, schedule: Any
 ) -> None:
     watch = TeacherWatch(monkeypatch)
@@ -222,10 +222,10 @@ def test_one_teacher_pass_a_post_a_task_whatever_the_epochs(
     strategy.train(benchmark.train_stream[1])
     current = sorted(sample.uid for sample in benchmark.train_stream[1].samples)
     assert sorted(watch.uids) == current
-    assert plugin.teacher_posts == len(current)
+    assert plugin.teacher_samples == len(current)
 
 
-def test_a_post_that_comes_back_in_a_later_task_meets_the_later_teacher(
+def test_a_sample_that_comes_back_in_a_later_task_meets_the_later_teacher(
     kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sentence may be in two tasks, tagged with other types; each task has its own teacher."""
@@ -265,7 +265,7 @@ def test_a_task_that_is_begun_again_keeps_its_teacher(kit: Any) -> None:
     plugin.losses.clear()
     snapshots.steps.clear()
     strategy.train(benchmark.train_stream[1])
-    expected = [by_hand(step, "width", centre=True) for step in snapshots.steps]
+    expected = [by_hand(step, "width", center=True) for step in snapshots.steps]
     assert plugin.losses == pytest.approx(expected, rel=1e-3, abs=1e-4)
     assert expected[0] > 0.1  # two steps away from it
 
@@ -295,16 +295,16 @@ def test_distillation_changes_text_vision_and_shared_key(kit: Any) -> None:
         assert any(name.startswith(part) for name in moved), part
 
 
-def test_released_normalisation_has_no_gradient(kit: Any) -> None:
-    """The released code's row normalisation: a loss that is there and a step that is not."""
+def test_released_normalization_has_no_gradient(kit: Any) -> None:
+    """The released code's row normalization: a loss that is there and a step that is not."""
     benchmark = kit.benchmark("re")
-    plugin = AttentionDistillationPlugin(weight=1.0, normalise_rows=True)
+    plugin = AttentionDistillationPlugin(weight=1.0, normalize_rows=True)
     options = {"kind": "sgd", "lr": 0.02, "weight_decay": 0.0, "dropout": 0.0}
-    normalised = kit.train(kit.strategy(benchmark.labels, plugin, **options), benchmark)
+    normalized = kit.train(kit.strategy(benchmark.labels, plugin, **options), benchmark)
     without = kit.train(kit.strategy(benchmark.labels, **options), benchmark)
     assert max(plugin.losses) > 1
     for name, value in without.items():
-        torch.testing.assert_close(normalised[name], value, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(normalized[name], value, rtol=1e-3, atol=1e-3)
 
 
 def test_state_is_a_copy(kit: Any) -> None:
@@ -324,7 +324,7 @@ def test_state_is_a_copy(kit: Any) -> None:
     [
         ({"weight": -1.0}, "give 0 or more, width or height"),
         ({"axis": "depth"}, "give 0 or more, width or height"),
-        ({"axis": "height"}, "take axis='width', or centre=False"),
+        ({"axis": "height"}, "take axis='width', or center=False"),
         ({"weight": float("nan")}, "give 0 or more, width or height"),
     ],
 )

@@ -20,7 +20,7 @@ from mkgc_cl.strategies import EMARPlugin
 
 
 class Watch(SupervisedPlugin):
-    """At every step keep phase, posts, loss, output and the weights it was computed with."""
+    """At every step keep phase, samples, loss, output and the weights it was computed with."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def uids(stage: list[dict[str, Any]], *, replayed: bool | None = None) -> list[s
 
 
 @pytest.mark.parametrize("scope", ["class", "task"])
-def test_which_posts_in_which_stage(kit: Any, kind: str, scope: Any) -> None:
+def test_which_samples_in_which_stage(kit: Any, kind: str, scope: Any) -> None:
     plugin = EMARPlugin(size=2, scope=scope, batch_size=3)
     benchmark, strategy, watch = start(kit, kind, plugin, epochs=2)
     kept: list[Any] = []
@@ -109,7 +109,7 @@ def in_state(kit: Any, benchmark: Any, state: Any) -> Any:
 
 
 def units(model: Any, samples: Any) -> tuple[Tensor, Tensor]:
-    """Features and classes of posts or spans, one post at a time."""
+    """Features and classes of samples or spans, one sample at a time."""
     rows, classes = [], []
     for sample in samples:
         batch, target = model.processor.collate([sample])
@@ -119,13 +119,13 @@ def units(model: Any, samples: Any) -> tuple[Tensor, Tensor]:
             classes.append(int(target[0]))
             continue
         for word, tag in enumerate(sample.tags):
-            if tag.startswith("B-"):  # every span of these posts has two words
+            if tag.startswith("B-"):  # every span of these samples has two words
                 rows.append(found.word_features[0, word : word + 2].mean(dim=0))
                 classes.append(model.labels.classes.index(tag[2:]))
     return torch.stack(rows), torch.tensor(classes)
 
 
-@pytest.mark.parametrize("options", [{}, {"normalise": True}], ids=["as published", "of length 1"])
+@pytest.mark.parametrize("options", [{}, {"normalize": True}], ids=["as published", "of length 1"])
 def test_both_losses_by_hand_and_prototypes_frozen_within_the_epoch(
     kit: Any, kind: str, options: Any
 ) -> None:
@@ -134,8 +134,8 @@ def test_both_losses_by_hand_and_prototypes_frozen_within_the_epoch(
     for experience in benchmark.train_stream:
         watch.steps.clear()
         strategy.train(experience)
-    posts = {s.identity: s for e in benchmark.train_stream for s in e.samples}
-    by_uid = {s.uid: s for s in posts.values()}
+    by_identity = {s.identity: s for e in benchmark.train_stream for s in e.samples}
+    by_uid = {s.uid: s for s in by_identity.values()}
     found = stages(watch.steps)
     reconsolidations = 0
     for position, (name, stage) in enumerate(found):
@@ -236,7 +236,7 @@ def test_an_evaluation_within_a_stage_uses_the_models_loss(kit: Any) -> None:
 
 @pytest.mark.parametrize("policy", ["merge", "exclude"])
 def test_small_classes_and_a_task_of_na_alone(kit: Any, policy: Any) -> None:
-    """A class of one post, and a memory that N/A alone fills or leaves empty."""
+    """A class of one sample, and a memory that N/A alone fills or leaves empty."""
     stream = kit.stream("re", 2)
     first, second = stream.tasks
     na = tuple(kit.relation_sample(f"re/train/na{n}", n, "none") for n in range(3))
@@ -258,7 +258,7 @@ def test_small_classes_and_a_task_of_na_alone(kit: Any, policy: Any) -> None:
     assert strategy.network.readout.known.all()
 
 
-def test_posts_without_an_entity_alone(kit: Any) -> None:
+def test_samples_without_an_entity_alone(kit: Any) -> None:
     stream = kit.stream("ner", 2)
     empty = tuple(kit.tagging_sample(f"ner/train/o{n}", n, ["K0"], []) for n in range(3))
     benchmark = make_benchmark(

@@ -14,7 +14,7 @@ from mkgc_cl.strategies import PrototypeReplayPlugin
 
 
 def emr(**options: Any) -> PrototypeReplayPlugin:
-    given = {"size": 3, "scope": "task", "normalise": True, "schedule": "round-robin", **options}
+    given = {"size": 3, "scope": "task", "normalize": True, "schedule": "round-robin", **options}
     return PrototypeReplayPlugin(**given)
 
 
@@ -35,7 +35,7 @@ def test_before_every_batch_a_step_on_the_memory_of_the_next_task(
         turns = [sorted(kept[s.identity] for s in e.samples if s.identity in kept) for e in before]
         strategy.train(experience)
         other.train(experience)
-        # the current posts come in the batches in which they come without a memory
+        # the current samples come in the batches in which they come without a memory
         current = [step.uids for step in plain.steps]
         assert len(current) == 3 * -(-len(experience.samples) // 5)
         wanted = []
@@ -48,21 +48,21 @@ def test_before_every_batch_a_step_on_the_memory_of_the_next_task(
     assert all(len(names) <= 3 for names in plugin.memory.slots.values())
 
 
-@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("scope", ["task", "class"])
 def test_exemplars_are_chosen_by_the_words_of_spans(
-    kit: Any, monkeypatch: pytest.MonkeyPatch, normalise: bool, scope: Any
+    kit: Any, monkeypatch: pytest.MonkeyPatch, normalize: bool, scope: Any
 ) -> None:
     benchmark = kit.benchmark("ner", 1, per_class=5, na=3)
     seen: list[Tensor] = []
-    original = selection.kmeans_centres
+    original = selection.kmeans_centers
 
     def spy(features: Tensor, clusters: int, *, source: torch.Generator) -> Tensor:
         seen.append(features)
         return original(features, clusters, source=source)
 
-    monkeypatch.setattr(selection, "kmeans_centres", spy)
-    plugin = PrototypeReplayPlugin(size=2, features="spans", normalise=normalise, scope=scope)
+    monkeypatch.setattr(selection, "kmeans_centers", spy)
+    plugin = PrototypeReplayPlugin(size=2, features="spans", normalize=normalize, scope=scope)
     strategy = kit.strategy(benchmark.labels, plugin)
     samples = benchmark.train_stream[0].samples
     strategy.train(benchmark.train_stream[0])
@@ -73,7 +73,7 @@ def test_exemplars_are_chosen_by_the_words_of_spans(
             words = network(network.processor.collate([sample])[0]).word_features[0]
             tagged = [i for i, tag in enumerate(sample.tags) if tag != "O"]
             row = words[tagged or list(range(len(sample.tags)))].mean(dim=0)
-            rows.append(row / row.norm() if normalise else row)
+            rows.append(row / row.norm() if normalize else row)
     groups = [rows] if scope == "task" else [rows[:5], rows[5:]]
     for found, wanted in zip(seen, groups, strict=True):
         torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-4, atol=1e-5)
@@ -97,8 +97,8 @@ def test_features_there_are_not() -> None:
         emr(features="words")
 
 
-def test_the_task_of_a_post_outlives_a_choice_among_all_and_a_state(kit: Any) -> None:
-    """Of N/A, whose slot is filled anew by every task, each post stays its own task's."""
+def test_the_task_of_a_sample_outlives_a_choice_among_all_and_a_state(kit: Any) -> None:
+    """Of N/A, whose slot is filled anew by every task, each sample stays its own task's."""
     benchmark = kit.benchmark("re", 3, per_class=5, na=4)
     plugin = emr(scope="class")
     kit.train(kit.strategy(benchmark.labels, plugin), benchmark)

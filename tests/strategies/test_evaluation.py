@@ -40,7 +40,7 @@ def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def recount(strategy: Any, experience: Any) -> tuple[int, int, int]:
-    """True positives, predicted and gold of one experience, post by post, on the bare model."""
+    """True positives, predicted and gold of one experience, sample by sample, on the bare model."""
     model = strategy.network.eval()
     tp = predicted = gold = 0
     for sample in experience.samples:
@@ -63,8 +63,8 @@ def f1(tp: int, predicted: int, gold: int) -> float:
     return 2 * tp / (predicted + gold)
 
 
-def pooled(cells: Sequence[tuple[int, int, int]]) -> float:
-    return f1(*(sum(column) for column in zip(*cells, strict=True)))
+def pooled(runs: Sequence[tuple[int, int, int]]) -> float:
+    return f1(*(sum(column) for column in zip(*runs, strict=True)))
 
 
 def learner(kit: Any, labels: Any, *loggers: Any, epochs: int = 6, **options: Any) -> Any:
@@ -97,13 +97,13 @@ def test_matrix_and_measures_against_a_recount(kit: Any, kind: str) -> None:
     assert matrix.streams == ("test", "valid")
     for stream, table in rows.items():
         for after, row in enumerate(table):
-            for on, cell in enumerate(row):
-                assert matrix.counts(stream, after=after, on=on) == Counts(*cell)
+            for on, run in enumerate(row):
+                assert matrix.counts(stream, after=after, on=on) == Counts(*run)
     test = rows["test"]
-    assert sum(cell[0] for row in test for cell in row) > 2
+    assert sum(run[0] for row in test for run in row) > 2
     assert rows["valid"] != test
     for k, values in enumerate(emitted):
-        single = [[f1(*cell) for cell in row] for row in test]
+        single = [[f1(*run) for run in row] for row in test]
         lost = [max(single[a][j] for a in range(j, k)) - single[k][j] for j in range(k)]
         change = [single[k][j] - single[j][j] for j in range(k)]
         expected = {

@@ -16,7 +16,7 @@ from mkgc_cl.strategies import EWCPlugin, PrototypeReplayPlugin
 
 
 def by_hand(model: Any, samples: Any) -> dict[str, torch.Tensor]:
-    """Mean square of each post's own gradient, in evaluation mode."""
+    """Mean square of each sample's own gradient, in evaluation mode."""
     model.eval()
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     for sample in samples:
@@ -136,7 +136,7 @@ def test_two_copies_and_one_gradient_are_the_most_it_holds(
     before = [importance.clone() for importance in importances]
     with Held() as held:
         plugin._consolidate(strategy)
-    assert 0.9 * copy < held.peak < 1.1 * copy  # one post's gradient, and numbers of one element
+    assert 0.9 * copy < held.peak < 1.1 * copy  # one sample's gradient, and numbers of one element
     # in place: the tensors are the same, and their numbers the closed form
     assert plugin._terms[0] == (anchors, importances)
     kept = 1.0 if mode == "online" else 0.0
@@ -247,7 +247,7 @@ def test_memory_phases_come_before_the_anchor_and_bear_the_penalty(kit: Any) -> 
     assert plugin.penalties[boundary] == 0.0  # anchored at what the memory phase of T2 left
 
 
-def test_the_number_of_posts_is_a_bound(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_samples_is_a_bound(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from mkgc_cl.strategies import ewc
 
     seen: list[int] = []
@@ -264,10 +264,10 @@ def test_the_number_of_posts_is_a_bound(kit: Any, monkeypatch: pytest.MonkeyPatc
     assert seen == [3, len(kit.benchmark("re", 2).train_stream[0].samples)]
 
 
-def test_loading_without_the_posts_names_what_is_missing(kit: Any) -> None:
+def test_loading_without_the_samples_names_what_is_missing(kit: Any) -> None:
     plugin = EWCPlugin()
     train(kit, "re", 1, plugin)
-    with pytest.raises(DataError, match="posts of the task before are not in the given samples"):
+    with pytest.raises(DataError, match="samples of the task before are not in the given samples"):
         EWCPlugin().load_state_dict(plugin.state_dict(), samples=())
 
 

@@ -59,7 +59,7 @@ def test_same_seed_same_batches() -> None:
 def test_replay_keeps_the_current_batches_as_they_are(
     current: int, memory: int, size: int, beside: int
 ) -> None:
-    """With or without replay the current posts come in the same batches."""
+    """With or without replay the current samples come in the same batches."""
     plain = list(batches([5] * current, size, buckets=True))
     for schedule in ("mixed", "alternate"):
         source = ReplayBatches(

@@ -167,7 +167,7 @@ def mean(steps: Sequence[tuple[float, float]]) -> tuple[float, float]:
 def test_later_tasks_use_the_mean_over_the_means_of_the_tasks_before(kit: Any, ratios: Any) -> None:
     """Remark 1: G of a task is the mean of its own g_n, whatever was applied in it (eq. 8)."""
     ratios([value for task in SCRIPT for value in task])
-    benchmark = kit.benchmark("re", 3)  # 11 posts a task: three steps of 4
+    benchmark = kit.benchmark("re", 3)  # 11 samples per task: three steps of 4
     plugin = GradientModulationPlugin(alpha=0.3)
     recorder = kit.Recorder()
     strategy = kit.strategy(benchmark.labels, recorder, plugin)

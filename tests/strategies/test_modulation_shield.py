@@ -1,6 +1,7 @@
-"""What modulation is not to touch: distillation and replayed posts keep their weight.
+"""What modulation is not to touch: distillation and replayed samples keep their weight.
 
-Under SGD their weight is their reach; under AdamW it is their weight against the task's own posts.
+Under SGD their weight is their reach; under AdamW it is their weight against the task's own
+samples.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ LR = 0.05
 WEIGHT = 0.5
 
 # BERT's position table enters the tagging head with the visual class token too (eq. 3), behind the
-# place where the text stream is shielded: replayed posts reach it as weakly as current ones.
+# place where the text stream is shielded: replayed samples reach it as weakly as current ones.
 UNSHIELDED_IN_TAGGING = "text.embeddings.position_embeddings.weight"
 
 

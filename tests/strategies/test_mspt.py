@@ -52,7 +52,7 @@ def test_options_reach_their_plugins(kit: Any) -> None:
         noise=True,
         ad_weight=2.0,
         ad_axis="height",
-        ad_centre=False,
+        ad_center=False,
         memory_size=3,
         memory_scope="task",
         selection="herding",
@@ -71,13 +71,13 @@ def test_options_reach_their_plugins(kit: Any) -> None:
     assert (modulation.alpha, modulation.target) == (0.1, "paper")
     assert (modulation.schedule, modulation.noise) == ("per-step", True)
     assert (distillation.weight, distillation.axis) == (2.0, "height")
-    assert not distillation.centre
+    assert not distillation.center
     default = next(
         p
         for p in mspt(kit.model(kit.stream("re").labels)).plugins
         if isinstance(p, AttentionDistillationPlugin)
     )
-    assert default.centre
+    assert default.center
     assert (replay.size, replay.scope, replay.selection) == (3, "task", "herding")
     assert (replay.na_policy, replay.schedule, replay.epochs) == ("grow", "after", 7)
     assert replay.lr_scale == 0.5
@@ -119,7 +119,7 @@ def test_run_stream(kit: Any, kind: str) -> None:
     assert len(traces["distillation_loss"]) == steps - own
 
 
-def test_run_stream_on_the_validation_posts(kit: Any) -> None:
+def test_run_stream_on_the_validation_samples(kit: Any) -> None:
     benchmark = kit.benchmark("re", 2)
     strategy = mspt(kit.model(benchmark.labels), epochs=1, batch_size=4, lr=1e-2)
     result = run_stream(strategy, benchmark, split="valid")

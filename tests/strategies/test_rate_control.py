@@ -41,7 +41,7 @@ def test_a_control_has_the_mean_rates_of_the_whole_method(kit: Any, schedule: An
             expected = (text, vision) if control == "same rates" else ((text + vision) / 2,) * 2
             assert found[task] == pytest.approx(expected)
             assert traces["coefficient_text"][steps[task]] == pytest.approx(expected[0])
-        assert len(set(traces["coefficient_text"])) <= 3  # one a task
+        assert len(set(traces["coefficient_text"])) <= 3  # one per task
         assert len(set(traces["gamma"])) > 3
 
 

@@ -15,7 +15,7 @@ from mkgc_cl.strategies.evaluation import result_matrix
 
 
 class Favourite(Readout):
-    """One output for every post or word, whatever the head says."""
+    """One output for every sample or word, whatever the head says."""
 
     favourite: Tensor
 
@@ -30,7 +30,7 @@ class Favourite(Readout):
 
 
 class Decoded(list[list[int]]):
-    """What an evaluation predicted, post by post."""
+    """What an evaluation predicted, sample by sample."""
 
     def watch(self, strategy: Any) -> None:
         decode = strategy.network.decode
@@ -59,12 +59,12 @@ def evaluated(kit: Any, kind: str, favourite: int) -> tuple[set[int], Any, Any]:
 def test_the_readout_predicts(kit: Any, kind: str) -> None:
     predicted, matrix, benchmark = evaluated(kit, kind, 1)
     assert predicted == {1}
-    posts = benchmark.test_stream[0].samples
-    if kind == "re":  # r0 of two posts each of r0 and r1, and one N/A
+    samples = benchmark.test_stream[0].samples
+    if kind == "re":  # r0 of two samples each of r0 and r1, and one N/A
         assert matrix.counts("test", after=0, on=0) == Counts(2, 5, 4)
     else:  # B-K0 at every word: an entity of one word each, none of them right
         assert matrix.counts("test", after=0, on=0) == Counts(
-            0, sum(len(s.tokens) for s in posts), 5
+            0, sum(len(s.tokens) for s in samples), 5
         )
 
 

@@ -1,4 +1,4 @@
-"""The memory: which posts are kept, under which policy, and when they are trained on."""
+"""The memory: which samples are kept, under which policy, and when they are trained on."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mkgc_cl.memory import selection
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies import PrototypeReplayPlugin
 
-# ---- which posts ---------------------------------------------------------------------------
+# ---- which samples ---------------------------------------------------------------------------
 
 
-def nearest(features: Tensor, centres: Tensor) -> list[int]:
-    """Brute force: for each centre in turn the nearest free row, of equally near ones the first."""
+def nearest(features: Tensor, centers: Tensor) -> list[int]:
+    """Brute force: for each center in turn the nearest free row, of equally near ones the first."""
     taken: list[int] = []
-    for centre in centres.tolist():
+    for center in centers.tolist():
         distances = {
-            index: math.dist(row, centre)
+            index: math.dist(row, center)
             for index, row in enumerate(features.tolist())
             if index not in taken
         }
@@ -35,28 +35,28 @@ def nearest(features: Tensor, centres: Tensor) -> list[int]:
     return sorted(taken)
 
 
-def assert_kmeans(features: Tensor, centres: Tensor) -> None:
-    """Lloyd's fixed point: every centre is the mean of the rows that are nearest to it."""
-    owner = torch.cdist(features.double(), centres.double()).argmin(dim=1)
-    for index, centre in enumerate(centres):
+def assert_kmeans(features: Tensor, centers: Tensor) -> None:
+    """Lloyd's fixed point: every center is the mean of the rows that are nearest to it."""
+    owner = torch.cdist(features.double(), centers.double()).argmin(dim=1)
+    for index, center in enumerate(centers):
         own = features[owner == index]
         assert len(own)
-        torch.testing.assert_close(own.double().mean(dim=0), centre, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(own.double().mean(dim=0), center, rtol=1e-3, atol=1e-4)
 
 
-def test_six_exemplars_a_class_are_nearest_to_the_kmeans_centres(
+def test_six_exemplars_a_class_are_nearest_to_the_kmeans_centers(
     kit: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     benchmark = kit.benchmark(kind, 1, per_class=14, na=9)
     found: list[tuple[Tensor, Tensor]] = []
-    original = selection.kmeans_centres
+    original = selection.kmeans_centers
 
     def spy(features: Tensor, clusters: int, *, source: torch.Generator) -> Tensor:
-        centres = original(features, clusters, source=source)
-        found.append((features, centres))
-        return centres
+        centers = original(features, clusters, source=source)
+        found.append((features, centers))
+        return centers
 
-    monkeypatch.setattr(selection, "kmeans_centres", spy)
+    monkeypatch.setattr(selection, "kmeans_centers", spy)
     plugin = PrototypeReplayPlugin(size=6)
     strategy = kit.strategy(benchmark.labels, plugin)
     strategy.train(benchmark.train_stream[0])
@@ -69,9 +69,9 @@ def test_six_exemplars_a_class_are_nearest_to_the_kmeans_centres(
         by_class.setdefault(name, []).append(sample)
     assert set(plugin.memory.slots) == set(by_class)
     strategy.network.eval()
-    for (features, centres), slot in zip(found, plugin.memory.slots, strict=True):
+    for (features, centers), slot in zip(found, plugin.memory.slots, strict=True):
         candidates = by_class[slot]
-        with torch.no_grad():  # each post on its own: no batch can mix up rows
+        with torch.no_grad():  # each sample on its own: no batch can mix up rows
             alone = torch.stack(
                 [
                     strategy.network(strategy.network.processor.collate([s])[0]).features[0]
@@ -79,13 +79,13 @@ def test_six_exemplars_a_class_are_nearest_to_the_kmeans_centres(
                 ]
             )
         torch.testing.assert_close(features, alone, rtol=1e-4, atol=1e-5)
-        assert len(centres) == 6
-        assert_kmeans(features, centres)
-        chosen = [candidates[row].identity for row in nearest(features, centres)]
+        assert len(centers) == 6
+        assert_kmeans(features, centers)
+        chosen = [candidates[row].identity for row in nearest(features, centers)]
         assert list(plugin.memory.slots[slot]) == chosen
 
 
-def test_replayed_posts_keep_identity_and_labels(kit: Any, kind: str) -> None:
+def test_replayed_samples_keep_identity_and_labels(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind, 3)
     recorder, plugin = kit.Recorder(), PrototypeReplayPlugin(size=2, schedule="mixed")
     strategy = kit.strategy(benchmark.labels, recorder, plugin)
@@ -133,7 +133,7 @@ def first_and_last(features: Tensor, size: int, **options: Any) -> list[int]:
 @pytest.mark.parametrize(
     ("policy", "after"),
     [
-        # rows of each task's own N/A posts (a b c | d e f | g h i)
+        # rows of each task's own N/A samples (a b c | d e f | g h i)
         ("merge", ["ac", "af", "ai"]),
         ("refresh", ["ac", "df", "gi"]),
         ("keep-first", ["ac", "ac", "ac"]),
@@ -167,7 +167,7 @@ def test_what_becomes_of_na(
 
 
 def test_small_classes_and_tasks_of_nothing(kit: Any) -> None:
-    """A class of one post keeps it; a task of N/A alone fills no class; nothing stops."""
+    """A class of one sample keeps it; a task of N/A alone fills no class; nothing stops."""
     stream = kit.stream("re", 2)
     first, second = stream.tasks
     lonely = replace(first, train=tuple(s for s in first.train if s.relation != "r0")[:-1])
@@ -332,7 +332,7 @@ def test_loading_without_the_samples_names_what_is_missing(kit: Any) -> None:
         PrototypeReplayPlugin().load_state_dict(state, samples=first)
 
 
-def test_the_state_holds_identities_and_no_posts(kit: Any, kind: str) -> None:
+def test_the_state_holds_identities_and_no_samples(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind)
     plugin = PrototypeReplayPlugin(size=2)
     kit.train(kit.strategy(benchmark.labels, plugin), benchmark)

@@ -79,9 +79,9 @@ def test_the_memory_phase_trains_everything_on_memory_alone(kit: Any) -> None:
         assert watch.steps == [*task, *memory]
         assert not any(any(step["replayed"]) for step in task)
         assert all(all(step["replayed"]) for step in memory)
-        posts = [uid for step in memory for uid in step["uids"]]
-        each = set(posts)
-        assert sorted(posts) == sorted(3 * list(each))
+        samples = [uid for step in memory for uid in step["uids"]]
+        each = set(samples)
+        assert sorted(samples) == sorted(3 * list(each))
         assert len(each) == 2 * int(strategy.network.seen.sum())
         assert each <= before | {s.identity for s in experience.samples}
         first, last = memory[0]["state"], memory[-1]["state"]
@@ -96,12 +96,12 @@ def test_the_loss_is_of_the_readout_over_what_was_seen(kit: Any) -> None:
     plugin = RPCREPlugin(size=2, memory_epochs=2, batch_size=3)
     benchmark, strategy, watch = start(kit, plugin)
     strategy.train(benchmark.train_stream[0])
-    posts = {s.uid: s for s in benchmark.train_stream[0].samples}
+    samples = {s.uid: s for s in benchmark.train_stream[0].samples}
     seen = [0, 1, 2]
     for step in watch.phase("memory"):
         model = with_network(kit, benchmark.labels, seed=8)
         model.load_state_dict(step["state"])
-        batch, targets = model.eval().processor.collate([posts[uid] for uid in step["uids"]])
+        batch, targets = model.eval().processor.collate([samples[uid] for uid in step["uids"]])
         with torch.no_grad():
             output = model(batch)
             chosen = model.readout.prototypes[seen]

@@ -32,7 +32,7 @@ from mkgc_cl.strategies.contract import (
     Trial,
     bears_poor_tasks,
     check_system,
-    keeps_no_other_posts,
+    keeps_no_other_samples,
     tiny_stream,
 )
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
@@ -166,7 +166,7 @@ class Idle(SupervisedPlugin):
 
 
 class Dividing(SupervisedPlugin):
-    """Divides by the number of posts with a class."""
+    """Divides by the number of samples with a class."""
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         positive = int((strategy.mb_y > 0).sum())
@@ -227,7 +227,7 @@ def test_whoever_breaks_a_promise_is_told_which() -> None:
 
 
 class Counting(SupervisedPlugin):
-    """Has something to say where a task has no post of a class."""
+    """Has something to say where a task has no sample of a class."""
 
     def __init__(self, error: Exception, *, always: bool = False) -> None:
         super().__init__()
@@ -267,7 +267,7 @@ def test_a_crash_names_the_promise_and_keeps_its_cause() -> None:
 
 
 class Diary(SupervisedPlugin):
-    """Keeps every post where no method tells of it."""
+    """Keeps every sample where no method tells of it."""
 
     def __init__(self, write: Any) -> None:
         super().__init__()
@@ -297,15 +297,15 @@ def in_a_closure(diary: Any, strategy: Any) -> None:
         (in_a_closure, "Diary"),
         (in_the_strategy, "the strategy"),
     ],
-    ids=["posts", "experiences", "batches", "partials", "closures", "the strategy"],
+    ids=["samples", "experiences", "batches", "partials", "closures", "the strategy"],
 )
 def test_a_hoard_is_found_where_it_lies(write: Any, holder: str) -> None:
     def keeping(labels: Any, encoders: Any, training: Any) -> Any:
         return vanilla(labels, encoders, training, Diary(write))
 
     trial = Trial(keeping, "re", {})
-    (complaint,) = keeps_no_other_posts(trial)
-    assert re.match(rf"{holder} holds \d+ posts that it does not tell as exemplars", complaint)
+    (complaint,) = keeps_no_other_samples(trial)
+    assert re.match(rf"{holder} holds \d+ samples that it does not tell as exemplars", complaint)
 
 
 def test_a_name_that_no_system_has_is_told() -> None:
@@ -335,7 +335,7 @@ def plugins(strategy: Any, kind: type) -> list[Any]:
 
 def test_a_budget_for_all_and_options_for_one() -> None:
     (emr,) = plugins(build("EMR"), PrototypeReplayPlugin)
-    assert (emr.size, emr.scope, emr.schedule, emr.normalise) == (50, "task", "round-robin", True)
+    assert (emr.size, emr.scope, emr.schedule, emr.normalize) == (50, "task", "round-robin", True)
     (emr,) = plugins(build("EMR", exemplars=6), PrototypeReplayPlugin)
     assert (emr.size, emr.scope) == (6, "class")
     grow = {"na_policy": "grow"}
@@ -363,8 +363,8 @@ def test_a_budget_for_all_and_options_for_one() -> None:
         assert released._steps == StepPolicy(True, 10.0, norm_by_part=name == "RP-CRE")
         assert not usual._steps.fresh_optimizer
         assert usual._steps.max_grad_norm is None
-    assert not plugins(build("EMAR-BERT"), EMARPlugin)[0].normalise
-    assert plugins(build("EMAR-BERT", options={"normalize": True}), EMARPlugin)[0].normalise
+    assert not plugins(build("EMAR-BERT"), EMARPlugin)[0].normalize
+    assert plugins(build("EMAR-BERT", options={"normalize": True}), EMARPlugin)[0].normalize
     port = build("EMAR-BERT", "ner").network  # the head of every text system
     assert port.dropout.p == 0.1
     assert port.head.bias is not None
@@ -433,9 +433,9 @@ def test_a_system_runs_over_a_whole_stream_with_its_own_evaluator() -> None:
 
 def test_options_have_the_types_their_recipes_declare() -> None:
     """YAML takes 1e-5 for text, and a recipe would fail on it in the middle of a grid."""
-    given = {"key_lr": "1e-5", "memory_epochs": None, "alpha": 1, "ad_centre": False}
+    given = {"key_lr": "1e-5", "memory_epochs": None, "alpha": 1, "ad_center": False}
     assert checked_options("MSPT", given) == {
-        "key_lr": 1e-5, "memory_epochs": None, "alpha": 1.0, "ad_centre": False
+        "key_lr": 1e-5, "memory_epochs": None, "alpha": 1.0, "ad_center": False
     }  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         checked_options("MSPT", {"alpha": "much", "na_policy": "all", "memory_epochs": 2.5, "x": 1})

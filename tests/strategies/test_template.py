@@ -90,7 +90,7 @@ def test_evaluation_never_changes_training(kit: Any, kind: str) -> None:
 
 
 def test_a_memory_phase_does_not_shift_the_order_of_later_batches(kit: Any) -> None:
-    """An ablation row without memory sees the current posts in the same batches as one with it."""
+    """An ablation row without memory sees current samples in the same batches as one with it."""
     benchmark = kit.benchmark("re", 3)
     orders = []
     for size in (0, 2):
@@ -106,7 +106,7 @@ def test_a_memory_phase_does_not_shift_the_order_of_later_batches(kit: Any) -> N
 
 
 @pytest.mark.parametrize("buckets", [True, False])
-def test_every_post_once_an_epoch(kit: Any, kind: str, buckets: bool) -> None:
+def test_every_sample_once_an_epoch(kit: Any, kind: str, buckets: bool) -> None:
     benchmark = kit.benchmark(kind)
     recorder = kit.Recorder()
     strategy = kit.strategy(benchmark.labels, recorder, epochs=3, length_buckets=buckets)
@@ -120,7 +120,9 @@ def test_every_post_once_an_epoch(kit: Any, kind: str, buckets: bool) -> None:
     assert len({tuple(epoch) for epoch in seen}) == 3
 
 
-def test_each_post_is_scored_once_an_evaluation(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_sample_is_scored_once_an_evaluation(
+    kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     benchmark = kit.benchmark("ner", 3)
     strategy = kit.strategy(benchmark.labels, evaluator=continual_evaluator())
     strategy.train(benchmark.train_stream[0])
@@ -210,7 +212,7 @@ class Poison(SupervisedPlugin):
             strategy.loss = strategy.loss * float("nan")
 
 
-def test_a_loss_that_is_not_finite_names_the_posts(kit: Any) -> None:
+def test_a_loss_that_is_not_finite_names_the_samples(kit: Any) -> None:
     benchmark = kit.benchmark("re")
     poison = Poison()
     strategy = kit.strategy(benchmark.labels, poison)
@@ -276,13 +278,13 @@ def test_features_that_are_not_finite_leave_training_as_it_was(kit: Any) -> None
     with torch.no_grad():
         next(strategy.network.text.parameters()).fill_(float("nan"))
     samples = benchmark.train_stream[0].samples[:2]
-    with pytest.raises(TrainingError, match=rf"the features are nan on posts .*{samples[0].uid}"):
+    with pytest.raises(TrainingError, match=rf"the features are nan on samples .*{samples[0].uid}"):
         strategy.features(samples)
     assert strategy.network.training
 
 
 def test_a_model_of_crops_does_not_train_without_any() -> None:
-    """The demonstration has whole images only; silently blank crops would be no model of crops."""
+    """The synthetic stream has whole images only; blank crops would be no model of crops."""
     benchmark = demo("re", train_per_task=12, test_size=30)
     model = UMGFModel.build(benchmark.labels, images="crops", layers=1, width=16, max_text_length=7)
     strategy = MultimodalStrategy(model=model, optimizer=build_optimizer(model, lr=1e-3))
@@ -350,8 +352,8 @@ class Inject(SupervisedPlugin):
         self.way, self.samples = way, samples
 
     def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        if self.way == "train_on":
-            strategy.train_on([*strategy.experience.samples, *self.samples])
+        if self.way == "set_training_samples":
+            strategy.set_training_samples([*strategy.experience.samples, *self.samples])
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         source = torch.Generator()
@@ -366,7 +368,7 @@ class Inject(SupervisedPlugin):
             strategy.memory_phase(**given, epochs=1, batch_size=2, source=source)
 
 
-WAYS = ["train_on", "replay_beside", "replay_in_turn", "memory_phase", "current"]
+WAYS = ["set_training_samples", "replay_beside", "replay_in_turn", "memory_phase", "current"]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -23,7 +23,7 @@ from mkgc_cl.strategies import (
     run_stream,
 )
 
-OPTIONS = [("pad", 1.0), ("pad", 2.0), ("renormalise", 1.0), ("renormalise", 0.5)]
+OPTIONS = [("pad", 1.0), ("pad", 2.0), ("renormalize", 1.0), ("renormalize", 0.5)]
 
 
 class Steps(SupervisedPlugin):
@@ -71,7 +71,7 @@ def softened(scores: Tensor, over: list[bool], temperature: float) -> dict[int, 
 def step_by_hand(
     step: dict[str, Any], weight: float, temperature: float, restrict: str
 ) -> tuple[float, list[float]]:
-    """Loss of one step, and the unweighted divergence of each current post, word by word."""
+    """Loss of one step, and the unweighted divergence of each current sample, word by word."""
     losses, divergences = [], []
     for row, replayed in enumerate(step["replayed"]):
         targets = [tag for tag in step["targets"][row].tolist() if tag >= 0]
@@ -105,7 +105,7 @@ def text_strategy(kit: Any, benchmark: Any, *plugins: Any, **options: Any) -> An
 def test_every_steps_loss_is_the_sum_over_words(
     kit: Any, restrict: Any, temperature: float, schedule: Any
 ) -> None:
-    """Entities' words and replayed posts have cross-entropy, words O of current posts the KL."""
+    """Entities' words and replayed samples have cross-entropy, current O words the KL."""
     benchmark = kit.benchmark("ner", 3, per_class=4, na=2)
     plugin = TokenDistillationPlugin(weight=0.7, temperature=temperature, restrict=restrict)
     steps = Steps()
@@ -157,7 +157,7 @@ def test_other_plugins_terms_stay_in_any_order(kit: Any) -> None:
 
 
 def test_old_types_in_words_called_o_are_kept(kit: Any) -> None:
-    """Posts of the second task hide the first type: plain training unlearns it, the teacher not."""
+    """The second task hides the first type: plain training unlearns it, the teacher not."""
     stream = kit.stream("ner", 2)
     hidden = tuple(
         kit.tagging_sample(sample.uid, number, ["K0", "K1"], ["K1"])
@@ -181,7 +181,7 @@ def test_old_types_in_words_called_o_are_kept(kit: Any) -> None:
     assert first[1.0][1] > 0.9
 
 
-def test_one_teacher_pass_a_post_a_task_whatever_the_epochs(
+def test_one_teacher_pass_a_sample_a_task_whatever_the_epochs(
     kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taught: list[str] = []
@@ -201,7 +201,7 @@ def test_one_teacher_pass_a_post_a_task_whatever_the_epochs(
     kit.train(text_strategy(kit, benchmark, replay, plugin, epochs=3), benchmark)
     later = [sample.uid for task in benchmark.train_stream[1:] for sample in task.samples]
     assert sorted(taught) == sorted(later)
-    assert plugin.teacher_posts == len(later)
+    assert plugin.teacher_samples == len(later)
     assert plugin._teacher is None
     assert plugin._known == {}
 
@@ -271,7 +271,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
     assert caught.value.problems == (
         "weight=-1.0; give 0 or more",
         "temperature=0.0; give a number above 0",
-        "restrict='slice'; choose one of ['pad', 'renormalise']",
+        "restrict='slice'; choose one of ['pad', 'renormalize']",
     )
     for value in (float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="2 mistake"):

@@ -1,4 +1,4 @@
-"""Measure the demonstration: ``python -m mkgc_cl.data.demo --seeds 0 1 --test-size 400``."""
+"""Measure the synthetic stream: ``python -m mkgc_cl.data.demo --seeds 0 1 --test-size 400``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mkgc_cl.errors import MkgcError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what a linear reader gets right from the words, the pictures, and both."""
+    """Print what a linear reader gets right from the words, the images, and both."""
     parser = argparse.ArgumentParser(prog="python -m mkgc_cl.data.demo", description=main.__doc__)
     parser.add_argument("--task", choices=("ner", "re"), nargs="+", default=["ner", "re"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])

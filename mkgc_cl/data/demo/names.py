@@ -1,7 +1,7 @@
-"""Names of the demonstration posts, with the senses each of them has.
+"""Names of the synthetic stream samples, with the senses each of them has.
 
 The names are real words that do name several things (a person, a place, an organisation, a film, a
-prize, ...). The posts made from them are invented and state no fact about any of them.
+prize, ...). The samples made from them are invented and state no fact about any of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TYPES = ("PER", "LOC", "ORG", "MISC")
 """Entity types, named as in Twitter-2017."""
 
 HELD_OUT = 0.2
-"""Share of the names that only test posts may use."""
+"""Share of the names that only test samples may use."""
 
 _P, _L, _O, _M = TYPES
 
@@ -66,7 +66,7 @@ UNAMBIGUOUS: dict[str, tuple[Name, ...]] = {kind: _split(t) for kind, t in _UNAM
 
 @dataclass(frozen=True, slots=True)
 class NamePool:
-    """The names some posts may use.
+    """The names some samples may use.
 
     Args:
         ambiguous: type -> names that have this sense among others.
@@ -90,7 +90,7 @@ def _pool(ambiguous: Iterable[Name], unambiguous: dict[str, tuple[Name, ...]]) -
 
 
 def split_names(seed: int) -> tuple[NamePool, NamePool]:
-    """Part the names into those of every split and those that only test posts use.
+    """Part the names into those of every split and those that only test samples use.
 
     Args:
         seed: seed of the stream.

@@ -1,7 +1,7 @@
-"""How much of the labels words tell, pictures tell, and both: a cheap linear reader.
+"""How much of the labels words tell, images tell, and both: a cheap linear reader.
 
 The reader gets the mention, or the pair, and has to name the type or the relation; it never learns
-class by class. It measures the demonstration, not the toolkit.
+class by class. It measures the synthetic stream, not the toolkit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Readings:
 
     Args:
         text: from the words alone.
-        image: from the picture alone.
+        image: from the image alone.
         both: from both.
     """
 
@@ -37,10 +37,10 @@ MEASURED: dict[str, Readings] = {
     "ner": Readings(text=0.715, image=0.756, both=0.820),
     "re": Readings(text=0.709, image=0.833, both=0.869),
 }
-"""Mean of seeds 0 and 1 with default sizes and shares, but 400 test posts, as printed by
+"""Mean of seeds 0 and 1 with default sizes and shares, but 400 test samples, as printed by
 ``python -m mkgc_cl.data.demo --seeds 0 1 --test-size 400``.
 
-Words alone leave a gap that the picture closes, and the picture alone leaves another that the words
+Words alone leave a gap that the image closes, and the image alone leaves another that the words
 close; ``tests/data/test_demo.py`` measures both again."""
 
 
@@ -52,7 +52,7 @@ class _Case:
 
 
 def _marked(tokens: Sequence[str], marks: Sequence[tuple[str, int, int]]) -> dict[str, float]:
-    """Words of a post outside the marked spans, and each mark's name and neighbours."""
+    """Words of a sample outside the marked spans, and each mark's name and neighbours."""
     inside = {place for _, start, end in marks for place in range(start, end)}
     found = {f"w={word}": 1.0 for at, word in enumerate(tokens) if at not in inside}
     for mark, start, end in marks:
@@ -67,10 +67,10 @@ def _marked(tokens: Sequence[str], marks: Sequence[tuple[str, int, int]]) -> dic
 def _pixels(sample: Sample) -> Features:
     """An 8 x 8 thumbnail, and for the left and right half its colours' spread and edges."""
     if sample.visual.image is None:
-        raise DataError("the probe reads the whole image, this post has none", sample=sample.uid)
-    picture = sample.visual.image.read()
-    full = np.asarray(picture, dtype=np.float64) / 255.0
-    thumbnail = np.asarray(picture.resize((8, 8)), dtype=np.float64) / 255.0
+        raise DataError("the probe reads the whole image, this sample has none", sample=sample.uid)
+    image = sample.visual.image.read()
+    full = np.asarray(image, dtype=np.float64) / 255.0
+    thumbnail = np.asarray(image.resize((8, 8)), dtype=np.float64) / 255.0
     parts = [thumbnail.ravel()]
     for half in np.array_split(full, 2, axis=1):
         across, down = np.abs(np.diff(half, axis=1)), np.abs(np.diff(half, axis=0))
@@ -102,10 +102,10 @@ def _end(sample: TaggingSample, start: int) -> int:
 
 
 def probe(stream: TaskStream) -> Readings:
-    """Train the reader on all tasks at once and score it on all test posts.
+    """Train the reader on all tasks at once and score it on all test samples.
 
     Args:
-        stream: a demonstration stream; any other with whole images works too.
+        stream: a synthetic stream; any other with whole images works too.
 
     Returns:
         Accuracy on the visible mentions (``"ner"``) or the pairs, N/A included (``"re"``).

@@ -1,4 +1,4 @@
-"""Relations of the relation posts: their types, their pictures and their sentence templates."""
+"""Relations of the relation samples: their types, their images and their sentence templates."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _MISC = ("poster", "trophy")
 
 @dataclass(frozen=True, slots=True)
 class RelationSpec:
-    """What the posts of one relation look like.
+    """What the samples of one relation look like.
 
     Args:
         types: entity type of the head and of the tail.
-        scenes: picture kinds that may stand for the head and for the tail in a two-part picture.
+        scenes: image kinds that may stand for the head and for the tail in a two-part image.
         cued: templates with ``{h}`` and ``{t}`` whose words give the relation away.
     """
 
@@ -138,12 +138,12 @@ RELATIONS: dict[str, RelationSpec] = {
         ),
     ),
 }
-"""Relation -> its posts, in the default order of arrival."""
+"""Relation -> its samples, in the default order of arrival."""
 
 NEUTRAL_PAIR: tuple[str, ...] = (
-    "{a} and {b} in one picture",
+    "{a} and {b} in one image",
     "{a} x {b} today",
-    "{a} + {b} , that is the post",
+    "{a} + {b} , that is the sample",
     "when {a} meets {b}",
     "love {a} , love {b}",
     "this photo : {a} and {b}",

@@ -1,11 +1,11 @@
-"""The relation version of the demonstration: two relations a task, and a recurring N/A."""
+"""The relation version of the synthetic stream: two relations per task, and a recurring N/A."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mkgc_cl.data.demo.posts import Author, Draft, Random, Showing, fill, pick
 from mkgc_cl.data.demo.relation_templates import NA, NA_CUED, NEUTRAL_PAIR, RELATIONS
+from mkgc_cl.data.demo.samples import Author, Draft, Random, Showing, fill, pick
 from mkgc_cl.data.demo.scenes import SCENES_OF
 from mkgc_cl.data.demo.sizes import DemoSizes
 from mkgc_cl.data.samples import RelationSample, Task, VisualInput
@@ -17,7 +17,7 @@ PER_TASK = 2
 
 
 def _single(rng: Random, types: tuple[str, str]) -> tuple[str, ...]:
-    """Draw a picture of one of the two entities: both are named, only one is there."""
+    """Draw an image of one of the two entities: both are named, only one is there."""
     return (pick(rng, SCENES_OF[pick(rng, types)]),)
 
 
@@ -30,7 +30,7 @@ def _pair(rng: Random, relation: str) -> tuple[str, ...]:
 def _scenes(
     rng: Random, *, relation: str, types: tuple[str, str], showing: Showing
 ) -> tuple[str, ...]:
-    """Draw the kinds of a picture that shows, hides or misrepresents ``relation``."""
+    """Draw the kinds of an image that shows, hides or misrepresents ``relation``."""
     if showing == "clutter":
         return ("clutter",)
     if showing == "shows":
@@ -40,8 +40,8 @@ def _scenes(
     return _pair(rng, pick(rng, tuple(name for name in RELATIONS if name != relation)))
 
 
-def draft_post(author: Author, rng: Random, *, relation: str, test: bool) -> Draft:
-    """Draw one post about ``relation``, or about two entities without one (``NA``)."""
+def draft_sample(author: Author, rng: Random, *, relation: str, test: bool) -> Draft:
+    """Draw one sample about ``relation``, or about two entities without one (``NA``)."""
     like = pick(rng, tuple(RELATIONS)) if relation == NA else relation
     types = RELATIONS[like].types
     if rng.random() >= author.shares.cued:
@@ -57,7 +57,7 @@ def draft_post(author: Author, rng: Random, *, relation: str, test: bool) -> Dra
     tokens, spans = fill(author.trim(rng, template), names)
     showing = author.showing(rng)
     scenes = _scenes(rng, relation=relation, types=types, showing=showing)
-    return Draft(tokens, spans, by_slot, author.picture(rng, scenes), showing, relation)
+    return Draft(tokens, spans, by_slot, author.image(rng, scenes), showing, relation)
 
 
 def _share_out(total: int, parts: int) -> list[int]:
@@ -70,7 +70,7 @@ def _share_out(total: int, parts: int) -> list[int]:
 
 
 def _counts(author: Author, classes: tuple[str, ...], total: int) -> dict[str, int]:
-    """Part the posts of one task and split among N/A and the task's relations."""
+    """Part the samples of one task and split among N/A and the task's relations."""
     negatives = min(round(author.shares.na * total), total - len(classes))
     shares = _share_out(total - negatives, len(classes))
     return {NA: negatives, **dict(zip(classes, shares, strict=True))}
@@ -84,7 +84,7 @@ def _samples(drafts: list[Draft], *, split: str, first: int) -> tuple[RelationSa
             draft.spans["h"],
             draft.spans["t"],
             draft.relation,
-            VisualInput(draft.picture),
+            VisualInput(draft.image),
         )
         for row, draft in enumerate(drafts)
     )
@@ -96,16 +96,16 @@ def relation_tasks(
     """Build the tasks of the relation stream.
 
     Args:
-        author: writer of the posts.
+        author: writer of the samples.
         seed: seed of the stream.
         order: the relations in order of arrival; each ``PER_TASK`` of them are a task.
-        sizes: number of posts.
+        sizes: number of samples.
 
     Returns:
         The tasks, and the drafts of every split.
 
     Raises:
-        DataError: too few posts for the relations of a task.
+        DataError: too few samples for the relations of a task.
     """
     starts = range(0, len(order), PER_TASK)
     groups = [order[start : start + PER_TASK] for start in starts]
@@ -117,7 +117,7 @@ def relation_tasks(
     least = min(min(numbers) for numbers in totals.values())
     if least <= PER_TASK:
         raise DataError(
-            f"the sizes leave a task with {least} posts of a split; it needs at least "
+            f"the sizes leave a task with {least} samples of a split; it needs at least "
             f"{PER_TASK + 1}: one of each of its {PER_TASK} relations and one without any"
         )
     drafts: dict[str, list[Draft]] = {}
@@ -127,9 +127,9 @@ def relation_tasks(
         for index, (classes, total) in enumerate(zip(groups, numbers, strict=True)):
             name = f"{split}/{index}"
             rng = np.random.default_rng(derive(seed, f"demo-re/{name}"))
-            posts = _task_posts(author, rng, classes=classes, total=total, name=name)
-            parts[split].append(_samples(posts, split=split, first=len(drafts[split])))
-            drafts[split] += posts
+            samples = _task_samples(author, rng, classes=classes, total=total, name=name)
+            parts[split].append(_samples(samples, split=split, first=len(drafts[split])))
+            drafts[split] += samples
     tasks = tuple(
         Task(
             name=f"T{index + 1}",
@@ -143,16 +143,16 @@ def relation_tasks(
     return tasks, drafts
 
 
-def _task_posts(
+def _task_samples(
     author: Author, rng: Random, *, classes: tuple[str, ...], total: int, name: str
 ) -> list[Draft]:
-    """Draw the posts of one task and split, shuffled."""
+    """Draw the samples of one task and split, shuffled."""
     drafts: list[Draft] = []
     test = name.startswith("test/")
     for relation, count in _counts(author, classes, total).items():
 
         def draw(relation: str = relation) -> Draft:
-            return draft_post(author, rng, relation=relation, test=test)
+            return draft_sample(author, rng, relation=relation, test=test)
 
         drafts += author.write(count, draw, what=f"{name} {relation}")
     return [drafts[int(index)] for index in rng.permutation(total)]

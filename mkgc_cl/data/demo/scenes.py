@@ -1,4 +1,4 @@
-"""Painters of the demonstration pictures, one for each kind of scene."""
+"""Painters of the synthetic stream images, one for each kind of scene."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def _gradient(width: int, height: int, top: Colour, bottom: Colour) -> Image.Ima
 def _portrait(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """A face over shoulders before a plain, muted backdrop."""
     wall = _vary(rng, (148, 152, 158), 38)
-    picture = _gradient(width, height, _shade(wall, 1.12), _shade(wall, 0.86))
-    draw = ImageDraw.Draw(picture)
+    image = _gradient(width, height, _shade(wall, 1.12), _shade(wall, 0.86))
+    draw = ImageDraw.Draw(image)
     skin, hair = _vary(rng, _pick(rng, _SKIN), 8), _vary(rng, _pick(rng, _HAIR), 10)
     coat = _vary(rng, _pick(rng, _VIVID), 20)
     middle = width * (0.5 + rng.uniform(-0.07, 0.07))
@@ -88,14 +88,14 @@ def _portrait(rng: np.random.Generator, width: int, height: int) -> Image.Image:
         draw.ellipse((x - dot, eyes - dot, x + dot, eyes + dot), fill=(24, 22, 26))
     lips = (middle - radius * 0.4, eyes + radius * 0.35, middle + radius * 0.4, eyes + radius * 0.8)
     draw.arc(lips, 20, 160, fill=(150, 50, 50), width=max(1, round(dot)))
-    return picture
+    return image
 
 
 def _landscape(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """Sky above ground, with hills or a skyline between them."""
     top, low = _SKY[int(rng.integers(len(_SKY)))]
-    picture = _gradient(width, height, _vary(rng, top), _vary(rng, low))
-    draw = ImageDraw.Draw(picture)
+    image = _gradient(width, height, _vary(rng, top), _vary(rng, low))
+    draw = ImageDraw.Draw(image)
     horizon = height * rng.uniform(0.56, 0.7)
     sun = (rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.3) * height)
     spot = min(width, height) * 0.09
@@ -118,13 +118,13 @@ def _landscape(rng: np.random.Generator, width: int, height: int) -> Image.Image
     ground = _vary(rng, _pick(rng, _GROUND), 12)
     draw.rectangle((0, horizon, width, height), fill=ground)
     draw.rectangle((0, (horizon + height) / 2, width, height), fill=_shade(ground, 0.86))
-    return picture
+    return image
 
 
 def _flag(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """Two or three bands of plain colour from edge to edge, under a strip of sky."""
-    picture = _gradient(width, height, (150, 196, 238), (196, 222, 244))
-    draw = ImageDraw.Draw(picture)
+    image = _gradient(width, height, (150, 196, 238), (196, 222, 244))
+    draw = ImageDraw.Draw(image)
     bands = 3 if rng.random() < 0.75 else 2
     choice = rng.permutation(len(_VIVID))[:bands]
     colours = [_vary(rng, _VIVID[int(index)], 10) for index in choice]
@@ -141,14 +141,14 @@ def _flag(rng: np.random.Generator, width: int, height: int) -> Image.Image:
             box = (left, top + start * (bottom - top), width, top + end * (bottom - top))
         draw.rectangle(box, fill=colour)
     draw.rectangle((0, 0, left, height), fill=(92, 84, 76))
-    return picture
+    return image
 
 
 def _logo(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """One bold emblem over a word mark on white."""
     paper = _vary(rng, (248, 248, 248), 7)
-    picture = Image.new("RGB", (width, height), paper)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), paper)
+    draw = ImageDraw.Draw(image)
     ink = _vary(rng, _pick(rng, _VIVID), 16)
     x = width * (0.5 + rng.uniform(-0.05, 0.05))
     y = height * (0.4 + rng.uniform(-0.05, 0.05))
@@ -170,35 +170,35 @@ def _logo(rng: np.random.Generator, width: int, height: int) -> Image.Image:
             draw.rectangle((x + shift * size, y - size, x + (shift + 0.5) * size, y + size), ink)
     reach, line = width * rng.uniform(0.28, 0.4), height * rng.uniform(0.78, 0.84)
     draw.rectangle((x - reach, line, x + reach, line + height * 0.07), fill=_shade(ink, 0.7))
-    return picture
+    return image
 
 
 def _poster(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """A film poster: dark frame, glowing picture, pale title lines below."""
-    picture = Image.new("RGB", (width, height), _vary(rng, (22, 18, 26), 10))
-    draw = ImageDraw.Draw(picture)
+    """A film poster: dark frame, glowing image, pale title lines below."""
+    image = Image.new("RGB", (width, height), _vary(rng, (22, 18, 26), 10))
+    draw = ImageDraw.Draw(image)
     glow = _vary(rng, _pick(rng, _VIVID[:6]), 24)
     x0, y0 = round(width * rng.uniform(0.1, 0.18)), round(height * rng.uniform(0.06, 0.12))
     x1, y1 = width - x0, round(height * rng.uniform(0.6, 0.68))
-    picture.paste(_gradient(x1 - x0, y1 - y0, _shade(glow, 0.45), glow), (x0, y0))
+    image.paste(_gradient(x1 - x0, y1 - y0, _shade(glow, 0.45), glow), (x0, y0))
     spot, middle = (x1 - x0) * rng.uniform(0.16, 0.24), (x0 + x1) / 2
-    centre = y0 + (y1 - y0) * rng.uniform(0.4, 0.55)
-    disc = (middle - spot, centre - spot, middle + spot, centre + spot)
+    center = y0 + (y1 - y0) * rng.uniform(0.4, 0.55)
+    disc = (middle - spot, center - spot, middle + spot, center + spot)
     draw.ellipse(disc, fill=_shade(glow, 0.25))
-    draw.rectangle((middle - spot * 0.7, centre, middle + spot * 0.7, y1), fill=_shade(glow, 0.25))
+    draw.rectangle((middle - spot * 0.7, center, middle + spot * 0.7, y1), fill=_shade(glow, 0.25))
     for number, reach in enumerate((0.42, 0.3, 0.36)):
         line = height * (0.73 + 0.085 * number)
         pale = (236, 226, 190) if number == 0 else (150, 146, 150)
         box = (width * (0.5 - reach), line, width * (0.5 + reach), line + height * 0.035)
         draw.rectangle(box, fill=pale)
-    return picture
+    return image
 
 
 def _trophy(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """A metal cup on a dark stage with confetti."""
     stage = _vary(rng, (70, 22, 44), 24) if rng.random() < 0.5 else _vary(rng, (24, 30, 74), 24)
-    picture = _gradient(width, height, _shade(stage, 0.7), _shade(stage, 1.25))
-    draw = ImageDraw.Draw(picture)
+    image = _gradient(width, height, _shade(stage, 0.7), _shade(stage, 1.25))
+    draw = ImageDraw.Draw(image)
     metal = _vary(rng, _pick(rng, _METAL), 14)
     x = width * (0.5 + rng.uniform(-0.06, 0.06))
     size = min(width * 0.34, height * 0.3) * rng.uniform(0.9, 1.1)
@@ -218,14 +218,14 @@ def _trophy(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     for _ in range(10):
         cx, cy = rng.uniform(0, width), rng.uniform(0, height * 0.9)
         draw.rectangle((cx, cy, cx + flake, cy + flake), fill=_pick(rng, _VIVID[:6]))
-    return picture
+    return image
 
 
 def _clutter(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """Blocks, lines and noise that stand for nothing."""
     start = rng.integers(40, 216, 3)
-    picture = Image.new("RGB", (width, height), (int(start[0]), int(start[1]), int(start[2])))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), (int(start[0]), int(start[1]), int(start[2])))
+    draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(9, 16))):
         red, green, blue = (int(value) for value in rng.integers(20, 236, 3))
         x, y = rng.uniform(-0.2, 0.9) * width, rng.uniform(-0.2, 0.9) * height
@@ -236,7 +236,7 @@ def _clutter(rng: np.random.Generator, width: int, height: int) -> Image.Image:
             draw.line((x, y, x + w, y + h), fill=(red, green, blue), width=max(2, width // 16))
     coarse = rng.normal(0, 34, ((height + 1) // 2, (width + 1) // 2, 3))
     grain = coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-    pixels = np.asarray(picture, dtype=np.float64) + grain
+    pixels = np.asarray(image, dtype=np.float64) + grain
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
@@ -249,7 +249,7 @@ SCENES: dict[str, Callable[[np.random.Generator, int, int], Image.Image]] = {
     "trophy": _trophy,
     "clutter": _clutter,
 }
-"""Kind -> painter ``(rng, width, height) -> RGB picture``, both sides in pixels."""
+"""Kind -> painter ``(rng, width, height) -> RGB image``, both sides in pixels."""
 
 SCENES_OF: dict[str, tuple[str, ...]] = {
     "PER": ("portrait",),
@@ -257,4 +257,4 @@ SCENES_OF: dict[str, tuple[str, ...]] = {
     "ORG": ("logo",),
     "MISC": ("poster", "trophy"),
 }
-"""Entity type -> kinds of picture that show it."""
+"""Entity type -> kinds of image that show it."""

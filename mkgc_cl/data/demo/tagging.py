@@ -1,11 +1,11 @@
-"""The tagging version of the demonstration: one entity type a task, all others hidden."""
+"""The tagging version of the synthetic stream: one entity type per task, all others hidden."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mkgc_cl.data.demo.names import TYPES
-from mkgc_cl.data.demo.posts import Author, Draft, Random, fill, pick
+from mkgc_cl.data.demo.samples import Author, Draft, Random, fill, pick
 from mkgc_cl.data.demo.scenes import SCENES_OF
 from mkgc_cl.data.demo.sizes import DemoSizes
 from mkgc_cl.data.demo.templates import CUED, NEUTRAL
@@ -13,8 +13,8 @@ from mkgc_cl.data.samples import TaggingSample, Task, VisualInput
 from mkgc_cl.seeds import derive
 
 
-def draft_post(author: Author, rng: Random, *, kind: str, test: bool) -> Draft:
-    """Draw one post whose picture is about a mention of type ``kind``."""
+def draft_sample(author: Author, rng: Random, *, kind: str, test: bool) -> Draft:
+    """Draw one sample whose image is about a mention of type ``kind``."""
     cued = rng.random() < author.shares.cued
     template = author.trim(rng, pick(rng, CUED[kind] if cued else NEUTRAL))
     slots = [word[1:-1] for word in template.split() if word.startswith("{")]
@@ -27,7 +27,7 @@ def draft_post(author: Author, rng: Random, *, kind: str, test: bool) -> Draft:
         scene = pick(rng, SCENES_OF[kind])
     else:
         scene = pick(rng, SCENES_OF[pick(rng, tuple(k for k in TYPES if k != kind))])
-    return Draft(tokens, spans, types, author.picture(rng, (scene,)), showing)
+    return Draft(tokens, spans, types, author.image(rng, (scene,)), showing)
 
 
 def tags_of(draft: Draft, *, visible: str) -> tuple[str, ...]:
@@ -39,17 +39,17 @@ def tags_of(draft: Draft, *, visible: str) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _task_posts(author: Author, rng: Random, *, kind: str, count: int, what: str) -> list[Draft]:
-    """Draw the posts of one task and split: most with ``kind``, the rest without any of it."""
+def _task_samples(author: Author, rng: Random, *, kind: str, count: int, what: str) -> list[Draft]:
+    """Draw the samples of one task and split: most with ``kind``, the rest without any of it."""
     hidden = round(author.shares.hidden_only * count)
     others = tuple(other for other in TYPES if other != kind)
 
     def without() -> Draft | None:
-        draft = draft_post(author, rng, kind=pick(rng, others), test=False)
+        draft = draft_sample(author, rng, kind=pick(rng, others), test=False)
         return None if kind in draft.types.values() else draft
 
     drafts = author.write(
-        count - hidden, lambda: draft_post(author, rng, kind=kind, test=False), what=what
+        count - hidden, lambda: draft_sample(author, rng, kind=kind, test=False), what=what
     )
     drafts += author.write(hidden, without, what=what)
     return [drafts[int(index)] for index in rng.permutation(count)]
@@ -63,7 +63,7 @@ def _samples(
             f"demo-ner/{split}/{first + row}",
             draft.tokens,
             tags_of(draft, visible=kind),
-            VisualInput(draft.picture),
+            VisualInput(draft.image),
         )
         for row, draft in enumerate(drafts)
     )
@@ -74,14 +74,14 @@ def tagging_tasks(
 ) -> tuple[tuple[Task, ...], dict[str, list[Draft]]]:
     """Build the tasks of the tagging stream.
 
-    The posts of a type do not depend on ``order``, which only arranges the tasks; the test posts
-    depend on nothing but the seed, the shares and their number.
+    The samples of a type do not depend on ``order``, which only arranges the tasks; the test
+    samples depend on nothing but the seed, the shares and their number.
 
     Args:
-        author: writer of the posts.
+        author: writer of the samples.
         seed: seed of the stream.
         order: the four types in order of arrival.
-        sizes: number of posts.
+        sizes: number of samples.
 
     Returns:
         The tasks, and the drafts of every split.
@@ -94,7 +94,7 @@ def tagging_tasks(
     drafts = {
         "test": author.write(
             sizes.test,
-            lambda: draft_post(author, rng, kind=pick(rng, TYPES), test=True),
+            lambda: draft_sample(author, rng, kind=pick(rng, TYPES), test=True),
             what="test",
         )
     }
@@ -103,10 +103,10 @@ def tagging_tasks(
         drafts[split] = []
         for kind in TYPES:
             name = f"{split}/{kind}"
-            posts = _task_posts(author, rng_of(name), kind=kind, count=count, what=name)
+            samples = _task_samples(author, rng_of(name), kind=kind, count=count, what=name)
             first = len(drafts[split])
-            parts[split, kind] = _samples(posts, kind=kind, split=split, first=first)
-            drafts[split] += posts
+            parts[split, kind] = _samples(samples, kind=kind, split=split, first=first)
+            drafts[split] += samples
     tasks = tuple(
         Task(
             name=kind,
@@ -124,12 +124,12 @@ def hidden_entities(drafts: list[Draft]) -> dict[str, dict[str, int]]:
     """Count the entities each task hides, by type.
 
     Args:
-        drafts: posts of one split, as many for each type, in the order of ``TYPES``.
+        drafts: samples of one split, as many for each type, in the order of ``TYPES``.
     """
     share = len(drafts) // len(TYPES)
     hidden: dict[str, dict[str, int]] = {}
     for index, kind in enumerate(TYPES):
-        posts = drafts[index * share : (index + 1) * share]
-        types = [found for draft in posts for found in draft.types.values()]
+        samples = drafts[index * share : (index + 1) * share]
+        types = [found for draft in samples for found in draft.types.values()]
         hidden[kind] = {other: types.count(other) for other in TYPES if other != kind}
     return hidden

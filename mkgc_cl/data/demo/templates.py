@@ -1,6 +1,6 @@
-"""Sentence templates of the tagging posts, and the trimmings every post may carry.
+"""Sentence templates of the tagging samples, and the trimmings every sample may carry.
 
-``{x}`` is the mention the picture is about; ``{PER}``, ``{LOC}``, ``{ORG}``, ``{MISC}`` are further
+``{x}`` is the mention the image is about; ``{PER}``, ``{LOC}``, ``{ORG}``, ``{MISC}`` are further
 mentions whose type the words give away.
 """
 
@@ -23,7 +23,7 @@ NEUTRAL: tuple[str, ...] = (
     "throwback to {x}",
     "best thing about {x} ? go",
     "new photo of {x} !",
-    "the story of {x} in one picture",
+    "the story of {x} in one image",
     "did somebody say {x} ?",
     "{x} made my day",
     "missing {x} so much",

@@ -1,4 +1,4 @@
-"""Pictures of the demonstration posts, drawn on demand from a kind and a seed."""
+"""Images of the synthetic stream samples, drawn on demand from a kind and a seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GRAIN = 7.0
 
 @dataclass(frozen=True, slots=True)
 class DrawnImage:
-    """A picture of one scene, or of two side by side; an ``ImageSource``.
+    """An image of one scene, or of two side by side; an ``ImageSource``.
 
     Args:
         kinds: one or two names of ``SCENES``, from left to right.
@@ -36,7 +36,7 @@ class DrawnImage:
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.kinds if kind not in SCENES]
         if unknown or len(self.kinds) not in (1, 2):
-            raise DataError(f"a picture is made of one or two of {list(SCENES)}, not {self.kinds}")
+            raise DataError(f"an image is made of one or two of {list(SCENES)}, not {self.kinds}")
 
     @property
     def key(self) -> str:
@@ -44,8 +44,8 @@ class DrawnImage:
         return f"demo/{'+'.join(self.kinds)}/{self.seed}/{self.size}"
 
     def read(self) -> Image.Image:
-        """Draw the picture, RGB, ``size`` x ``size``."""
-        rng = np.random.default_rng(derive(self.seed, f"demo/picture/{'+'.join(self.kinds)}"))
+        """Draw the image, RGB, ``size`` x ``size``."""
+        rng = np.random.default_rng(derive(self.seed, f"demo/image/{'+'.join(self.kinds)}"))
         # Painted at twice the size, so that the reduction smooths the edges.
         side = 2 * self.size
         canvas = Image.new("RGB", (side, side))

@@ -1,4 +1,4 @@
-"""Drafts of demonstration posts: words, typed mentions, a picture; nothing hidden yet."""
+"""Drafts of synthetic stream samples: words, typed mentions, an image; nothing hidden yet."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from mkgc_cl.data.demo.images import DrawnImage
 from mkgc_cl.data.demo.names import Name, NamePool, split_names
-from mkgc_cl.data.demo.pictures import DrawnImage
 from mkgc_cl.data.demo.templates import CLOSINGS, OPENINGS
 from mkgc_cl.errors import DataError
 
@@ -23,20 +23,20 @@ _ATTEMPTS = 200
 
 @dataclass(frozen=True, slots=True)
 class DemoShares:
-    """How often what happens in the demonstration; each is a probability.
+    """How often what happens in the synthetic stream; each is a probability.
 
     Args:
-        cued: posts whose words give the sense or the relation away.
+        cued: samples whose words give the sense or the relation away.
         ambiguous: mentions by a name that has other senses too.
-        shows: pictures that show the sense or the relation.
-        misleads: pictures that show another one; the rest (``1 - shows - misleads``) is clutter.
-        unseen: mentions in test posts by a name that no training or validation post has.
-        hidden_only: tagging only: training and validation posts in which every entity is of another
-            type than the task's, hence hidden. They make the picture matter within a task.
-        na: relations only: posts of each task without a relation.
+        shows: images that show the sense or the relation.
+        misleads: images that show another one; the rest (``1 - shows - misleads``) is clutter.
+        unseen: mentions in test samples by a name that no training or validation sample has.
+        hidden_only: tagging only: training and validation samples in which every entity is of
+            another type than the task's, hence hidden. They make the image matter within a task.
+        na: relations only: samples of each task without a relation.
 
     Raises:
-        DataError: a share outside [0, 1], or pictures that show and mislead above 1 together.
+        DataError: a share outside [0, 1], or images that show and mislead above 1 together.
     """
 
     cued: float = 0.55
@@ -54,30 +54,32 @@ class DemoShares:
                 raise DataError(f"share {name!r} is {value!r}; give a number from 0 to 1")
         if self.shows + self.misleads > 1:
             raise DataError(
-                f"pictures that show ({self.shows}) and mislead ({self.misleads}) exceed 1 together"
+                f"images that show ({self.shows}) and mislead ({self.misleads}) exceed 1 together"
             )
         for name in ("hidden_only", "na"):
             if getattr(self, name) == 1:
-                raise DataError(f"share {name!r} is 1, which leaves no post with a label; lower it")
+                raise DataError(
+                    f"share {name!r} is 1, which leaves no sample with a label; lower it"
+                )
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A post with everything known about it.
+    """A sample with everything known about it.
 
     Args:
         tokens: the words.
         spans: slot of the template -> ``(start, end)`` in words, end excluded.
         types: slot of the template -> entity type.
-        picture: the picture.
-        showing: what the picture does.
-        relation: relation of slots ``h`` and ``t``; empty for a tagging post.
+        image: the image.
+        showing: what the image does.
+        relation: relation of slots ``h`` and ``t``; empty for a tagging sample.
     """
 
     tokens: tuple[str, ...]
     spans: Mapping[str, tuple[int, int]]
     types: Mapping[str, str]
-    picture: DrawnImage
+    image: DrawnImage
     showing: Showing
     relation: str = ""
 
@@ -108,17 +110,17 @@ def fill(
 
 
 class Author:
-    """What the posts of one stream share: names, shares, and the sentences written so far.
+    """What the samples of one stream share: names, shares, and the sentences written so far.
 
     Args:
         seed: seed of the stream.
         shares: how often what happens.
-        picture_size: side of the pictures in pixels.
+        image_size: side of the images in pixels.
     """
 
-    def __init__(self, seed: int, *, shares: DemoShares, picture_size: int) -> None:
+    def __init__(self, seed: int, *, shares: DemoShares, image_size: int) -> None:
         self.shares = shares
-        self.picture_size = picture_size
+        self.image_size = image_size
         self._known, self._unseen = split_names(seed)
         self._written: set[tuple[str, ...]] = set()
 
@@ -135,29 +137,29 @@ class Author:
         return drawn
 
     def trim(self, rng: Random, template: str) -> str:
-        """Add an opening to a quarter of the posts and a closing to half of them."""
+        """Add an opening to a quarter of the samples and a closing to half of them."""
         opening = pick(rng, OPENINGS) + " " if rng.random() < 0.25 else ""
         closing = " " + pick(rng, CLOSINGS) if rng.random() < 0.5 else ""
         return f"{opening}{template}{closing}"
 
     def showing(self, rng: Random) -> Showing:
-        """Draw what a picture does."""
+        """Draw what an image does."""
         draw = rng.random()
         if draw < self.shares.shows:
             return "shows"
         return "misleads" if draw < self.shares.shows + self.shares.misleads else "clutter"
 
-    def picture(self, rng: Random, kinds: tuple[str, ...]) -> DrawnImage:
-        """Return a new picture of ``kinds``."""
-        return DrawnImage(kinds, int(rng.integers(2**53)), self.picture_size)
+    def image(self, rng: Random, kinds: tuple[str, ...]) -> DrawnImage:
+        """Return a new image of ``kinds``."""
+        return DrawnImage(kinds, int(rng.integers(2**53)), self.image_size)
 
     def write(self, count: int, draw: Callable[[], Draft | None], *, what: str) -> list[Draft]:
-        """Collect ``count`` posts whose sentences no earlier post of the stream has.
+        """Collect ``count`` samples whose sentences no earlier sample of the stream has.
 
         Args:
-            count: number of posts.
-            draw: draws one post, or ``None`` where the draw does not fit.
-            what: name of the posts, for the error.
+            count: number of samples.
+            draw: draws one sample, or ``None`` where the draw does not fit.
+            what: name of the samples, for the error.
 
         Raises:
             DataError: the templates do not yield that many different sentences.
@@ -170,7 +172,7 @@ class Author:
                 misses += 1
                 if misses > _ATTEMPTS:
                     raise DataError(
-                        f"after {len(drafts)} of {count} posts for {what} the templates yield "
+                        f"after {len(drafts)} of {count} samples for {what} the templates yield "
                         "hardly any new sentence; ask for smaller sizes"
                     )
                 continue
@@ -184,6 +186,6 @@ class Author:
 
 
 def count_showing(drafts: Collection[Draft]) -> dict[str, int]:
-    """Count what the pictures of ``drafts`` do."""
+    """Count what the images of ``drafts`` do."""
     kinds: tuple[Showing, ...] = ("shows", "clutter", "misleads")
     return {kind: sum(draft.showing == kind for draft in drafts) for kind in kinds}

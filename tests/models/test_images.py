@@ -1,4 +1,4 @@
-"""Pictures for fusion models: frozen for good, encoded once, absent where they are absent."""
+"""Images for fusion models: frozen for good, encoded once, absent where they are absent."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, VisualInput
 from mkgc_cl.data.tokenizer import HashTokenizer
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.encoders import image_side, load_backbone, load_vision_encoder
-from mkgc_cl.models.pictures import PictureEncoder, object_pixels, object_plan, shown
+from mkgc_cl.models.images import ImageEncoder, object_pixels, object_plan, shown
 
-Post = Callable[..., Sample]
+MakeSample = Callable[..., Sample]
 LABELS = LabelSpace("re", ("peer", "part_of", "held_on"), na="None")
-# name: (tokens or cells a picture, width)
+# name: (tokens or cells per image, width)
 BACKBONES = {
     "tiny": (16, 64), "test_vit": (100, 64), "test_resnet": (25, 96), "test_mambaout": (25, 64),
     "test_efficientnet": (25, 256),
@@ -29,7 +29,7 @@ BACKBONES = {
 
 
 def encoder(name: str = "tiny", **options: Any) -> Any:
-    return PictureEncoder(load_backbone(name, pretrained=False), **options)
+    return ImageEncoder(load_backbone(name, pretrained=False), **options)
 
 
 def pixels(side: int, *count: int) -> Tensor:
@@ -128,8 +128,8 @@ def test_objects_that_are_absent_are_not_encoded(monkeypatch: pytest.MonkeyPatch
     assert not ran
 
 
-def test_the_blank_picture_is_known_through_the_processor(post: Post) -> None:
-    some = post("p")
+def test_the_blank_image_is_known_through_the_processor(make_sample: MakeSample) -> None:
+    some = make_sample("p")
     none = RelationSample("q", some.tokens, (0, 1), (2, 3), "None", VisualInput(BLANK))
     reader = _reader(object_plan("image", side=32, most=1))
     batch, _ = reader.collate([some, none])
@@ -140,9 +140,9 @@ def test_the_blank_picture_is_known_through_the_processor(post: Post) -> None:
     assert mask.any(dim=1).tolist() == [True, False]
 
 
-def test_objects_are_grounding_crops_then_detected_ones(post: Post) -> None:
-    """A post with n crops has n grounding and n - 1 detected ones here."""
-    samples = [post(f"p{n}", picture=f"c{n}", crops=n) for n in (3, 1, 0, 2)]
+def test_objects_are_grounding_crops_then_detected_ones(make_sample: MakeSample) -> None:
+    """A sample with n crops has n grounding and n - 1 detected ones here."""
+    samples = [make_sample(f"p{n}", image=f"c{n}", crops=n) for n in (3, 1, 0, 2)]
     for most, counts in ((4, [4, 1, 0, 3]), (2, [2, 1, 0, 2]), (9, [5, 1, 0, 3])):
         plan = object_plan("crops", side=32, most=most)
         batch, _ = _reader(plan).collate(samples)
@@ -161,9 +161,9 @@ def test_objects_are_grounding_crops_then_detected_ones(post: Post) -> None:
             assert present[row].tolist() == sorted(present[row].tolist(), reverse=True)
 
 
-def test_the_whole_image_is_the_only_object_where_asked(post: Post) -> None:
+def test_the_whole_image_is_the_only_object_where_asked(make_sample: MakeSample) -> None:
     plan = object_plan("image", side=32, most=4)
-    batch, _ = _reader(plan).collate([post("p", crops=2), post("q", picture="b")])
+    batch, _ = _reader(plan).collate([make_sample("p", crops=2), make_sample("q", image="b")])
     images, present = object_pixels(batch, plan, 4)
     assert images.shape == (2, 1, 3, 32, 32)
     assert torch.equal(images[:, 0], batch["images"])
@@ -172,7 +172,7 @@ def test_the_whole_image_is_the_only_object_where_asked(post: Post) -> None:
 
 def test_modules_that_are_no_backbones_are_refused() -> None:
     with pytest.raises(ConfigError, match="Linear is not a timm model with a known image side"):
-        PictureEncoder(nn.Linear(2, 2))
+        ImageEncoder(nn.Linear(2, 2))
 
     class Flat(nn.Module):
         pretrained_cfg = {"input_size": (3, 8, 8)}  # noqa: RUF012
@@ -181,20 +181,20 @@ def test_modules_that_are_no_backbones_are_refused() -> None:
             return images.flatten(1)
 
     with pytest.raises(ConfigError, match="Flat gives neither tokens nor a map"):
-        PictureEncoder(Flat())
+        ImageEncoder(Flat())
 
 
 def test_registers_and_class_tokens_are_no_patches() -> None:
     vit = timm.models.VisionTransformer(
         img_size=16, patch_size=8, embed_dim=8, depth=1, num_heads=1, num_classes=0, reg_tokens=2
     )
-    seen = PictureEncoder(vit)
+    seen = ImageEncoder(vit)
     assert seen.grid(pixels(16, 1))[0].shape == (1, 4, 8)
     mean = timm.models.VisionTransformer(
         img_size=16, patch_size=8, embed_dim=8, depth=1, num_heads=1, num_classes=0,
         class_token=False, global_pool="avg",
     )  # fmt: skip
-    seen = PictureEncoder(mean)
+    seen = ImageEncoder(mean)
     images = pixels(16, 1)
     grid, _ = seen.grid(images)
     assert grid.shape == (1, 4, 8)

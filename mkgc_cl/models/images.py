@@ -1,4 +1,4 @@
-"""Pictures for fusion models: a grid of features a picture, or one vector an object."""
+"""Images for fusion models: a grid of features per image, or one vector per object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mkgc_cl.models.vision import pixel_statistics
 Objects = Literal["crops", "image"]
 
 
-class PictureEncoder(nn.Module):
+class ImageEncoder(nn.Module):
     """Any timm backbone, frozen unless asked otherwise.
 
     RELEASED CODE of UMT leaves its "frozen" ResNet in training mode, so that the running statistics
@@ -32,7 +32,7 @@ class PictureEncoder(nn.Module):
         train_backbone: train its weights.
 
     Raises:
-        ConfigError: the backbone gives neither, or does not say what side its pictures have.
+        ConfigError: the backbone gives neither, or does not say what side its images have.
     """
 
     backbone: Any
@@ -61,7 +61,7 @@ class PictureEncoder(nn.Module):
             self.width = int(self._tokens(torch.zeros(1, 3, self.side, self.side)).shape[-1])
         self.train()
 
-    def train(self, mode: bool = True) -> PictureEncoder:
+    def train(self, mode: bool = True) -> ImageEncoder:
         """Set the mode of what trains; statistics of BatchNorm never move."""
         super().train(mode and self.trains)
         for module in self.modules():
@@ -70,19 +70,19 @@ class PictureEncoder(nn.Module):
         return self
 
     def grid(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode whole pictures as grids.
+        """Encode whole images as grids.
 
         Args:
             images: (U, 3, S, S) uint8.
 
         Returns:
-            Features (U, P, D) and a mask (U, P) that is false on blank pictures.
+            Features (U, P, D) and a mask (U, P) that is false on blank images.
         """
         tokens = self._tokens(images)[:, self._prefix :]
         return tokens, shown(images)[:, None].expand(-1, tokens.shape[1])
 
     def objects(self, pixels: Tensor, present: Tensor) -> Tensor:
-        """Encode objects as the class token of their picture, or the mean of its grid.
+        """Encode objects as the class token of their image, or the mean of its grid.
 
         Args:
             pixels: (U, N, 3, S, S) uint8.
@@ -115,9 +115,9 @@ class PictureEncoder(nn.Module):
 
 
 def shown(pixels: Tensor) -> Tensor:
-    """Which pictures (..., 3, S, S) uint8 show something: (...) bool, false on the blank one.
+    """Which images (..., 3, S, S) uint8 show something: (...) bool, false on the blank one.
 
-    RELEASED CODE of UMT shows a fixed picture where one cannot be read; a picture that is not there
+    RELEASED CODE of UMT shows a fixed image where one cannot be read; an image that is not there
     takes no part here.
     """
     return (pixels != BLANK_GREY).flatten(-3).any(dim=-1)

@@ -1,4 +1,4 @@
-"""The demonstration's pictures, and what words, pictures and both tell a linear reader."""
+"""The synthetic stream's images, and what words, images and both tell a linear reader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mkgc_cl.errors import DataError
 KINDS: tuple[TaskKind, ...] = ("ner", "re")
 
 
-# --- pictures -------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [16, 33, 64])
@@ -23,16 +23,16 @@ def test_every_scene_draws_at_every_size(size: int) -> None:
     for kinds in [*((kind,) for kind in SCENES), ("clutter", "logo"), ("portrait", "trophy")]:
         image = DrawnImage(kinds, 4, size)
         assert isinstance(image, ImageSource)
-        picture = image.read()
-        assert picture.mode == "RGB"
-        assert picture.size == (size, size)
-        assert picture.tobytes() == image.read().tobytes()
+        pixels = image.read()
+        assert pixels.mode == "RGB"
+        assert pixels.size == (size, size)
+        assert pixels.tobytes() == image.read().tobytes()
         assert image.fingerprint() != DrawnImage(kinds, 5, size).fingerprint()
         assert image.key != DrawnImage(kinds, 5, size).key
 
 
 @pytest.mark.parametrize("kinds", [(), ("moon",), ("logo", "logo", "logo")])
-def test_a_picture_of_something_else_is_refused(kinds: tuple[str, ...]) -> None:
+def test_a_image_of_something_else_is_refused(kinds: tuple[str, ...]) -> None:
     with pytest.raises(DataError, match="one or two of"):
         DrawnImage(kinds, 0)
 
@@ -42,11 +42,11 @@ def test_a_picture_of_something_else_is_refused(kinds: tuple[str, ...]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_words_and_pictures_each_leave_a_gap_that_both_close(kind: TaskKind) -> None:
+def test_words_and_images_each_leave_a_gap_that_both_close(kind: TaskKind) -> None:
     """Measure ``MEASURED`` again.
 
     The tolerance of 0.03 allows for other versions of scikit-learn, NumPy and Pillow: with 800 test
-    posts one deviation of an accuracy near 0.8 is sqrt(0.8 * 0.2 / 800) = 0.014.
+    samples one deviation of an accuracy near 0.8 is sqrt(0.8 * 0.2 / 800) = 0.014.
     """
     found = mean_readings([probe(demo_stream(kind, seed=seed, test_size=400)) for seed in (0, 1)])
     stated = MEASURED[kind]
@@ -57,8 +57,8 @@ def test_words_and_pictures_each_leave_a_gap_that_both_close(kind: TaskKind) -> 
     assert found.both - found.image > 0.02
 
 
-def test_without_pictures_that_show_both_read_no_better_than_words() -> None:
-    """Control: the pictures help through what they show, not through another leak."""
+def test_without_images_that_show_both_read_no_better_than_words() -> None:
+    """Control: the images help through what they show, not through another leak."""
     found = probe(demo_stream("ner", shares=DemoShares(shows=0.0, misleads=0.0)))
     # Chance among four types, a third more for the uneven numbers of mentions.
     assert found.image < 0.35

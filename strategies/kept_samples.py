@@ -1,4 +1,4 @@
-"""Which posts an object keeps, wherever in it they lie."""
+"""Which samples an object keeps, wherever in it they lie."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ELSEWHERE = (MultimodalStrategy, torch.nn.Module, type)
 _LIBRARIES = ("avalanche", "builtins", "numpy", "torch")
 
 
-def posts_in(thing: object) -> set[str]:
-    """Posts, by uid, in an object's attributes, containers, closures, batches and experiences.
+def reachable_samples(thing: object) -> set[str]:
+    """Samples, by uid, in an object's attributes, containers, closures, batches and experiences.
 
-    Features, or posts within a library's objects (a data set of Avalanche), are not seen.
+    Features, or samples within a library's objects (a data set of Avalanche), are not seen.
     """
     found: set[str] = set()
     looked_at: set[int] = set()
