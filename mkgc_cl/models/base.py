@@ -95,7 +95,7 @@ class ExtractionModel(nn.Module, ABC):
         self.register_buffer("seen", torch.zeros(outputs, dtype=torch.bool))
         # kept beside, so that a forward pass need not wait for the device to count
         self.register_buffer("seen_ids", torch.zeros(0, dtype=torch.long), persistent=False)
-        nn.Module.register_load_state_dict_sample_hook(self, _number_seen)
+        nn.Module.register_load_state_dict_post_hook(self, _number_seen)
 
     @abstractmethod
     def forward(self, batch: MultimodalBatch) -> ModelOutput:

@@ -193,7 +193,7 @@ def test_tasks_of_several_types_and_drawn_orders(download: Path) -> None:
         ({"tasks": 3}, "drop tasks or give a seed"),
         ({"tasks": 5, "seed": 1}, "between 1 and 4"),
         ({"rule": "all", "build": True}, "rule must be"),
-        ({"images": "image"}, "images must be one of"),
+        ({"images": "photo"}, "images must be one of"),
     ],
 )
 def test_wrong_settings_say_what_to_do(

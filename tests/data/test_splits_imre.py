@@ -280,7 +280,7 @@ def test_released_files_spelled_differently_are_matched_by_content(download: Pat
         ({"classes": [["/per/per/peer"], ["/per/per/peer"]]}, "named twice"),
         ({"classes": [["None"]]}, "in every task already"),
         ({"classes": [["/per/per/peer"]], "tasks": 3}, "drop tasks"),
-        ({"images": "image"}, "images must be one of"),
+        ({"images": "photo"}, "images must be one of"),
         ({"missing_images": "skip"}, "missing_images must be one of"),
         ({"crop_index": "row"}, "crop_index must be one of"),
     ],
