@@ -8,7 +8,7 @@
     python experiments/ablation.py --systems full "w/o GM" "w/o GM (same rates)" "w/o GM (one rate)"
 
 Runs that are finished are kept and not made again: the same command goes on where it was stopped.
-One setting has one folder, <out>/<name>/<order>-<digest>: other seeds and systems join its tables.
+One setting has one folder, <out>/<name>/<setting>: other seeds and systems join its tables.
 """
 
 from __future__ import annotations

@@ -13,10 +13,11 @@ from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.experiments.build_check import Trial, check_builds, rehearse_build
 from mkgc_cl.experiments.command_line import Tell
 from mkgc_cl.experiments.experiment_run import read_stream, stream_of
-from mkgc_cl.experiments.experiment_settings import SYSTEMS, Settings
+from mkgc_cl.experiments.experiment_settings import SYSTEMS, Settings, usual_settings
 from mkgc_cl.experiments.paper_rows import Paper, paper_of
 from mkgc_cl.results import Run, RunRecord
 from mkgc_cl.results.run_files import load_run
+from mkgc_cl.results.settings import setting_folder
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Plan:
     @property
     def target(self) -> Path:
         """Folder of the runs: other seeds and systems join its tables, another order does not."""
-        return self.out / self.settings.name / self.runs[0].setting
+        name = self.settings.name
+        usual = usual_settings(Settings, name, self.settings.stream.data).run_config()
+        return setting_folder(self.out / name, self.runs[0].identity, usual)
 
     @property
     def waiting(self) -> list[Run]:

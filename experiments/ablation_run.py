@@ -50,10 +50,11 @@ def run_plan(
         jobs: runs at a time.
         quiet: no progress.
     """
-    from mkgc_cl.experiments.experiment_report import write_report, write_setup
+    from mkgc_cl.experiments.experiment_report import about, write_report, write_setup
 
     settings, target = plan.settings, plan.target
-    write_setup(target, settings, made_by, command=command)
+    said = about(settings, settings.systems, plan.paper)
+    write_setup(target, settings, made_by, said, command=command)
     return make_runs(
         plan.runs,
         RunMaker(settings, made_by),

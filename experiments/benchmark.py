@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mkgc_cl._files import write_atomic
 from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments import table_cli
@@ -31,7 +32,7 @@ from mkgc_cl.experiments.command_line import Tell, commands, exit_code, program,
 from mkgc_cl.experiments.experiment_run import device_of, read_stream
 from mkgc_cl.experiments.experiment_settings import Settings, StreamSettings
 from mkgc_cl.results.counted import counted
-from mkgc_cl.results.files import to_json, write_atomic
+from mkgc_cl.results.json_files import to_json
 from mkgc_cl.results.provenance import environment
 from mkgc_cl.results.writing import check_writable, written_to
 

@@ -9,10 +9,11 @@ import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from mkgc_cl.config import setting, to_dict
+from mkgc_cl.config import resolve, setting, to_dict
 from mkgc_cl.errors import ConfigError
 
 LONGEST_NAME = 200
@@ -314,6 +315,24 @@ def name_problems(name: str) -> list[str]:
     if len(name.encode()) > LONGEST_NAME:
         return [f"'name' must be at most {LONGEST_NAME} bytes long, got {len(name.encode())}"]
     return []
+
+
+S = TypeVar("S")
+
+
+@cache
+def usual_settings(schema: type[S], name: str, data: str | None) -> S:
+    """Return the settings that need no word in the name of a folder.
+
+    Args:
+        schema: the class of settings.
+        name: of a known setting; for another one the defaults of the schema are returned.
+        data: the data root.
+    """
+    known = CONFIGS / f"{name}.yaml"
+    if not known.is_file():
+        return schema()
+    return resolve(schema, yaml_path=known, flags={"stream.data": data})
 
 
 def config_path(name: str) -> Path:

@@ -6,15 +6,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mkgc_cl.experiments.experiment_report import origin_words
+from mkgc_cl._files import write_atomic
+from mkgc_cl.experiments.experiment_report import control_words
+from mkgc_cl.experiments.setting_words import OWN, option_notes, setting_words
 from mkgc_cl.experiments.table_run import Made
 from mkgc_cl.experiments.table_sweep import by_system, shared_stem
 from mkgc_cl.results import RunRecord
 from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
-from mkgc_cl.results.config_words import option_notes, setting_words
 from mkgc_cl.results.counted import plural
-from mkgc_cl.results.files import write_atomic
-from mkgc_cl.results.table_text import Row, Stat, Table, beside_the_best
+from mkgc_cl.results.marks import marks, origin_words
+from mkgc_cl.results.table import Row, Stat, Table, beside_the_best
 from mkgc_cl.results.tables import AVERAGE, write_table
 from mkgc_cl.results.undefined import mean_defined, undefined_words
 from mkgc_cl.results.writing import written_to
@@ -88,13 +89,17 @@ def _table(
     )
     orders = ", ".join(each.settings.order for each in made)
     words = [settings.scenario, f"orders {orders}", _seed_words(runs)]
-    words += [*setting_words(records), *origin_words(settings.stream, records)]
+    marked = marks(records, own=OWN, vary=True)
+    words += [*setting_words(records), *control_words(settings.stream)]
+    words += origin_words(records, marked)
     return Table(
-        caption=(
-            "A after the last task and mean of A over the tasks (%), micro-F1, over several "
-            f"orders; {', '.join(words)}. Mean ± sample standard deviation over orders and seeds. "
+        caption="A after the last task and mean of A over the tasks (%), micro-F1, over several "
+        "orders.",
+        setting=(
+            f"{', '.join(words)}. Mean ± sample standard deviation over orders and seeds. "
             f"{undefined_words(records)}"
         ).rstrip(),
+        marks=marked,
         columns=names,
         rows=rows,
         notes=tuple(notes),

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mkgc_cl._files import write_atomic
 from mkgc_cl.data import TaskStream
 from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments.experiment_run import read_stream
+from mkgc_cl.experiments.experiment_settings import usual_settings
 from mkgc_cl.experiments.paper_rows import Paper, paper_of
 from mkgc_cl.experiments.table_settings import TableSettings
 from mkgc_cl.results import Run, RunRecord
-from mkgc_cl.results.files import write_atomic
 from mkgc_cl.results.run_files import TRACES, foreign, load_run, read_run
+from mkgc_cl.results.settings import setting_folder
 from mkgc_cl.results.writing import written_to
 from mkgc_cl.systems import SYSTEMS
 
@@ -60,7 +62,7 @@ class Plan:
 
     @property
     def target(self) -> Path:
-        """Folder of the runs: one setting has one, ``<out>/<name>/<order>-<digest>``."""
+        """Folder of the runs: one setting has one, ``<out>/<name>/<setting>``."""
         settings = self.settings
         shared = {
             **settings.run_config(settings.rows[0]),
@@ -68,8 +70,10 @@ class Plan:
             "options": self.options,
             "stream_fingerprint": self.fingerprint,
         }
-        folder = Run("", settings.scenario, settings.order, 0, shared).setting
-        return self.out / settings.name / folder
+        run = Run("", settings.scenario, settings.order, 0, shared)
+        usual = usual_settings(TableSettings, f"table-{settings.name}", settings.stream.data)
+        known = {**usual.run_config(settings.rows[0]), "options": usual.options or {}}
+        return setting_folder(self.out / settings.name, run.identity, known)
 
     @property
     def waiting(self) -> list[Run]:
@@ -145,7 +149,7 @@ def options_by_system(settings: TableSettings) -> dict[str, dict[str, Any]]:
 
 def _beside(run: Run, target: Path) -> Path | None:
     """File of the same run, whole and with its traces, in another folder of the same name."""
-    for found in sorted(target.parent.glob(f"*/runs/{run.key}.json")):
+    for found in sorted(target.parent.glob(f"*/records/{run.key}.json")):
         if found.parent.parent == target:
             continue
         try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mkgc_cl.experiments.experiment_report import in_order, origin_words, write_tables
+from mkgc_cl.experiments.experiment_report import control_words
 from mkgc_cl.experiments.paper_rows import Paper
+from mkgc_cl.experiments.setting_words import OWN, Configured, option_notes, setting_words
 from mkgc_cl.experiments.table_settings import TableSettings
-from mkgc_cl.results import RunRecord
-from mkgc_cl.results.config_words import option_notes, setting_words
+from mkgc_cl.results import About, RunRecord, write_results
 from mkgc_cl.systems import SYSTEMS
 
 
@@ -19,20 +19,18 @@ def write_system_report(
     """Write tables and figures of these runs and return the main table as text."""
     if not records:
         return "no run has finished\n"
-    records = in_order(records, tuple(SYSTEMS))
-    rows, notes = paper.rows({record.system for record in records})
-    table = write_tables(
-        out,
-        records,
+    return write_results(out, records, about(settings, records, paper)).text()
+
+
+def about(settings: TableSettings, runs: Sequence[Configured], paper: Paper) -> About:
+    """Return what the tables of these runs say that their records do not."""
+    rows, notes = paper.rows({run.system for run in runs})
+    return About(
+        systems=tuple(SYSTEMS),
         reference=settings.reference,
+        words=(*setting_words(runs), *control_words(settings.stream)),
+        notes=tuple(option_notes(runs)),
+        own=OWN,
         paper=rows,
         paper_notes=notes,
-        remarks=conditions(settings, records),
-        notes=option_notes(records),
     )
-    return table.text()
-
-
-def conditions(settings: TableSettings, records: Sequence[RunRecord]) -> list[str]:
-    """Words for the caption: what a reader must know before comparing."""
-    return [*setting_words(records), *origin_words(settings.stream, records)]

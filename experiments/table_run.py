@@ -55,7 +55,7 @@ def run_tables(
 ) -> list[Made]:
     """Run every run that is not finished, table by table, and write and print the tables.
 
-    One setting has one folder, ``<out>/<name>/<order>-<digest>``: other seeds and systems join it.
+    One setting has one folder, ``<out>/<name>/<setting>``: other seeds and systems join it.
     A run that is there, or in the folder of other options or another budget that do not touch it,
     is not run again. Nothing is written or trained before every system of every table was built.
 
@@ -81,11 +81,12 @@ def _run(
     plan: Plan, made_by: Mapping[str, object], *, command: Sequence[str], jobs: int, quiet: bool
 ) -> Made:
     from mkgc_cl.experiments.experiment_report import write_setup
-    from mkgc_cl.experiments.table_report import write_system_report
+    from mkgc_cl.experiments.table_report import about, write_system_report
 
     settings, runs, target = plan.settings, plan.runs, plan.target
     reuse_finished(runs, target)
-    write_setup(target, settings, made_by, command=command)
+    said = about(settings, runs, plan.paper)
+    write_setup(target, settings, made_by, said, command=command)
     result = make_runs(
         runs,
         RunMaker(settings, made_by),

@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mkgc_cl.experiments.experiment_report import origin_words
+from mkgc_cl._files import write_atomic
+from mkgc_cl.experiments.experiment_report import control_words
+from mkgc_cl.experiments.setting_words import OWN, option_notes, setting_words
 from mkgc_cl.experiments.table_run import Made
 from mkgc_cl.results import Run, RunRecord
 from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
-from mkgc_cl.results.config_words import option_notes, setting_words
 from mkgc_cl.results.counted import counted, plural
 from mkgc_cl.results.figures import draw_sweep
-from mkgc_cl.results.files import write_atomic
-from mkgc_cl.results.table_text import Row, Stat, Table, beside_the_best
+from mkgc_cl.results.marks import marks, origin_words
+from mkgc_cl.results.table import Row, Stat, Table, beside_the_best
 from mkgc_cl.results.tables import write_table
 from mkgc_cl.results.undefined import mean_defined, undefined_words
 from mkgc_cl.results.writing import written_to
@@ -87,6 +88,7 @@ def write_sweep(
             values=values,
             xlabel=setting,
             ylabel=measure.words,
+            reference=made[0].settings.reference,
             title=f"{made[0].settings.scenario}, {_number_words(drawn)}",
         )
     sys.stdout.write(table.text() + f"written to {out / stem}.*\n")
@@ -140,14 +142,18 @@ def _table(
     if left_out:
         notes.append(f"No row, for want of a run at every value: {', '.join(left_out)}.")
     words = [settings.scenario, *_order_words(records), _seed_words(runs, values)]
-    words += [*_shared_words(runs), *origin_words(settings.stream, records)]
-    caption = [f"{measure.words}, micro-F1, against {setting}; {', '.join(words)}."]
+    marked = marks(records, own=OWN, vary=True)
+    words += [*_shared_words(runs), *control_words(settings.stream)]
+    words += origin_words(records, marked)
+    said = [f"{', '.join(words)}."]
     if any(stat.n > 1 for row in rows for stat in row.stats):
-        caption.append("Mean ± sample standard deviation over seeds.")
+        said.append("Mean ± sample standard deviation over seeds.")
     if undefined := undefined_words(records):
-        caption.append(undefined)
+        said.append(undefined)
     return Table(
-        caption=" ".join(caption),
+        caption=f"{measure.words}, micro-F1, against {setting}.",
+        setting=" ".join(said),
+        marks=marked,
         columns=tuple(values),
         rows=rows,
         notes=tuple(notes),

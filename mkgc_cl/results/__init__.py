@@ -4,13 +4,15 @@ Importing this package costs nothing heavy: no torch, and matplotlib only inside
 :mod:`mkgc_cl.results.figures`, when a figure is drawn.
 """
 
+from mkgc_cl.results.about import About, read_about, write_about, write_results
 from mkgc_cl.results.grid import GridResult, Run, RunFailure, run_grid
 from mkgc_cl.results.record import RecordError, RunRecord
 from mkgc_cl.results.statistics import Comparison, compare, confidence_interval, holm
-from mkgc_cl.results.table_text import Row, Stat, Table
-from mkgc_cl.results.tables import build_table
+from mkgc_cl.results.table import Row, Stat, Table, read_table
+from mkgc_cl.results.tables import build_table, write_table
 
 __all__ = [
+    "About",
     "Comparison",
     "GridResult",
     "RecordError",
@@ -24,5 +26,10 @@ __all__ = [
     "compare",
     "confidence_interval",
     "holm",
+    "read_about",
+    "read_table",
     "run_grid",
+    "write_about",
+    "write_results",
+    "write_table",
 ]

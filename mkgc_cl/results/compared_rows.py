@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -17,14 +16,7 @@ from mkgc_cl.results.statistics import (
     corrected,
     smallest_p,
 )
-from mkgc_cl.results.table_text import MARK, Row
-
-_COMPARED = "Compared with {}, paired by {}"
-_ABSENT = "Not compared: there is no run of {}"
-_REFERENCE = re.compile(
-    rf"(?:{_COMPARED.format('(.+?)', '(?:order and )?seed')}:"
-    rf"|{_ABSENT.format('(.+?)')}(?: at every value| in every order)?\.$)"
-)
+from mkgc_cl.results.table import MARK, Row
 
 
 def compare_rows(
@@ -78,8 +70,10 @@ def footnotes(
     if not made:
         return ()
     tested = [comparison for comparison in made if comparison.p is not None]
-    what = _COMPARED.format(made[0].reference, pairs)
-    head = f"{what}: mean difference [95 % interval, Student's t]"
+    head = (
+        f"Compared with {made[0].reference}, paired by {pairs}: mean difference "
+        "[95 % interval, Student's t]"
+    )
     if tested:
         methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
         number = "one test" if len(tested) == 1 else f"{len(tested)} tests"
@@ -100,12 +94,7 @@ def absent(reference: str, *, where: str = "") -> str:
         reference: the system that has no row.
         where: words behind its name, such as ``"at every value"``.
     """
-    return f"{_ABSENT.format(reference)}{where and f' {where}'}."
-
-
-def about_comparison(line: str) -> re.Match[str] | None:
-    """Match the first of a table's footnotes; its last group that is set is the reference."""
-    return _REFERENCE.match(line)
+    return f"Not compared: there is no run of {reference}{where and f' {where}'}."
 
 
 def _line(row: Row, columns: Sequence[str]) -> str:

@@ -13,36 +13,40 @@ from typing import Any, Literal
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import DataError
-from mkgc_cl.results.record import RunRecord
+from mkgc_cl.results.line_looks import (
+    COLORS,
+    DASHES,
+    LABEL_HEIGHT,
+    line_looks,
+    name_lines,
+    verbatim,
+)
+from mkgc_cl.results.record import RunRecord, by_system
 from mkgc_cl.results.undefined import decimal, mean_defined
 
 DPI = 150
 """Pixels an inch of every PNG."""
 
-# Okabe-Ito colours, told apart by colour-blind readers too; a dash and a marker of its own for each
-# line, so that a black-and-white print loses nothing.
-_STYLES = (
-    ("#000000", "-", "o"),
-    ("#0072B2", "--", "s"),
-    ("#D55E00", "-.", "^"),
-    ("#009E73", ":", "D"),
-    ("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v"),
-    ("#E69F00", (0, (8, 2)), "P"),
-    ("#56B4E9", (0, (1, 1)), "X"),
-)
-
 
 def draw_curves(
-    records: Sequence[RunRecord], stem: str | Path, *, measure: Literal["A", "U"] = "A"
+    records: Sequence[RunRecord],
+    stem: str | Path,
+    *,
+    measure: Literal["A", "U"] = "A",
+    reference: str | None = None,
+    pdf: bool = True,
 ) -> tuple[Path, Path]:
     """Draw A_k or U_k over tasks: a line per system, a band of one sample deviation over seeds.
 
-    A line has a gap at a task that cannot be measured.
+    The system of reference and the best of the others stand out, with their bands where there are
+    many systems; upper bounds are dashed. A line has a gap at a task that cannot be measured.
 
     Args:
         records: records of one scenario and order.
         stem: path of the two files, without suffix.
         measure: ``"A"`` or ``"U"``.
+        reference: the system that the others are compared with.
+        pdf: whether to write the PDF, too.
 
     Returns:
         Paths of the PNG and the PDF.
@@ -51,7 +55,6 @@ def draw_curves(
         DataError: if there is no record.
     """
     groups = _by_system(records)
-    tasks = records[0].tasks
     what = "all tasks seen" if measure == "A" else "the task just learnt"
     return _draw_lines(
         {
@@ -59,10 +62,12 @@ def draw_curves(
             for system, group in groups.items()
         },
         stem,
-        ticks=tasks,
+        ticks=records[0].tasks,
         xlabel="task learnt last",
         ylabel=f"${measure}_k$: micro-F1 on {what} (%)",
         title=_title(groups, "band: one standard deviation over"),
+        reference=reference,
+        pdf=pdf,
     )
 
 
@@ -74,6 +79,7 @@ def draw_sweep(
     xlabel: str,
     ylabel: str,
     title: str = "",
+    reference: str | None = None,
 ) -> tuple[Path, Path]:
     """Draw a number against a setting: a line per system, a band of one deviation over seeds.
 
@@ -85,6 +91,7 @@ def draw_sweep(
         xlabel: what the setting is.
         ylabel: what the number is.
         title: title of the figure.
+        reference: the system that the others are compared with.
 
     Raises:
         DataError: if there is no system.
@@ -92,7 +99,13 @@ def draw_sweep(
     if not series:
         raise DataError("a figure needs at least one record; no run has finished")
     return _draw_lines(
-        series, stem, ticks=values, xlabel=xlabel, ylabel=ylabel, title=_verbatim(title)
+        series,
+        stem,
+        ticks=values,
+        xlabel=xlabel,
+        ylabel=ylabel,
+        title=verbatim(title),
+        reference=reference,
     )
 
 
@@ -104,47 +117,62 @@ def _draw_lines(
     xlabel: str,
     ylabel: str,
     title: str,
+    reference: str | None,
+    pdf: bool = True,
 ) -> tuple[Path, Path]:
     """Draw a line per system over equally spaced places, each the mean of some numbers.
 
     Where there is no number the line has a gap.
     """
-    with _figure(width=2.4 + 0.7 * max(len(ticks), 5)) as (figure, axes):
-        for number, (system, columns) in enumerate(series.items()):
-            color, dash, marker = _style(number)
-            known = [[value for value in column if value is not None] for column in columns]
-            places = range(1, len(known) + 1)
-            means = [statistics.fmean(column) if column else math.nan for column in known]
+    columns = {
+        system: [[value for value in column if value is not None] for column in each]
+        for system, each in series.items()
+    }
+    means = {
+        system: [statistics.fmean(column) if column else math.nan for column in each]
+        for system, each in columns.items()
+    }
+    looks = line_looks(means, reference)
+    places = range(1, len(ticks) + 1)
+    height = max(3.6, 1.0 + LABEL_HEIGHT * len(series))
+    with _figure(width=2.4 + 0.7 * max(len(ticks), 5), height=height) as (figure, axes):
+        for system, mean in means.items():
+            look = looks[system]
             # Not clipped: the axis begins at 0, and half a marker at 0 would lie outside.
             axes.plot(
                 places,
-                means,
-                color=color,
-                linestyle=dash,
-                marker=marker,
-                ms=5,
-                label=_verbatim(system),
+                mean,
+                color=look.color,
+                linestyle=look.dash,
+                linewidth=look.width,
+                marker=look.marker,
+                ms=look.size,
+                label=verbatim(system),
                 clip_on=False,
-                zorder=3,
+                zorder=look.layer,
             )
-            spread = [statistics.stdev(column) if len(column) > 1 else 0.0 for column in known]
-            if any(spread):
-                low = [mean - sd for mean, sd in zip(means, spread, strict=True)]
-                high = [mean + sd for mean, sd in zip(means, spread, strict=True)]
-                axes.fill_between(places, low, high, color=color, alpha=0.12, linewidth=0)
-        axes.set_xticks(range(1, len(ticks) + 1), map(_verbatim, ticks), **_slant(ticks))
+            spread = [statistics.stdev(each) if len(each) > 1 else 0.0 for each in columns[system]]
+            # more bands than a few would be one grey cloud
+            if any(spread) and (len(series) <= len(COLORS) or look.layer > 3):
+                low = [mean - sd for mean, sd in zip(mean, spread, strict=True)]
+                high = [mean + sd for mean, sd in zip(mean, spread, strict=True)]
+                axes.fill_between(places, low, high, color=look.color, alpha=0.12, linewidth=0)
+        axes.set_xticks(places, map(verbatim, ticks), **_slant(ticks))
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
+        axes.set_xlim(0.8, len(ticks) + 0.2)
         axes.set_ylim(bottom=0)
         figure.suptitle(title, fontsize=9)
-        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return _save(figure, Path(stem))
+        name_lines(axes, means, looks, gap=LABEL_HEIGHT / (height - 1.0))
+        return _save(figure, Path(stem), with_pdf=pdf)
 
 
-def draw_matrix(records: Sequence[RunRecord], stem: str | Path) -> tuple[Path, Path]:
+def draw_matrix(
+    records: Sequence[RunRecord], stem: str | Path, *, pdf: bool = True
+) -> tuple[Path, Path]:
     """Draw the score matrix of one system, mean over seeds: rows after task k, columns on task j.
 
-    A dash stands where a task seen so far cannot be measured.
+    A dash stands where a task seen so far cannot be measured. ``pdf`` as in :func:`draw_curves`.
 
     Raises:
         DataError: if there is no record or there are several systems.
@@ -172,14 +200,14 @@ def draw_matrix(records: Sequence[RunRecord], stem: str | Path) -> tuple[Path, P
                         color=shade, size=8,
                     )  # fmt: skip
         middles = [place + 0.5 for place in range(size)]
-        axes.set_xticks(middles, map(_verbatim, tasks), **_slant(tasks))
-        axes.set_yticks(middles, map(_verbatim, tasks))
+        axes.set_xticks(middles, map(verbatim, tasks), **_slant(tasks))
+        axes.set_yticks(middles, map(verbatim, tasks))
         axes.set_xlabel("evaluated on")
         axes.set_ylabel("after training on")
-        system = _verbatim(records[0].system)
+        system = verbatim(records[0].system)
         figure.suptitle(f"{system}: {_title(groups, 'mean over')}", fontsize=9)
         figure.colorbar(image, ax=axes, label="micro-F1 (%)", shrink=0.8)
-        return _save(figure, Path(stem))
+        return _save(figure, Path(stem), with_pdf=pdf)
 
 
 def draw_gamma(
@@ -219,11 +247,11 @@ def draw_gamma(
         for series, (name, points) in enumerate(kept.items()):
             if not points:
                 continue
-            color, dash, _ = _style(series)
+            color, dash = COLORS[series % len(COLORS)], DASHES[series % len(DASHES)]
             steps, values = zip(*points, strict=True)
             if width > 1:
                 axes.plot(steps, values, color=color, alpha=0.18, linewidth=0.6)
-            smoothed, label = _running_mean(values, width), _verbatim(name)
+            smoothed, label = _running_mean(values, width), verbatim(name)
             axes.plot(steps, smoothed, color=color, linestyle=dash, label=label)
         axes.axhline(1.0, color="0.4", linewidth=0.8)
         above = {"va": "bottom", "fontsize": 7, "color": "0.35"}
@@ -241,7 +269,7 @@ def draw_gamma(
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("training step")
         axes.set_ylabel(r"contribution ratio $\gamma^t_n$ (text / vision)")
-        figure.suptitle(_verbatim(title), fontsize=9)
+        figure.suptitle(verbatim(title), fontsize=9)
         figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=len(kept))
         return _save(figure, Path(stem))
 
@@ -259,14 +287,15 @@ def _figure(*, width: float, height: float = 3.6) -> Iterator[tuple[Any, Any]]:
     yield figure, axes
 
 
-def _save(figure: Any, stem: Path) -> tuple[Path, Path]:
+def _save(figure: Any, stem: Path, *, with_pdf: bool = True) -> tuple[Path, Path]:
     # Not with_suffix: a stem such as "A-0.1" has no suffix to lose.
     png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
     nameless = {"CreationDate": None, "Producer": None, "Creator": None}
     options: dict[Path, dict[str, Any]] = {
-        png: {"format": "png", "dpi": DPI, "metadata": {"Software": None}},
-        pdf: {"format": "pdf", "metadata": nameless},
+        png: {"format": "png", "dpi": DPI, "metadata": {"Software": None}}
     }
+    if with_pdf:
+        options[pdf] = {"format": "pdf", "metadata": nameless}
     for path, chosen in options.items():
         drawn = io.BytesIO()
         # Tight: the constrained layout cuts labels off beside axes of a fixed aspect.
@@ -278,25 +307,7 @@ def _save(figure: Any, stem: Path) -> tuple[Path, Path]:
 def _by_system(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     if not records:
         raise DataError("a figure needs at least one record; no run has finished")
-    groups: dict[str, list[RunRecord]] = {}
-    for record in records:
-        groups.setdefault(record.system, []).append(record)
-    return groups
-
-
-def _style(number: int) -> tuple[str, Any, str]:
-    """Return colour, dash and marker of a line: all differ up to 7 lines, no two equal up to 49."""
-    size = len(_STYLES)
-    color, _, _ = _STYLES[number % size]
-    _, dash, _ = _STYLES[(number + number // size) % size]
-    # moved on twice as fast, so that a black-and-white print tells them apart, too
-    _, _, marker = _STYLES[(number + 2 * (number // size)) % size]
-    return color, dash, marker
-
-
-def _verbatim(text: str) -> str:
-    """Keep ``$`` from beginning a formula."""
-    return text.replace("$", r"\$")
+    return by_system(records)
 
 
 def _slant(names: Sequence[str]) -> dict[str, Any]:
@@ -314,7 +325,7 @@ def _title(groups: Mapping[str, Sequence[RunRecord]], spread: str) -> str:
         said = f"{spread} {' to '.join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))} seeds"
     else:
         said = f"seed {seeds[0]}" if len(seeds) == 1 else "one seed a system"
-    return _verbatim(f"{records[0].scenario}, {records[0].order}, {said}")
+    return verbatim(f"{records[0].scenario}, {records[0].order}, {said}")
 
 
 def _mean_entry(records: Sequence[RunRecord], row: int, column: int) -> float:

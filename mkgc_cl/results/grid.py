@@ -9,7 +9,6 @@ Under the folder of a grid are the files of every run (:mod:`mkgc_cl.results.run
 from __future__ import annotations
 
 import logging
-import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,15 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import ConfigError, OutputError
 from mkgc_cl.results.claims import claimed, is_free
 from mkgc_cl.results.counted import counted
-from mkgc_cl.results.files import to_json, write_atomic
+from mkgc_cl.results.json_files import read_json, to_json
 from mkgc_cl.results.parallel import as_finished
 from mkgc_cl.results.progress import GridProgress, Progress, duration
 from mkgc_cl.results.record import RecordError, RunRecord
 from mkgc_cl.results.run_files import (
-    digest,
     finished_records,
     foreign,
     keep_failure,
@@ -34,9 +33,9 @@ from mkgc_cl.results.run_files import (
     load_run,
     note_of_failure,
     paths_of,
-    read_json,
     run_key,
 )
+from mkgc_cl.results.settings import setting_name
 from mkgc_cl.results.undefined import mean_defined, per_cent
 from mkgc_cl.results.writing import check_writable, written_to
 
@@ -85,10 +84,7 @@ class Run:
     @property
     def setting(self) -> str:
         """Name of a folder for this run and all that differ from it in system or seed only."""
-        shared = {k: v for k, v in self.identity.items() if k not in ("system", "seed")}
-        # Orders of relations are many words with slashes; the digest tells them apart.
-        order = re.sub(r"[^A-Za-z0-9]+", "-", self.order).strip("-")[:40].rstrip("-")
-        return f"{order}-{digest(shared)[:8]}"
+        return setting_name(self.identity)
 
     @property
     def name(self) -> str:

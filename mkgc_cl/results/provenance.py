@@ -7,10 +7,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -43,19 +41,6 @@ def git_state(folder: Path) -> dict[str, object] | None:
     if not commit or not tracked:
         return None
     return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "-uno"))}
-
-
-def image_words(provenance: Mapping[str, Any]) -> str:
-    """Say whether images are real, blank or drawn, from the stream's provenance."""
-    stream = provenance.get("stream", {})
-    if stream.get("synthetic stream"):
-        return "images drawn"
-    files, blank = stream.get("image_files"), stream.get("image_files_blank")
-    if files is None or blank is None:
-        return "images unknown"
-    if blank == 0:
-        return "images real"
-    return "images blank" if blank == files else f"{blank} of {files} images blank"
 
 
 def reset_peak_memory() -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mkgc_cl.errors import DataError, MkgcError
 from mkgc_cl.metrics import IncompleteMatrixError, ResultMatrix
+from mkgc_cl.results.json_files import is_number
 
 FORMAT = 1
 """Version of the record; a reader refuses a newer one instead of guessing."""
@@ -113,6 +114,12 @@ class RunRecord:
         """The counts as a :class:`ResultMatrix`, for measures that are not in the record."""
         return ResultMatrix.from_dict(self.counts)
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the samples that were measured: ``"test"`` or ``"valid"``."""
+        streams = self.counts.get("streams")
+        return tuple(streams) if isinstance(streams, Mapping) else ()
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, without the traces."""
         plain: dict[str, Any] = {"format": FORMAT}
@@ -146,6 +153,14 @@ class RunRecord:
         if wrong := _misshapen(values):
             raise RecordError(f"a record does not fit its tasks: {', '.join(wrong)}")
         return cls(**values | _read_off(values["counts"]), traces=dict(traces or {}))
+
+
+def by_system(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Return the records of every system, in the order of first appearance."""
+    groups: dict[str, list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(record.system, []).append(record)
+    return groups
 
 
 def _measures(matrix: ResultMatrix, stream: str) -> dict[str, Any]:
@@ -226,11 +241,6 @@ def _misshapen(values: Mapping[str, Any]) -> list[str]:
     if not tasks or not all(isinstance(name, str) for name in values["tasks"]):
         wrong.append(f"tasks must have names, got {str(list(values['tasks']))[:80]}")
     return wrong
-
-
-def is_number(value: object) -> bool:
-    """Whether JSON holds a number that a float can, or nothing: what is undefined."""
-    return value is None or isinstance(value, float) or (type(value) is int and abs(value) < 2**63)
 
 
 def _plain(value: Any) -> Any:

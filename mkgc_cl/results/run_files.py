@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import OutputError
-from mkgc_cl.regular_file import read_regular
-from mkgc_cl.results.files import to_json, write_atomic
-from mkgc_cl.results.record import RecordError, RecordFormatError, RunRecord, is_number
+from mkgc_cl.results.json_files import is_number, read_json, to_json
+from mkgc_cl.results.record import RecordError, RecordFormatError, RunRecord
 from mkgc_cl.results.writing import reason_of
 
 if TYPE_CHECKING:
@@ -31,28 +31,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TRACES = ".traces.json"
-LARGEST = 2**28
-"""Bytes of a file: ten series of a million steps each."""
 _DEEP = "lists within lists, too deep to be read"
 
 
 def paths_of(out: Path, run: Run) -> tuple[Path, Path]:
     """Return where the record of a run and its series lie."""
     return out / "records" / f"{run.key}.json", out / "records" / f"{run.key}{TRACES}"
-
-
-def read_json(path: Path) -> object:
-    """Read a file of JSON.
-
-    Raises:
-        DataError: it is no regular file of that size, or not there.
-        ValueError: it is not JSON.
-    """
-    try:
-        data: object = json.loads(read_regular(path, limit=LARGEST).decode("utf-8"))
-    except RecursionError as error:
-        raise ValueError(_DEEP) from error
-    return data
 
 
 def read_run(path: Path) -> RunRecord:

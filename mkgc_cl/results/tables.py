@@ -1,49 +1,116 @@
-"""Building tables of results: mean and deviation over seeds, rows compared with one of them."""
+"""Building tables of records: mean and deviation over seeds, rows compared with one of them."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from mkgc_cl.errors import DataError
 from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
 from mkgc_cl.results.counted import plural
-from mkgc_cl.results.record import RunRecord
+from mkgc_cl.results.escapes import slug
+from mkgc_cl.results.record import RunRecord, by_system
+from mkgc_cl.results.render import write_table
 from mkgc_cl.results.statistics import Comparison
-from mkgc_cl.results.table_text import PAPER, Row, Stat, Table, beside_the_best
-from mkgc_cl.results.undefined import mean_defined, undefined_words
+from mkgc_cl.results.table import PAPER, Row, Stat, Table, beside_the_best
+from mkgc_cl.results.undefined import DASH, mean_defined, undefined_words
+
+__all__ = ["AVERAGE", "MEASURES", "Measure", "build_table", "write_table"]
 
 AVERAGE = "AVG"
+Measure = Literal["A", "U", "forgetting"]
+Numbers = tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a table shows of a record.
+
+    Args:
+        words: for the caption.
+        details: for the settings.
+        columns: names of the columns, from those of the tasks.
+        numbers: one per column.
+        compared: 0-based columns whose numbers are compared, from the number of tasks.
+        ranked: whether more is better in every column.
+    """
+
+    words: str
+    details: str
+    columns: Callable[[Sequence[str]], tuple[str, ...]]
+    numbers: Callable[[RunRecord], Numbers]
+    compared: Callable[[int], tuple[int, ...]]
+    ranked: bool = True
+
+
+def _and_average(tasks: Sequence[str]) -> tuple[str, ...]:
+    return (*tasks, AVERAGE)
+
+
+def _last_and_average(tasks: int) -> tuple[int, ...]:
+    # AVG of one task is that task: one comparison, not two to correct for
+    return (tasks - 1, tasks) if tasks > 1 else (tasks,)
+
+
+MEASURES: Mapping[Measure, _Kind] = {
+    "A": _Kind(
+        "A_k, micro-F1 (%) on all tasks seen so far, after each task",
+        "",
+        _and_average,
+        lambda record: (*record.A, mean_defined(record.A)),
+        _last_and_average,
+    ),
+    "U": _Kind(
+        "U_k, micro-F1 (%) on the task just learnt, after each task",
+        "",
+        _and_average,
+        lambda record: (*record.U, mean_defined(record.U)),
+        _last_and_average,
+    ),
+    "forgetting": _Kind(
+        "Forgetting and backward transfer, points of micro-F1, after the last task",
+        "Mean loss of the earlier tasks against their best (less is better), their mean change "
+        "since they were learnt (more is better), then the loss of each of them.",
+        lambda tasks: ("Forgetting", "Backward transfer", *tasks[:-1]),
+        lambda record: (record.forgetting, record.backward_transfer, *record.forgetting_per_task),
+        lambda tasks: (0, 1) if tasks > 1 else (),
+        ranked=False,  # who learns nothing forgets nothing
+    ),
+}
 
 
 def build_table(
     records: Sequence[RunRecord],
     *,
-    measure: Literal["A", "U"] = "A",
+    measure: Measure = "A",
     paper: Mapping[str, Sequence[float | None]] | None = None,
     remarks: Sequence[str] = (),
     notes: Sequence[str] = (),
     reference: str | None = None,
+    marks: Sequence[str] = (),
 ) -> Table:
-    """Build the table of one scenario and one order: a row per system, a column per task, and AVG.
+    """Build the table of one scenario and one order: a row per system.
 
-    AVG is the mean over tasks, taken per seed before it is averaged over seeds, so its deviation is
-    that of the runs' averages. Tasks that cannot be measured are in no mean; the caption names
-    them.
+    A and U have a column per task and AVG, the mean over tasks. That is taken per seed before it is
+    averaged over seeds, so its deviation is that of the runs' averages. Tasks that cannot be
+    measured are in no mean; the settings below the caption name them.
 
-    With a ``reference``, the last task and AVG of every other row are compared with those of that
-    row, paired by seed (:func:`~mkgc_cl.results.statistics.compare`). Holm's correction runs over
-    all of these comparisons, and the footnotes say what was done and found. Where several rows are
-    there and the reference is not, they say that nothing was compared.
+    With a ``reference``, the last task and AVG of every other row (forgetting and backward
+    transfer) are compared with those of that row, paired by seed
+    (:func:`~mkgc_cl.results.statistics.compare`). Holm's correction runs over all of these
+    comparisons, and the footnotes say what was done and found. Where several rows are there and
+    the reference is not, they say that nothing was compared.
 
     Args:
         records: records of any systems and seeds; systems keep the order of first appearance.
-        measure: ``"A"`` (all tasks seen) or ``"U"`` (the task just learnt).
+        measure: ``"A"`` (all tasks seen), ``"U"`` (the task just learnt) or ``"forgetting"``.
         paper: per system the paper's numbers, one per task, with or without its AVG.
-        remarks: words for the caption, such as ``"images blank"`` or ``"synthetic stream data"``.
+        remarks: words for the settings, such as ``"images blank"``.
         notes: remarks below the table.
         reference: the system that the others are compared with; ``None`` compares nothing.
+        marks: of :attr:`Table.marks`.
 
     Raises:
         DataError: if there is no record, they are not of one scenario, order and list of tasks, or
@@ -54,122 +121,88 @@ def build_table(
     settings = {(record.scenario, record.order, record.tasks) for record in records}
     if len(settings) > 1:
         raise DataError(f"a table shows one scenario and one order, got {sorted(settings)}")
-    first = records[0]
-    groups: dict[str, list[RunRecord]] = {}
-    for record in records:
-        group = groups.setdefault(record.system, [])
-        if record.seed in {other.seed for other in group}:
-            raise DataError(
-                f"two records of {record.system!r} with seed {record.seed}; a table shows one "
-                "configuration: keep the records of one"
-            )
-        group.append(record)
-    there = reference if reference in groups else None
-    made = {} if there is None else _comparisons(groups, there, measure)
+    kind, first = MEASURES[measure], records[0]
+    groups = by_system(records)
+    _check_seeds(groups)
+    columns = kind.columns(first.tasks)
+    made: dict[str, dict[int, Comparison]] = {}
+    if reference in groups:
+        numbers = {
+            column: lambda record, column=column: kind.numbers(record)[column]
+            for column in kind.compared(len(first.tasks))
+        }
+        runs = {system: dict.fromkeys(numbers, group) for system, group in groups.items()}
+        made = compare_rows(runs, reference, numbers)
     rows = tuple(
-        _row(
+        Row(
             system,
-            group,
-            measure,
-            None if paper is None else paper.get(system),
+            tuple(map(Stat.of, zip(*map(kind.numbers, group), strict=True))),
+            None if paper is None else _paper_row(system, paper.get(system), len(first.tasks)),
             made.get(system, {}),
         )
         for system, group in groups.items()
     )
-    columns = (*first.tasks, AVERAGE)
     below = footnotes(rows, columns)
-    if reference is not None and there is None and len(rows) > 1:
+    if reference is not None and reference not in groups and len(rows) > 1:
         below = (absent(reference),)
     return Table(
-        caption=_caption(first, groups, measure, remarks, any(row.paper for row in rows)),
+        caption=f"{kind.words}; {first.scenario}, order {first.order}.",
+        setting=_setting(kind.details, groups, remarks, any(row.paper for row in rows)),
         columns=columns,
         rows=rows,
-        # once, where the notes of a table that was written before come back
-        notes=tuple(dict.fromkeys((*beside_the_best(rows), *notes))),
+        notes=(*(beside_the_best(rows) if kind.ranked else ()), *notes),
         footnotes=below,
+        marks=tuple(marks),
+        label=f"{slug(f'{first.scenario}-{first.order}')}-{measure}",
+        ranked=kind.ranked,
     )
 
 
-def write_table(table: Table, write: Callable[[str, str], object], *, stem: str) -> None:
-    """Hand every form of ``table`` to ``write(file name, text)``."""
-    for suffix, text in (
-        ("txt", table.text()),
-        ("md", table.markdown()),
-        ("tex", table.latex()),
-        ("csv", table.csv()),
-        ("json", table.json()),
-    ):
-        write(f"{stem}.{suffix}", text)
-
-
-def _row(
-    system: str,
-    group: Sequence[RunRecord],
-    measure: Literal["A", "U"],
-    paper: Sequence[float | None] | None,
-    comparisons: Mapping[int, Comparison],
-) -> Row:
-    series = [_series(record, measure) for record in group]
-    columns = [*zip(*series, strict=True), [mean_defined(values) for values in series]]
-    tasks = len(series[0])
-    row: tuple[float | None, ...] | None = None
-    if paper is not None:
-        if len(paper) not in (tasks, tasks + 1):
+def _check_seeds(groups: Mapping[str, Sequence[RunRecord]]) -> None:
+    for system, group in groups.items():
+        seeds = [record.seed for record in group]
+        if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
             raise DataError(
-                f"the paper's row of {system!r} has {len(paper)} numbers for {tasks} tasks"
+                f"two records of {system!r} with seed {twice[0]}; a table shows one configuration: "
+                "keep the records of one"
             )
-        known = [value for value in paper[:tasks] if value is not None]
-        mean = round(statistics.fmean(known), 1) if len(known) == tasks else None
-        row = tuple(paper) if len(paper) == tasks + 1 else (*paper, mean)
-    return Row(system, tuple(Stat.of(values) for values in columns), row, comparisons)
 
 
-def _series(record: RunRecord, measure: Literal["A", "U"]) -> tuple[float | None, ...]:
-    return record.A if measure == "A" else record.U
+def _paper_row(system: str, paper: Sequence[float | None] | None, tasks: int) -> Numbers | None:
+    """Return the paper's numbers with the mean over tasks, where it gives all of them."""
+    if paper is None:
+        return None
+    if len(paper) not in (tasks, tasks + 1):
+        raise DataError(f"the paper's row of {system!r} has {len(paper)} numbers for {tasks} tasks")
+    known = [value for value in paper[:tasks] if value is not None]
+    mean = round(statistics.fmean(known), 1) if len(known) == tasks else None
+    return tuple(paper) if len(paper) == tasks + 1 else (*paper, mean)
 
 
-def _comparisons(
-    groups: Mapping[str, Sequence[RunRecord]], reference: str, measure: Literal["A", "U"]
-) -> dict[str, dict[int, Comparison]]:
-    """Compare the last task and AVG of each other system; by system, then by 0-based column."""
-    tasks = len(groups[reference][0].tasks)
-    numbers: dict[int, Callable[[RunRecord], float | None]] = {
-        tasks - 1: lambda record: _series(record, measure)[-1],
-        tasks: lambda record: mean_defined(_series(record, measure)),
-    }
-    if tasks == 1:  # AVG is the one task: one comparison, not two to correct for
-        del numbers[0]
-    runs = {system: dict.fromkeys(numbers, group) for system, group in groups.items()}
-    return compare_rows(runs, reference, numbers)
-
-
-def _caption(
-    first: RunRecord,
+def _setting(
+    details: str,
     groups: Mapping[str, Sequence[RunRecord]],
-    measure: str,
     remarks: Sequence[str],
     has_paper: bool,
 ) -> str:
-    what = {
-        "A": "A_k, micro-F1 (%) on all tasks seen so far, after each task",
-        "U": "U_k, micro-F1 (%) on the task just learnt, after each task",
-    }[measure]
-    seeds = {system: tuple(sorted(record.seed for record in g)) for system, g in groups.items()}
+    seeds = {
+        system: " ".join(str(record.seed) for record in sorted(group, key=lambda r: r.seed))
+        for system, group in groups.items()
+    }
     if len(set(seeds.values())) == 1:
         which = next(iter(seeds.values()))
-        number = f"n = {len(which)}, {plural(len(which), 'seed')} {_listed(which)}"
+        number = which.count(" ") + 1
+        said = f"n = {number}, {plural(number, 'seed')} {which}"
     else:
-        each = "; ".join(f"{system}: {_listed(which)}" for system, which in seeds.items())
-        number = f"n differs, seeds {each}"
-    spread = ""
-    if any(len(which) > 1 for which in seeds.values()):
-        spread = " Mean ± sample standard deviation over seeds."
-    paper = f" {PAPER}: the paper's numbers, one seed." if has_paper else ""
-    extra = "".join(f", {remark}" for remark in remarks)
-    head = f"{what}; {first.scenario}, order {first.order}; {number}{extra}.{spread}{paper}"
-    undefined = undefined_words([record for group in groups.values() for record in group])
-    return f"{head} {undefined}".rstrip()
-
-
-def _listed(values: Sequence[int]) -> str:
-    return " ".join(map(str, values))
+        said = "n differs, seeds " + "; ".join(f"{name}: {which}" for name, which in seeds.items())
+    sentences = [*filter(None, [details]), f"{', '.join([said, *remarks])}."]
+    if any(len(group) > 1 for group in groups.values()):
+        sentences.append("Mean ± sample standard deviation over seeds.")
+    if has_paper:
+        sentences.append(f"{PAPER}: the paper's numbers, one seed.")
+    records = [record for group in groups.values() for record in group]
+    if undefined := undefined_words(records):
+        sentences.append(undefined)
+    if details and len(records[0].tasks) == 1:
+        sentences.append(f"Of one task there is nothing to be forgotten: {DASH}.")
+    return " ".join(sentences)

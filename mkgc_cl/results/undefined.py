@@ -63,14 +63,9 @@ def undefined_words(records: Sequence[RunRecord]) -> str:
     ]
     if not where:
         return ""
-    splits = {split for record in records for split in _splits(record)}
+    splits = {split for record in records for split in record.splits}
     what = "validation" if splits == {"valid"} else "test"
     return (
         f"No positive {what} sample in {'; '.join(where)}: what cannot be measured there is "
         f"shown as {DASH} and left out of means."
     )
-
-
-def _splits(record: RunRecord) -> Iterable[str]:
-    streams = record.counts.get("streams")
-    return streams if isinstance(streams, dict) else ()

@@ -152,7 +152,7 @@ def test_later_seeds_and_systems_join_the_table_and_another_order_has_its_own(
     folders = sorted(path.name for path in (tmp_path / "ablation-imner").iterdir())
     assert [name.rpartition("-")[0] for name in folders] == ["PER-LOC-ORG-MISC", "PER-ORG-LOC-MISC"]
     runs = [
-        json.loads((tmp_path / "ablation-imner" / name / "results.json").read_text())["runs"]
+        json.loads((tmp_path / "ablation-imner" / name / "results.json").read_text())["records"]
         for name in folders
     ]
     assert [len(found) for found in runs] == [3, 1]
@@ -184,7 +184,7 @@ def test_a_record_names_the_source_that_was_loaded_not_what_is_there_when_it_end
     monkeypatch.setattr(ablation, "environment", lambda: {"git": next(states)})
     ablation.main(["--seeds", "0", "--systems", "w/o MM,full", "--out", str(tmp_path), "--quiet"])
     (path,) = tmp_path.glob("*/*/results.json")
-    runs = json.loads(path.read_text())["runs"]
+    runs = json.loads(path.read_text())["records"]
     assert [run["provenance"]["git"] for run in runs] == [0, 0]
     assert json.loads((path.parent / "env.json").read_text())["git"] == 0
 
@@ -410,7 +410,7 @@ def test_a_small_demonstration_runs_for_real(tmp_path: Path, capsys) -> None:
     assert "VALIDATION SAMPLES" in printed
     assert "SYNTHETIC DATA" in printed
     (out,) = (tmp_path / "small").iterdir()
-    runs = json.loads((out / "results.json").read_text())["runs"]
+    runs = json.loads((out / "results.json").read_text())["records"]
     assert {run["system"] for run in runs} == set(systems.split(","))
     for run in runs:
         assert len(run["A"]) == len(run["U"]) == len(run["tasks"]) == 5

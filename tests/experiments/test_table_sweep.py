@@ -166,7 +166,7 @@ def test_options_of_single_systems_are_noted(write: Write) -> None:
 def test_the_caption_says_what_all_columns_share(write: Write) -> None:
     printed = write(column(2, [3], ours=30), column(4, [3], ours=60))
     assert printed.startswith(
-        "A after the last task (%), micro-F1, against exemplars; demo-ner, order default, n = 1, "
+        "A after the last task (%), micro-F1, against exemplars. demo-ner, order default, n = 1, "
         "seed 3, encoders tiny + tiny, 3 epochs per task, images drawn, SYNTHETIC DATA, not a "
         "result on the paper's benchmark. -"
     )

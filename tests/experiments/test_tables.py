@@ -20,7 +20,6 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments import (
     build_check,
     controls,
-    experiment_report,
     experiment_run,
     imbalance,
     table_check,
@@ -29,9 +28,8 @@ from mkgc_cl.experiments import (
     table_run,
 )
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import RunRecord
+from mkgc_cl.results import RunRecord, read_table
 from mkgc_cl.results.report import write_html
-from mkgc_cl.results.table_file import read_table
 from mkgc_cl.scenarios import demo
 from mkgc_cl.systems import SYSTEMS, systems_of
 
@@ -79,11 +77,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     monkeypatch.setattr(table_run.RunMaker, "__call__", make_run)
     for module in (table_plan, controls):
         monkeypatch.setattr(module, "read_stream", lambda *_: MADE)
-    monkeypatch.setattr(
-        experiment_report,
-        "draw_matrix",
-        lambda *_: None,
-    )
+    monkeypatch.setattr("mkgc_cl.results.about.draw_matrix", lambda *_: None)
     monkeypatch.setattr(
         importlib.import_module("mkgc_cl.experiments.paper_rows"), "other_data", lambda *_: ""
     )
@@ -168,7 +162,7 @@ def test_orders_together_are_pairs_enough_for_a_test(ran: list, tmp_path: Path, 
     assert "seeds 0 1 2 in each" in printed
     assert "Compared with MSPT, paired by order and seed:" in printed
     (path,) = (tmp_path / "imner").glob("orders-*.json")
-    runs = {(c["system"], c["column"]): c for c in json.loads(path.read_text())["runs"]}
+    runs = {(c["system"], c["column"]): c for c in json.loads(path.read_text())["cells"]}
     # of a hundred, 80 + seed + length of the name mod 7; 5 less for every task since
     vanilla, mspt = runs["Vanilla", "AVG"], runs["MSPT", "AVG"]
     assert (vanilla["n"], vanilla["pairs"], mspt["pairs"]) == (6, 6, None)
@@ -191,7 +185,7 @@ def test_over_orders_only_seeds_that_all_of_them_have(ran: list, tmp_path: Path,
     assert run_script("imner", *argv, "--orders", orders, "--seeds", "0,1", out=tmp_path) == 1
     printed = " ".join(capsys.readouterr().out.split())
     assert "No row, for want of a seed in every order: EWC." in printed
-    (path,) = (tmp_path / "imner").glob("orders-*.csv")
+    (path,) = (tmp_path / "imner").glob("orders-*.json")
     made = read_table(path)
     assert [row.system for row in made.rows] == ["Vanilla", "Joint Training"]
     assert {stat.n for row in made.rows for stat in row.stats} == {4}
@@ -219,7 +213,7 @@ def test_an_option_of_one_system_runs_that_system_again_and_shows_only_the_new(
     folders = list((tmp_path / "imre").iterdir())
     assert len(folders) == 2
     for folder in folders:
-        runs = json.loads((folder / "results.json").read_text())["runs"]
+        runs = json.loads((folder / "results.json").read_text())["records"]
         assert sorted(run["system"] for run in runs) == ["EWC", "MSPT", "Vanilla"]
 
 
@@ -693,7 +687,7 @@ def make_gamma() -> list[SimpleNamespace]:
 def test_every_run_of_a_folder_says_what_made_it(ran: list, tmp_path: Path) -> None:
     run_script("imre", "--systems", "Vanilla", out=tmp_path)
     (path,) = tmp_path.glob("imre/*/results.json")
-    (run,) = json.loads(path.read_text())["runs"]
+    (run,) = json.loads(path.read_text())["records"]
     assert run["config"]["options"] == {}
     assert run["config"]["stream"]["order"] == "sep10"
     assert "data" not in run["config"]["stream"]
@@ -708,7 +702,7 @@ def test_a_small_table_runs_for_real_and_again_for_nothing(tmp_path: Path, capsy
     assert run_script("imre", *argv, out=tmp_path) == 0
     first = capsys.readouterr().out
     (path,) = tmp_path.glob("imre-quick/*/results.json")
-    runs = {c["system"]: c for c in json.loads(path.read_text())["runs"]}
+    runs = {c["system"]: c for c in json.loads(path.read_text())["records"]}
     assert list(runs) == ["RP-CRE", "Vanilla"]
     assert all(len(run["A"]) == 5 and run["seconds"] > 0 for run in runs.values())
     assert runs["RP-CRE"]["config"]["exemplars"] == 2

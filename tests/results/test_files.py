@@ -12,7 +12,7 @@ import numpy
 import pytest
 
 from mkgc_cl.results import provenance
-from mkgc_cl.results.files import to_json
+from mkgc_cl.results.json_files import to_json
 
 
 def test_json_is_the_same_bytes_for_the_same_data() -> None:
@@ -22,9 +22,10 @@ def test_json_is_the_same_bytes_for_the_same_data() -> None:
     assert to_json("\ud83d").encode() == b'"\\ud83d"\n'
 
 
-def test_environment_names_versions_and_imports_nothing() -> None:
+def test_results_and_their_environment_import_nothing_heavy() -> None:
     code = (
-        "import sys, json; from mkgc_cl.results.provenance import environment;"
+        "import sys, json, mkgc_cl.results.__main__, mkgc_cl.results.report, mkgc_cl.config;"
+        "from mkgc_cl.results.provenance import environment;"
         "print(json.dumps([environment(), sorted({m.split('.')[0] for m in sys.modules})]))"
     )
     done = subprocess.run(
@@ -34,7 +35,8 @@ def test_environment_names_versions_and_imports_nothing() -> None:
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["packages"]["numpy"] == numpy.__version__
     assert found["cpus"] == os.cpu_count()
-    assert not {"torch", "avalanche", "matplotlib", "transformers", "timm"} & set(modules)
+    heavy = {"torch", "avalanche", "matplotlib", "numpy", "transformers", "timm", "sklearn"}
+    assert set(modules).isdisjoint(heavy | {"tqdm", "jinja2"})
 
 
 def test_git_state_of_a_checkout_and_of_none(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_folder_that_takes_nothing_is_told_before_the_first_run(
 ) -> None:
     runner = Runner(make_record)
     (out.parent / "file").touch()
-    with pytest.raises(OutputError, match=r"file/below/runs: .*Not a directory.*choose another"):
+    with pytest.raises(OutputError, match=r"file/below/records: .*Not a directory.*choose another"):
         run_grid(RUNS, runner, out=out.parent / "file" / "below", quiet=True)
     with pytest.raises(OutputError, match="File name too long"):
         run_grid(RUNS, runner, out="x" * 300, quiet=True)
@@ -87,8 +87,8 @@ def test_a_record_that_cannot_be_written_is_kept_elsewhere_and_ends_the_grid(
     assert runner.ran == [0, 1]
     (place,) = temporary.iterdir()
     name = f"{RUNS[1].key}.json"
-    assert f"{out / 'runs' / name}: the record of the finished run" in str(caught.value)
-    assert f"it is kept in {place}: move its files to {out / 'runs'}" in str(caught.value)
+    assert f"{out / 'records' / name}: the record of the finished run" in str(caught.value)
+    assert f"it is kept in {place}: move its files to {out / 'records'}" in str(caught.value)
     found = read_run(place / name)
     assert (found.A, found.traces) == ((80, 65.5), {"gamma": [1.0, 2.0]})
     # as the message says

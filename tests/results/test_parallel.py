@@ -55,7 +55,7 @@ def test_a_grid_of_two_jobs_has_every_record_and_every_failure(tmp_path: Path) -
     )  # fmt: skip
     parent, code, records, failures = map(int, made.stdout.split())
     assert (code, records, failures) == (1, 4, 2)
-    runs = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
+    runs = json.loads((tmp_path / "out" / "results.json").read_text())["records"]
     assert {(c["system"], c["seed"]) for c in runs} == {
         (s, n) for s in ("one", "two") for n in (0, 1)
     }
@@ -67,7 +67,7 @@ def test_a_grid_of_two_jobs_has_every_record_and_every_failure(tmp_path: Path) -
     assert all(
         "the loss is not finite" in f["error"] and "in run" in f["traceback"] for f in failed
     )
-    traces = list((tmp_path / "out" / "runs").glob("*.traces.json"))
+    traces = list((tmp_path / "out" / "records").glob("*.traces.json"))
     assert sorted(json.loads(path.read_text())["gamma"][1] for path in traces) == [0, 0, 1, 1]
 
 

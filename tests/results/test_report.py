@@ -7,20 +7,26 @@ import html
 import json
 import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from mkgc_cl.errors import OutputError
-from mkgc_cl.results import Run, RunRecord, build_table, report_section, run_grid
+from mkgc_cl.results import (
+    About,
+    Run,
+    RunRecord,
+    build_table,
+    run_grid,
+    write_about,
+    write_table,
+)
 from mkgc_cl.results.__main__ import main
-from mkgc_cl.results.markup import element, escaped
-from mkgc_cl.results.report import write_html
-from mkgc_cl.results.report_folder import Experiment, marks, read_experiment
-from mkgc_cl.results.tables import write_table
+from mkgc_cl.results.marks import marks
+from mkgc_cl.results.report import sections, write_html
+from mkgc_cl.results.report.page import page
+from mkgc_cl.results.report.sections import Entry
 
 NASTY = 'M-[R-Replay & EWC] <img src="x" onerror="alert(1)">'
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (300).to_bytes(4, "big") * 2
@@ -32,7 +38,8 @@ MADE_BY = {
     "packages": {"torch": "2.14.1", "timm": None},
     "stream": STREAM,
 }
-CONFIG = {"model": {"text": "minilm", "vision": "vit-384"}, "stream": {"split": "test"}}
+CONFIG = {"lr": 0.1, "stream": {"merge": 1}}
+WORDS = ("encoders minilm + vit-384",)
 
 
 class Page(HTMLParser):
@@ -77,8 +84,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         Path(f"{stem}.png").write_bytes(PNG)
         return Path(f"{stem}.png"), Path(f"{stem}.pdf")
 
-    monkeypatch.setattr(report_section, "draw_curves", draw)
-    monkeypatch.setattr(report_section, "draw_matrix", draw)
+    monkeypatch.setattr(sections, "draw_curves", draw)
+    monkeypatch.setattr(sections, "draw_matrix", draw)
 
 
 @pytest.fixture
@@ -105,6 +112,7 @@ def fill(make_record):
             )
 
         folder = runs / name / todo[0].setting
+        write_about(folder, About(words=WORDS, own=("options", "exemplars")))
         return folder, run_grid(todo, one, out=folder, quiet=True)
 
     return fill_folder
@@ -143,19 +151,20 @@ def test_every_number_of_the_records_is_on_the_page(fill, tmp_path: Path) -> Non
 @pytest.mark.usefixtures("quick")
 def test_the_best_mean_is_bold_and_the_papers_row_stands_below(fill, tmp_path: Path) -> None:
     folder, _ = fill(tmp_path)
-    lines = [f'"{s}",{c},1.0,,1,{p}' for s, p in (("full", "55.5"), ("b", "")) for c in "TUV"]
-    (folder / "table-A.csv").write_text("\n".join(["system,column,mean,sd,n,paper", *lines]))
-    (folder / "table-A.md").write_text("caption\n\n| a |\n|--|\n| b |\n\nA note & more.\n")
+    paper = {"full": [55.5, None, 55.5]}
+    write_about(
+        folder, About(systems=("full", NASTY), paper=paper, paper_notes=("A note & more.",))
+    )
     text = write_html(tmp_path).read_text()
     page = Page(text)
     assert [row[0] for row in page.rows[:4]] == ["System", "full", "full (paper)", NASTY]
-    assert page.rows[2][1:] == ["55.5"] * 3
-    assert "A note & more." in page.text
-    assert text.count("55.5") == 3  # not in the table of U
+    assert page.rows[2][1:] == ["55.5", "-", "55.5"]
+    assert page.text.count("A note & more.") == 1
+    assert text.count("55.5") == 2  # in the table of A alone
     bold = re.findall(r"<td><b>([^<]*)</b></td>", text)
     assert bold[:4] == ["80.5 ± 0.7", "80.5 ± 0.7", "75.0 ± 0.0", "77.8 ± 0.4"]
-    (folder / "table-A.csv").write_text("system,column,paper\nfull,T1,55.5\n")
-    assert "55.5" not in write_html(tmp_path).read_text()  # a table of other tasks
+    write_about(folder, About(paper={"full": [55.5]}))  # of other tasks
+    assert "55.5" not in write_html(tmp_path).read_text()
 
 
 @pytest.mark.usefixtures("quick")
@@ -178,7 +187,7 @@ def test_failures_and_damage_are_shown_and_nothing_is_injected(fill, tmp_path: P
     assert "3 DAMAGED" in page.text
     assert page.text.count("a <b> & 'c'/PER-LOC-") == 2  # contents and heading
     assert "name: <script>x</script>" in page.text
-    assert html.escape(NASTY) in text
+    assert html.escape(NASTY).replace("&quot;", "&#34;") in text
     assert not {tag for tag, _ in page.tags} & {"script", "i", "link", "iframe", "object"}
     assert not [a for _, attrs in page.tags for a in attrs if a.startswith("on")]
 
@@ -207,7 +216,6 @@ def test_the_page_needs_nothing_but_itself(fill, tmp_path: Path) -> None:
     ("provenance", "config", "mark"),
     [
         ({**MADE_BY, "stream": {"synthetic stream": True}}, CONFIG, "SYNTHETIC DATA"),
-        (MADE_BY, {"stream": {"split": "valid"}}, "VALIDATION SAMPLES"),
         (MADE_BY | {"git": {"commit": "abc", "dirty": True}}, CONFIG, "UNCOMMITTED CHANGES"),
         (MADE_BY | {"git": None}, CONFIG, "SOURCE NOT RECORDED"),
         ({**MADE_BY, "stream": {**STREAM, "image_files_blank": 4}}, CONFIG, "4 OF 10 IMAGES BLANK"),
@@ -244,15 +252,20 @@ TABLE = {"training": {"epochs": 3}, "options": {}, "exemplars": None}
         ([], False),
     ],
 )
-def test_configurations_are_compared_in_what_systems_share(
-    make_record, tmp_path: Path, runs, marked: bool
-) -> None:
-    records = {
-        str(n): dataclasses.replace(make_record(system, n), config=TABLE | config)
+def test_configurations_are_compared_in_what_systems_share(make_record, runs, marked: bool) -> None:
+    records = [
+        dataclasses.replace(make_record(system, n), config=TABLE | config)
         for n, (system, config) in enumerate(runs)
-    }
-    found = marks(Experiment(tmp_path, "table", records, (), (), None, {}, ()))
-    assert (BADGE in found) == marked
+    ]
+    assert (BADGE in marks(records, own=("options", "exemplars"))) == marked
+    assert BADGE not in marks(records, vary=True)
+
+
+def test_validation_samples_are_those_that_were_measured(make_record) -> None:
+    record = make_record()
+    counts = record.counts | {"streams": {"valid": record.counts["streams"]["test"]}}
+    assert "VALIDATION SAMPLES" in marks([record, dataclasses.replace(record, counts=counts)])
+    assert "VALIDATION SAMPLES" not in marks([record])
 
 
 @pytest.mark.usefixtures("quick")
@@ -260,7 +273,7 @@ def test_folders_that_are_no_experiment_or_have_no_run(fill, tmp_path: Path, cap
     fill(tmp_path)
     (tmp_path / "stray" / "deep").mkdir(parents=True)
     (tmp_path / "void").mkdir()
-    (tmp_path / "begun" / "x-1" / "runs").mkdir(parents=True)
+    (tmp_path / "begun" / "x-1" / "records").mkdir(parents=True)
     page = made(tmp_path)
     for name in ("stray/deep", "void"):
         assert f"{name}: holds no experiment" in page.text
@@ -276,12 +289,13 @@ def swept(fill, make_record, tmp_path: Path) -> Path:
         [make_record(system, seed) for system in ("full", NASTY) for seed in (0, 1)],
         reference="full",
         remarks=["SYNTHETIC DATA"],
+        marks=["SYNTHETIC DATA"],
     )
-    table = dataclasses.replace(table, caption=f"A (%), against <b>; {table.caption}")
+    table = dataclasses.replace(table, caption="A (%), against <b>.")
     stem = "sizes-1.5-0a1b"
     write_table(table, lambda name, text: (tmp_path / "abl" / name).write_text(text), stem=stem)
     (tmp_path / "abl" / f"{stem}.png").write_bytes(PNG)
-    (tmp_path / "abl" / "mine.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "abl" / "mine.json").write_text('{"a": 1}')
     return tmp_path
 
 
@@ -304,9 +318,7 @@ def test_sweeps_stand_before_the_experiments_of_their_name(swept: Path, capsys) 
         [NASTY, "80.0 ± 0.0", "65.0 ± 0.0", "72.5 ± 0.0"],
     ]
     assert "Compared with full, paired by seed" in page.text
-    assert page.all("img")[0]["alt"] == (
-        "Line chart: A (%), against <b>, by system; numbers as in the table"
-    )
+    assert page.all("img")[0]["alt"] == "Line chart: A (%), against <b>. Numbers as in the table."
     assert "mine" not in page.text
     # the folder of the one name does as well
     assert page.rows == made(swept / "abl").rows
@@ -315,17 +327,18 @@ def test_sweeps_stand_before_the_experiments_of_their_name(swept: Path, capsys) 
 @pytest.mark.usefixtures("quick")
 def test_a_sweep_that_cannot_be_read_says_so_and_the_rest_stays(swept: Path, caplog) -> None:
     name = swept / "abl"
-    (name / "other-0a1b.csv").write_text("system,column,mean,sd,low,high,n,paper\na,b,c\n")
-    (name / "other-0a1b.md").write_text("")
-    (name / "sizes-1.5-0a1b.png").unlink()
+    (name / "sizes-1.5-0a1b.png").write_bytes(b"GIF89a")
+    (name / "other-0a1b.json").write_text('{\n "table": 1,\n "caption": "cut o')
     (swept / "lone").mkdir()
-    (name / "other-0a1b.csv").replace(swept / "lone" / "other-0a1b.csv")
+    (name / "other-0a1b.json").replace(swept / "lone" / "other-0a1b.json")
     page = made(swept)
+    assert "Cannot be shown: ValueError: sizes-1.5-0a1b.png is not a PNG image" in page.text
     assert "Cannot be shown: DataError" in page.text
-    assert "lone/other-0a1b.md: expected a file, found none" in page.text
-    assert page.rows[1][0] == "full"
+    assert "lone/other-0a1b.json: no table of mkgc_cl" in page.text
     assert "lone: holds no experiment" not in page.text
     assert len(page.all("img")) == 4  # those of the experiment
+    (name / "sizes-1.5-0a1b.png").unlink()
+    assert made(swept).rows[1][0] == "full"
 
 
 @pytest.mark.usefixtures("quick")
@@ -341,7 +354,7 @@ def test_a_part_that_cannot_be_built_says_so_and_the_rest_stays(
     assert "Cannot be shown: DataError: two records of" in page.text
     assert "two records of" in caplog.text
     assert f"copy{paths[0].name}" in [row[-1] for row in page.rows]
-    assert f"runs/{paths[1].name}: left out of the results" in page.text
+    assert f"records/{paths[1].name}: left out of the results" in page.text
 
 
 @pytest.mark.usefixtures("quick")
@@ -352,19 +365,21 @@ def test_odd_files_are_named_and_cost_the_others_nothing(fill, tmp_path: Path) -
     paths[1].write_text("[" * 100_000)
     (folder / "failed").mkdir()
     (folder / "failed" / "deep.json").write_text("[" * 100_000)
-    (folder / "config.yaml").write_text("name: !!timestamp 2020-13-45\n")
-    for name in ("table-A.md", "table-A.csv", "failed/fifo.json", "runs/fifo.json"):
+    (folder / "config.yaml").write_text("name: !!timestamp 2020-13-45\n")  # shown, not read
+    (folder / "about.json").unlink()
+    for name in ("about.json", "failed/fifo.json", "records/fifo.json"):
         os.mkfifo(folder / name)
     (folder / "figures").mkdir()
-    os.mkfifo(tmp_path / "abl" / "sweep.csv")
+    os.mkfifo(tmp_path / "abl" / "sweep.json")
     page = made(tmp_path)
     assert "6 DAMAGED" in page.text
     for said in (
-        f"runs/{paths[0].name}: left out of the results: {paths[0].stem}.traces.json holds no",
-        f"runs/{paths[1].name}: left out of the results: lists within lists",
+        f"records/{paths[0].name}: left out of the results: {paths[0].stem}.traces.json holds no",
+        f"records/{paths[1].name}: left out of the results: lists within lists",
         "failed/deep.json: a run failed here, but: lists within lists",
         "found a named pipe",
-        "config.yaml: left aside: not YAML (could not determine a constructor",
+        "about.json: left aside: expected a regular file",
+        "name: !!timestamp 2020-13-45",
     ):
         assert said in page.text
     assert [row[0] for row in page.rows[:2]] == ["System", NASTY]
@@ -377,12 +392,14 @@ def test_a_folder_that_cannot_be_shown_says_so_and_the_rest_stays(
     fill(tmp_path, "a")
     fill(tmp_path, "b")
 
-    def read(folder: Path, name: str) -> Experiment:
+    read = sections.read_experiment
+
+    def fail(folder: Path, name: str) -> object:
         if name.startswith("a/"):
             raise KeyError("odd")
-        return read_experiment(folder, name)
+        return read(folder, name)
 
-    monkeypatch.setattr("mkgc_cl.results.report.read_experiment", read)
+    monkeypatch.setattr(sections, "read_experiment", fail)
     page = made(tmp_path)
     assert page.text.count("cannot be shown: KeyError: 'odd'") == 2  # in the contents, too
     assert page.rows[1][0] == NASTY
@@ -427,20 +444,40 @@ def test_the_command(fill, tmp_path: Path, capsys) -> None:
         write_html(runs, out / "below-a-file.html")
 
 
+ODD_TEXT = json.loads('"\\ud800\\u0000<a href=\\"x\\">&{{ 7 * 7 }}{% raw %}"')
+
+
 def test_text_is_escaped_and_kept_writable() -> None:
-    text = json.loads('"\\ud800\\u0000<a href=\\"x\\">&\\n"')
-    found = escaped(text)
-    assert found.encode("utf-8").decode() == "\ufffd\ufffd&lt;a href=&quot;x&quot;&gt;&amp;\n"
-    assert element("p", "1 " + element("b", "<")) == "<p>1 &lt;b&gt;&amp;lt;&lt;/b&gt;</p>"
+    part = {"heading": ODD_TEXT, "kind": "settings_file", "words": ODD_TEXT, "text": ODD_TEXT}
+    image = {"png": PNG, "alt": '" onload="x', "caption": "<b>", "width": 1}
+    figures = {"heading": "f", "kind": "figures", "curves": [image], "maps": []}
+    entry = Entry(ODD_TEXT, ODD_TEXT, ((ODD_TEXT, "warn"),), (part, figures))
+    text = page(ODD_TEXT, [entry], [ODD_TEXT])
+    escaped = "\ufffd\ufffd&lt;a href=&#34;x&#34;&gt;&amp;{{ 7 * 7 }}{% raw %}"
+    assert text.encode("utf-8").decode().count(escaped) == 12
+    found = Page(text)
+    assert {tuple(a) for a in found.all("a")} == {("href",)}
+    assert found.all("img")[0]["alt"] == '" onload="x'
 
 
-def test_the_command_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, mkgc_cl.results.__main__;"
-        "print(sorted({m.split('.')[0] for m in sys.modules}"
-        " & {'torch', 'avalanche', 'matplotlib', 'numpy', 'transformers', 'sklearn'}))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == "[]"
+@pytest.mark.usefixtures("quick")
+def test_settings_that_differ_stand_before_the_folders(fill, tmp_path: Path, capsys) -> None:
+    first, _ = fill(tmp_path)
+    other, _ = fill(tmp_path, config={"lr": 0.2, "stream": {"merge": 1, "<i>": "</b>"}})
+    titles = sorted((first.name, other.name))
+    page = made(tmp_path)
+    assert page.rows[0] == ["Setting", *titles]
+    by_folder = {first.name: ("0.1", "-"), other.name: ("0.2", "</b>")}
+    assert page.rows[1:3] == [
+        ["lr", *(by_folder[name][0] for name in titles)],
+        ["stream.<i>", *(by_folder[name][1] for name in titles)],
+    ]
+    assert page.text.count("abl, settings that differ") == 2
+    assert main(["report", "--diff", str(first), str(other)]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["setting", first.name, other.name], ["lr", "0.1", "0.2"], ["stream.<i>", "-", "</b>"],
+    ]  # fmt: skip
+    assert main(["report", "--diff", str(first), str(first)]) == 0
+    assert capsys.readouterr().out == "no setting differs\n"
+    assert main(["report", "--diff", str(first), str(tmp_path / "none")]) == 2
+    assert "none: no finished run here" in capsys.readouterr().err

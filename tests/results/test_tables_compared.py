@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mkgc_cl.results import Table, build_table
-from mkgc_cl.results.compared_rows import about_comparison, absent
+from mkgc_cl.results.render import to_csv_table, to_latex_table, to_markdown_table
 
 # Seven seeds s = 0 .. 6. A of "full" is (80 + s, 65 + s), of "w/o MM" (80 + s, 42 + 2 s). T2
 # differs by s - 23: mean -20, sample deviation sqrt(28 / 6) = 2.160, times t(0.975; 6) / sqrt(7) =
@@ -68,7 +69,7 @@ def test_text(table: Table) -> None:
 
 
 def test_markdown_escapes_the_star(table: Table) -> None:
-    lines = table.markdown().splitlines()
+    lines = to_markdown_table(table).splitlines()
     assert r"| w/o MM | 83.0 ± 2.2 | 48.0 ± 4.3\* | 65.5 ± 3.2\* |" in lines
     assert r"| twin | **83.3 ± 4.9** | **68.3 ± 4.9** | **75.8 ± 4.9** |" in lines
     assert lines[-6:] == [
@@ -80,41 +81,53 @@ def test_a_best_mean_may_carry_a_mark(make_record, records) -> None:
     best = [make_record("best", s, ((90,), (90, 90))) for s in range(8)]
     full = [record for record in records if record.system == "full"]
     table = build_table([*full, *best], reference="full")
-    assert r"| best | **90.0 ± 0.0** | **90.0 ± 0.0**\* | **90.0 ± 0.0**\* |" in table.markdown()
-    assert r"\textbf{90.0 $\pm$ 0.0}\rlap{$^{*}$}" in table.latex()
+    assert r"| best | **90.0 ± 0.0** | **90.0 ± 0.0**\* | **90.0 ± 0.0**\* |" in to_markdown_table(
+        table
+    )
+    assert r"\textbf{90.0 $\pm$ 0.0}\rlap{$^{*}$}" in to_latex_table(table, label="t")
 
 
 def test_latex_has_the_notes_below_the_table(table: Table) -> None:
-    lines = table.latex().splitlines()
+    lines = to_latex_table(table, label="t").splitlines()
     star = r"\rlap{$^{*}$}"
     assert rf"w/o MM & 83.0 $\pm$ 2.2 & 48.0 $\pm$ 4.3{star} & 65.5 $\pm$ 3.2{star} \\" in lines
-    end = lines.index(r"\end{tabular}")
+    end = lines.index(r"\end{tabular}}")
     assert lines[end + 1 : end + 4] == ["", r"\smallskip", r"\parbox{\linewidth}{\footnotesize"]
-    assert lines[end + 4].endswith(r"are not tested.\par")
     assert lines[-2:] == ["}", r"\end{table}"]
-    assert "Compared" not in lines[2]
+    notes = lines[end + 4 : -2]
+    assert [note[:6] for note in notes] == ["n diff", "A note", "Compar", "- w/o ", "- twin"]
+    assert all(note.endswith(r"\par") for note in notes)
+    assert "all $2^{7}$ patterns" in notes[2]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
-def test_latex_compiles(table: Table, tmp_path: Path) -> None:
-    (tmp_path / "t.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
-        f"{table.latex()}\\end{{document}}\n"
-    )
-    done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],  # noqa: S607
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "Overfull" not in done.stdout
+def test_latex_compiles_by_its_own_comment(make_record, tmp_path: Path) -> None:
+    """A table that is wider than the page, of all groups, and one of names that could hurt."""
+    names = ["Vanilla", "MSPT", "Joint Training", "M-[R-Replay & EWC]", r"50 % \x{$#}~^_<|>"]
+    rows = [[50 + k] * k for k in range(1, 11)]
+    records = [make_record(name, seed, rows) for name in names for seed in range(6)]
+    for measure in ("A", "forgetting"):
+        made = build_table(records, measure=measure, reference="MSPT", remarks=["A_k of 5 %"])
+        text = to_latex_table(made, label=made.label)
+        preamble = "\n".join(re.findall(r"^% (\\usepackage.*)$", text, re.MULTILINE))
+        (tmp_path / "t.tex").write_text(
+            f"\\documentclass{{article}}\n{preamble}\n\\begin{{document}}\n"
+            f"{text}\\end{{document}}\n"
+        )
+        done = subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],  # noqa: S607
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout
+        assert "Overfull" not in done.stdout
 
 
 def test_csv(table: Table) -> None:
-    rows = {(r["system"], r["column"]): r for r in csv.DictReader(io.StringIO(table.csv()))}
+    rows = {(r["system"], r["column"]): r for r in csv.DictReader(io.StringIO(to_csv_table(table)))}
     marked = rows["w/o MM", "AVG"]
     assert list(marked)[8:] == [
         "reference", "pairs", "left_out", "difference", "difference_low", "difference_high", "p",
@@ -132,7 +145,7 @@ def test_csv(table: Table) -> None:
 def test_without_reference_or_with_it_alone_nothing_is_compared(records) -> None:
     plain = build_table(records)
     assert plain.footnotes == ()
-    assert "reference" not in plain.csv()
+    assert "reference" not in to_csv_table(plain)
     alone = [record for record in records if record.system == "full"]
     assert build_table(alone, reference="full") == build_table(alone)
 
@@ -209,15 +222,3 @@ def test_a_reference_without_a_row_is_said_to_be_missing(records) -> None:
     assert table.footnotes == ("Not compared: there is no run of all.",)
     assert table.text().endswith("\nNot compared: there is no run of all.\n")
     assert build_table(records[:7], reference="all").footnotes == ()  # one row has no other
-
-
-@pytest.mark.parametrize("name", ["all", "w/o MM", "M-[R-Replay & EWC]"])
-def test_the_reference_can_be_read_off_the_first_footnote(make_record, name: str) -> None:
-    records = [make_record("other"), make_record("more")]
-    found = [build_table(records, reference=name).footnotes]
-    found.append(build_table([*records, make_record(name)], reference=name).footnotes)
-    for notes in (*found, (absent(name, where="at every value"),)):
-        match = about_comparison(notes[0])
-        assert match is not None
-        assert match[match.lastindex or 0] == name
-        assert not any(map(about_comparison, notes[1:]))

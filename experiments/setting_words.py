@@ -1,36 +1,48 @@
-"""What the configurations of records say, in words for captions and notes."""
+"""What the configurations of runs say, in words for captions and notes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 from mkgc_cl.results.counted import counted
-from mkgc_cl.results.record import RunRecord
+from mkgc_cl.results.marks import dig
 
-OPTIONS = "Options set for single systems."
-"""How the note on options begins."""
+OWN = ("options", "exemplars")
+"""Keys of configurations that belong to single systems: one has options, another no budget."""
 
 
-def setting_words(records: Sequence[RunRecord]) -> list[str]:
+class Configured(Protocol):
+    """A run or its record."""
+
+    @property
+    def system(self) -> str:
+        """Its system."""
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """Its resolved configuration."""
+
+
+def setting_words(runs: Sequence[Configured]) -> list[str]:
     """Name encoders, epochs and the budget of exemplars; values that differ stand side by side.
 
-    Reads records of both kinds of experiment: ``encoders`` and ``exemplars`` of a table of systems,
+    Reads runs of both kinds of experiment: ``encoders`` and ``exemplars`` of a table of systems,
     ``model`` and ``method.memory_size`` of the ablation.
     """
-    kinds = zip(*(_words(record.config) for record in records), strict=True)
+    kinds = zip(*(_words(run.config) for run in runs), strict=True)
     return [word for kind in kinds for word in dict.fromkeys(kind) if word is not None]
 
 
-def option_notes(records: Sequence[RunRecord]) -> list[str]:
+def option_notes(runs: Sequence[Configured]) -> list[str]:
     """Say which options were set, of systems that have their own."""
-    chosen = {record.system: dig(record.config, "options") for record in records}
+    chosen = {run.system: dig(run.config, "options") for run in runs}
     said = "; ".join(
         f"{name}: {', '.join(f'{key} {value}' for key, value in options.items())}"
         for name, options in chosen.items()
         if isinstance(options, Mapping) and options
     )
-    return [f"{OPTIONS} {said}."] if said else []
+    return [f"Options set for single systems. {said}."] if said else []
 
 
 def epochs_words(epochs: int, precision: str | None = None) -> str:
@@ -41,13 +53,6 @@ def epochs_words(epochs: int, precision: str | None = None) -> str:
     """
     words = f"{counted(epochs, 'epoch')} per task"
     return words if precision in (None, "fp32") else f"{words} in {precision}"
-
-
-def dig(data: object, *path: str) -> Any:
-    """Return ``data[path[0]][path[1]]...``, or ``None`` where the way ends."""
-    for key in path:
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data
 
 
 def _words(config: Mapping[str, object]) -> tuple[str | None, str | None, str | None]:

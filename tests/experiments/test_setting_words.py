@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
-from mkgc_cl.results.config_words import option_notes, setting_words
+from mkgc_cl.experiments.setting_words import option_notes, setting_words
 
 SYSTEM = {
     "encoders": {"text": "minilm", "vision": "vit-384"},
@@ -21,15 +21,9 @@ ABLATION = {
 }
 
 
-@pytest.fixture
-def of(make_record):
-    def make(*configs):
-        return [
-            dataclasses.replace(make_record(f"s{number}"), config=config)
-            for number, config in enumerate(configs)
-        ]
-
-    return make
+def of(*configs) -> list[SimpleNamespace]:
+    """Runs of systems s0, s1, ... with these configurations."""
+    return [SimpleNamespace(system=f"s{n}", config=config) for n, config in enumerate(configs)]
 
 
 @pytest.mark.parametrize(
@@ -60,11 +54,11 @@ def of(make_record):
         ([], []),
     ],
 )
-def test_words_of_either_kind_of_record(of, configs, words) -> None:
+def test_words_of_either_kind_of_record(configs, words) -> None:
     assert setting_words(of(*configs)) == words
 
 
-def test_options_are_said_of_the_systems_that_have_some(of) -> None:
+def test_options_are_said_of_the_systems_that_have_some() -> None:
     records = of({"options": {"weight": 7, "kind": "x"}}, SYSTEM, ABLATION, {"options": {"a": 1}})
     assert option_notes(records) == [
         "Options set for single systems. s0: weight 7, kind x; s3: a 1."

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mkgc_cl.errors import DataError
-from mkgc_cl.results import Table, build_table
-from mkgc_cl.results.table_file import notes_of, read_table
-from mkgc_cl.results.tables import write_table
+from mkgc_cl.results import Table, build_table, read_table, write_table
+from mkgc_cl.results.render import to_latex_table, to_markdown_table
+from mkgc_cl.results.table import HEAD
 
 
 def write(table: Table, folder: Path) -> Path:
     write_table(table, lambda name, text: (folder / name).write_text(text), stem="t")
-    return folder / "t.csv"
+    return folder / "t.json"
 
 
 @pytest.fixture
@@ -27,12 +28,16 @@ def records(make_record) -> list:
 @pytest.mark.parametrize("reference", ["full", "all", None])
 def test_a_table_reads_back_as_it_was_written(records, tmp_path: Path, reference) -> None:
     paper = {"full": [77.8, None]}
-    table = build_table(records, reference=reference, paper=paper, notes=["A | *note*.", "Two."])
-    found = read_table(write(table, tmp_path))
-    assert found.text() == table.text()
-    assert found.markdown() == table.markdown()
-    assert found.latex() == table.latex()
-    assert (found.notes, found.footnotes) == (table.notes, table.footnotes)
+    table = build_table(
+        records, reference=reference, paper=paper, notes=["A | *note*."], marks=["SYNTHETIC"]
+    )
+    path = write(table, tmp_path)
+    found = read_table(path)
+    for form in (Table.text, to_markdown_table, partial(to_latex_table, label="t")):
+        assert form(found) == form(table)
+    for field in ("notes", "footnotes", "marks", "setting", "label", "ranked"):
+        assert getattr(found, field) == getattr(table, field)
+    assert path.read_text().startswith(HEAD)
 
 
 def test_names_read_back_as_they_were(make_record, tmp_path: Path) -> None:
@@ -51,7 +56,7 @@ def test_names_read_back_as_they_were(make_record, tmp_path: Path) -> None:
     assert found.rows[1].comparisons[1].reference == "=1+1"
 
 
-def test_columns_may_have_one_name_and_a_run_one_seed(make_record, tmp_path: Path) -> None:
+def test_columns_may_have_one_name_and_a_row_one_seed(make_record, tmp_path: Path) -> None:
     table = build_table([make_record("a"), make_record("b")])
     path = write(table, tmp_path)
     path.write_text(path.read_text().replace("T2", "T1"))
@@ -59,20 +64,33 @@ def test_columns_may_have_one_name_and_a_run_one_seed(make_record, tmp_path: Pat
     assert read_table(path).rows == table.rows
 
 
-def test_what_is_no_table_is_refused_by_name(records, tmp_path: Path) -> None:
-    path = write(build_table(records), tmp_path)
+ODD = {
+    '"column": "T2"': '"column": "T9"',
+    '"table": 1': '"table": 2',
+    '"n": 1': '"n": -1',
+    '"mean": 80.0': '"mean": NaN',
+    '"sd": null': '"sd": [1]',
+    '"columns": [': '"columns": [[],',
+    '"marks": []': '"marks": "x"',
+    '"cells": [': '"cells": [1,',
+    '"caption": "': '"caption": 3, "x": "',
+}
+
+
+@pytest.mark.parametrize("old", ODD)
+def test_what_is_no_table_is_refused_by_name(make_record, tmp_path: Path, old: str) -> None:
+    path = write(build_table([make_record("a"), make_record("b")]), tmp_path)
     text = path.read_text()
-    path.write_text(text.replace("full,T2", "full,T9"))
-    with pytest.raises(DataError, match=r"t\.csv: its rows must have the same columns, got "):
+    assert old in text
+    path.write_text(text.replace(old, ODD[old], 1))
+    with pytest.raises(DataError, match="no table of mkgc_cl") as caught:
         read_table(path)
-    path.write_text(text.replace("n,paper", "number,paper"))
-    with pytest.raises(DataError, match=r"t\.csv: no table of mkgc_cl \(KeyError\('n'\)\)"):
-        read_table(path)
-    path.write_text(text)
-    path.with_suffix(".md").unlink()
-    with pytest.raises(DataError, match=r"t\.md: expected a file, found none.*the same command"):
-        read_table(path)
+    assert caught.value.path == path
 
 
-def test_notes_of_a_text_without_a_table() -> None:
-    assert notes_of("") == ((), ())
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000, '{"table": 1}', '"a"'])
+def test_odd_files_are_no_tables(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match="the same command of the experiment writes it again"):
+        read_table(path)

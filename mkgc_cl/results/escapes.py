@@ -1,11 +1,11 @@
-"""Text as each form of a table takes it: names are shown as they are and never obeyed."""
+"""Text as each form of a result takes it: names are shown as they are and never obeyed."""
 
 from __future__ import annotations
 
 import re
 
-from mkgc_cl.results.markup import without_controls
-
+# Not allowed in HTML, or not in UTF-8 (lone surrogates, which JSON can carry).
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 
 # What can begin a code span, emphasis, a tag, a link, a formula, an entity, a cell, a quotation or
@@ -13,7 +13,6 @@ _BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 _MARKDOWN = re.compile(
     r"[\\`*|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|<(?=[A-Za-z/!?])|\](?=[(\[:])|&(?=#?\w+;)|^[>#]"
 )
-_ESCAPED = re.compile(r"\\([\\`*|~$_<\]&>#])")
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -28,7 +27,12 @@ _LATEX = {
     **{char: "\\" + char for char in "&%$#_{}"},
 }
 
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = ("=", "+", "-", "@", "'")
+
+
+def without_controls(text: str) -> str:
+    """Replace characters that neither HTML nor a file of text in UTF-8 may hold."""
+    return _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def one_line(text: str) -> str:
@@ -49,11 +53,6 @@ def to_markdown(text: str) -> str:
     return _MARKDOWN.sub(lambda found: "\\" + found[0], one_line(text))
 
 
-def from_markdown(text: str) -> str:
-    """Undo :func:`to_markdown`."""
-    return _ESCAPED.sub(r"\1", text)
-
-
 def to_latex(text: str) -> str:
     r"""Spell out what LaTeX would take for its own.
 
@@ -65,6 +64,16 @@ def to_latex(text: str) -> str:
     return "{*}" + spelled[1:] if spelled.startswith("*") else spelled
 
 
+def in_words(text: str) -> str:
+    r"""Spell out a sentence of ours, with its symbols in mathematics.
+
+    >>> print(in_words("A_k, micro-F1 (%), of all 2^5"))
+    $A_k$, micro-F1 (\%), of all $2^{5}$
+    """
+    text = re.sub(r"\b([AU])\\_k\b", r"$\1_k$", to_latex(text))
+    return re.sub(r"\b2\\textasciicircum\{\}(\w+)", r"$2^{\1}$", text)
+
+
 def to_csv(text: str) -> str:
     """Put an apostrophe before what a spreadsheet would take for a formula.
 
@@ -72,13 +81,16 @@ def to_csv(text: str) -> str:
     ("'=1+1", '-1.5', 'w/o MM', "''=1")
     """
     text = one_line(text)
-    # one that is there already is doubled, so that from_csv() finds what was
-    return f"'{text}" if text.startswith((*_FORMULA, "'")) and not _is_number(text) else text
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
 
 
-def from_csv(text: str) -> str:
-    """Undo :func:`to_csv`."""
-    return text.removeprefix("'")
+def slug(text: str, longest: int = 40) -> str:
+    """Return a name of files and labels: letters, digits and hyphens.
+
+    >>> slug("M-[R-Replay & EWC]")
+    'M-R-Replay-EWC'
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:longest].rstrip("-")
 
 
 def _is_number(text: str) -> bool:

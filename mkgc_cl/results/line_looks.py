@@ -1,0 +1,155 @@
+"""How the lines of many systems are told apart: without colour, and without a legend."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mkgc_cl.systems import UPPER_BOUNDS
+
+# Every line has a marker and a dash that no other one has, and its name beside its end: nothing
+# depends on colour. Dashes alone ("--") belong to upper bounds.
+DASHES: tuple[Any, ...] = ("-", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (3, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+COLORS = ("#0072B2", "#B04A00", "#00785A", "#A0527F", "#8A6500", "#3A7CA5", "#555555")
+LABEL_HEIGHT = 0.17
+"""Inches from one name beside a figure to the next."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a line is drawn."""
+
+    color: str
+    dash: Any
+    marker: str
+    width: float = 1.1
+    size: float = 4.0
+    weight: str = "normal"
+    layer: int = 3
+
+
+def line_looks(means: Mapping[str, Sequence[float]], reference: str | None) -> dict[str, Look]:
+    """Return how each system's line is drawn; no two have the same dash and marker."""
+    averages = {
+        system: statistics.fmean(known)
+        for system, each in means.items()
+        if (known := [mean for mean in each if not math.isnan(mean)])
+    }
+    rivals = {
+        system: average
+        for system, average in averages.items()
+        if system != reference and system not in UPPER_BOUNDS
+    }
+    best = max(rivals, key=rivals.__getitem__) if len(rivals) > 1 else None
+    looks = {}
+    for number, system in enumerate(means):
+        dash = DASHES[number % len(DASHES)]
+        # its step has no factor in common with the number of dashes: 66 pairs before one returns
+        marker = _MARKERS[number % len(_MARKERS)]
+        color = COLORS[number % len(COLORS)]
+        looks[system] = Look(color, dash, marker)
+        if system in UPPER_BOUNDS:
+            looks[system] = Look("#444444", "--", marker, width=1.4, layer=4)
+        elif system == reference:
+            looks[system] = Look("#000000", "-", marker, 2.6, 6.0, "bold", 6)
+        elif system == best:
+            looks[system] = Look(color, dash, marker, 2.2, 5.5, "bold", 5)
+    return looks
+
+
+def name_lines(
+    axes: Any, means: Mapping[str, Sequence[float]], looks: Mapping[str, Look], *, gap: float
+) -> None:
+    """Write every system's name to the right, as near to the end of its line as there is room.
+
+    Args:
+        axes: with all lines.
+        means: of every system, over the places 1, 2, ...
+        looks: of every system.
+        gap: least distance of two names, as a share of the height.
+    """
+    top = axes.get_ylim()[1]
+    ends = {}
+    for system, mean in means.items():
+        known = [(place, value) for place, value in enumerate(mean, 1) if not math.isnan(value)]
+        ends[system] = known[-1] if known else (len(mean), 0.0)
+    order = sorted(ends, key=lambda system: ends[system][1])
+    heights = _spread([ends[system][1] / top for system in order], gap)
+    right = max(len(mean) for mean in means.values()) + 0.2
+    for system, height in zip(order, heights, strict=True):
+        look, (place, value) = looks[system], ends[system]
+        axes.annotate(
+            "",
+            (place, value / top),
+            (1.03, height),
+            xycoords=("data", "axes fraction"),
+            textcoords="axes fraction",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "0.7",
+                "linewidth": 0.6,
+                "shrinkA": 0,
+                "shrinkB": 4,
+            },
+            annotation_clip=False,
+            zorder=1,
+        )
+        axes.plot(
+            [1.035, 1.11],
+            [height, height],
+            transform=axes.transAxes,
+            color=look.color,
+            linestyle=look.dash,
+            linewidth=look.width,
+            marker=look.marker,
+            markevery=[1],
+            ms=look.size,
+            clip_on=False,
+            label=f"_{system}",
+        )
+        axes.text(
+            1.13,
+            height,
+            verbatim(system),
+            transform=axes.transAxes,
+            va="center",
+            fontsize=8,
+            fontweight=look.weight,
+        )
+    axes.set_xlim(right=right)
+
+
+def _spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Move rising heights apart until each two have ``gap`` between them, within 0 and 1.
+
+    Those that are too near share the room about their middle.
+
+    >>> _spread([0.5, 0.5, 0.9], 0.25)
+    [0.375, 0.625, 0.9]
+    """
+    blocks: list[list[float]] = []  # sum of wanted middles, and number
+    for height in heights:
+        blocks.append([height, 1])
+        while len(blocks) > 1 and _top(blocks[-2], gap) + gap > _bottom(blocks[-1], gap):
+            total, number = blocks.pop()
+            blocks[-1] = [blocks[-1][0] + total, blocks[-1][1] + number]
+    return [_bottom(block, gap) + place * gap for block in blocks for place in range(int(block[1]))]
+
+
+def _bottom(block: Sequence[float], gap: float) -> float:
+    total, number = block
+    half = gap * (number - 1) / 2
+    return max(0.0, min(total / number, 1.0 - half) - half)
+
+
+def _top(block: Sequence[float], gap: float) -> float:
+    return _bottom(block, gap) + gap * (block[1] - 1)
+
+
+def verbatim(text: str) -> str:
+    """Keep ``$`` from beginning a formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,98 @@
+"""What a reader must know before believing or comparing numbers, read off the records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mkgc_cl.results.record import RunRecord
+
+DEMONSTRATION = "SYNTHETIC DATA, not a result on the paper's benchmark"
+VALIDATION = "VALIDATION SAMPLES"
+DIRTY = "SOURCE WITH UNCOMMITTED CHANGES"
+MIXED = "RESULTS FROM DIFFERENT COMMITS"
+UNKNOWN = "SOURCE NOT RECORDED"
+DIFFERENT = "RUNS OF DIFFERENT CONFIGURATIONS"
+
+
+def marks(
+    records: Sequence[RunRecord], *, own: Sequence[str] = (), vary: bool = False
+) -> tuple[str, ...]:
+    """Return marks for captions and pages, each a few words in capitals.
+
+    Args:
+        records: the records behind the numbers.
+        own: settings that belong to single systems, as in :func:`different_configs`.
+        vary: whether the records are meant to differ in other settings.
+    """
+    found = {
+        VALIDATION: any("valid" in record.splits for record in records),
+        DEMONSTRATION: any(is_synthetic(record) for record in records),
+    }
+    states = [record.provenance.get("git") for record in records]
+    found[DIRTY] = any(dig(state, "dirty") for state in states)
+    found[MIXED] = any(state != states[0] for state in states)
+    found[UNKNOWN] = not all(states)
+    found[DIFFERENT] = not vary and different_configs(records, own)
+    return tuple(words for words, is_so in found.items() if is_so)
+
+
+def images_of(record: RunRecord) -> str:
+    """Say whether a record's images are real, blank or drawn."""
+    if is_synthetic(record):
+        return "images drawn"
+    counts = [dig(record.provenance, "stream", key) for key in ("image_files", "image_files_blank")]
+    files, blank = (count if isinstance(count, int) else None for count in counts)
+    if files is None or blank is None:
+        return "images unknown"
+    if blank == 0:
+        return "images real"
+    return "images blank" if blank == files else f"{blank} of {files} images blank"
+
+
+def origin_words(records: Sequence[RunRecord], marked: Sequence[str]) -> list[str]:
+    """Return words for a caption on images, and the marks.
+
+    Args:
+        records: the records behind the numbers.
+        marked: what :func:`marks` says of them.
+    """
+    return ["; ".join(dict.fromkeys(map(images_of, records))), *marked]
+
+
+def is_synthetic(record: RunRecord) -> bool:
+    """Whether the samples are invented."""
+    return bool(dig(record.provenance, "stream", "synthetic stream"))
+
+
+def different_configs(records: Sequence[RunRecord], own: Sequence[str]) -> bool:
+    """Whether two runs differ in a setting that is not one system's own.
+
+    Args:
+        records: the runs.
+        own: keys of configurations that belong to single systems. They are compared within a
+            system; across systems only where they are a number or a word of several.
+    """
+    of_system: dict[str, Mapping[str, object]] = {}
+    shared: list[Mapping[str, object]] = []
+    common: dict[str, object] = {}
+    for record in records:
+        config = record.config
+        if of_system.setdefault(record.system, config) != config:
+            return True
+        shared.append({key: value for key, value in config.items() if key not in own})
+        for key in own:
+            value = config.get(key)
+            # a mapping holds options of this one system; None says that it has no such thing
+            if value is None or isinstance(value, Mapping):
+                continue
+            if common.setdefault(key, value) != value:
+                return True
+    return any(each != shared[0] for each in shared)
+
+
+def dig(data: object, *path: str) -> Any:
+    """Return ``data[path[0]][path[1]]...``, or ``None`` where the way ends."""
+    for key in path:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
