@@ -13,7 +13,7 @@ SCRIPTS = {
     "rehearsal_size": "Figure 5: the final score against the size of the memory",
     "task_number": "Figure 6: the final score against the number of tasks",
     "controls": "what the systems make of images and of words",
-    "benchmark": "speed and memory (mkgc speed)",
+    "speed": "samples per second, memory, where the time of a step goes (mkgc speed)",
 }
 """Modules that can be run, and what for."""
 

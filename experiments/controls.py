@@ -1,11 +1,11 @@
 """What the systems make of images and of words: the same stream with one of them taken away.
 
     python experiments/controls.py --quick                     the synthetic stream, relations
-    python experiments/controls.py --quick --task ner --config table-imner-quick
+    python experiments/controls.py --quick --task ner
     python experiments/controls.py --data DATA --missing-images error    real samples and images
 
 Shows the mean of U_k, the score on the task just learnt: what a model reads, whatever it forgets
-later. By default the four multimodal models that are fine-tuned. Runs that are finished are kept.
+later. By default the four multimodal models that are fine-tuned. Finished runs are kept.
 Where most images are blank it asks for --blank-anyway: there is then little to take away.
 """
 
@@ -20,46 +20,44 @@ from pathlib import Path
 from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.samples import TaskStream
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.experiments.experiment_run import read_stream
-from mkgc_cl.experiments.experiment_settings import CONTROLS
-from mkgc_cl.experiments.table_cli import Script, main, run_variants
-from mkgc_cl.experiments.table_run import Made
-from mkgc_cl.experiments.table_settings import TableSettings
-from mkgc_cl.experiments.table_sweep import PLASTICITY, write_sweep
+from mkgc_cl.experiments.cli import Script, main
+from mkgc_cl.experiments.imre import CONFIGS
+from mkgc_cl.experiments.run import Made
+from mkgc_cl.experiments.settings import CONTROLS, Settings
+from mkgc_cl.experiments.streams import read_stream
+from mkgc_cl.experiments.sweep import PLASTICITY, write_sweep
 
 MODELS = ("UMT", "UMGF", "MEGA", "MKGformer")
 
 
-def run_controls(
-    settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
-) -> list[Made]:
-    """Run the table with every control.
+def variants(settings: Settings, arguments: argparse.Namespace) -> list[Settings]:
+    """The settings of every control.
 
     Raises:
         ConfigError: there are hardly any images that could be taken away.
     """
     if not arguments.blank_anyway:
         check_images(settings)
-    systems = settings.systems or MODELS
-    variants = [
-        replace(settings, stream=replace(settings.stream, control=control), systems=systems)
-        for control in CONTROLS
+    return [
+        replace(settings, stream=replace(settings.stream, control=control)) for control in CONTROLS
     ]
-    made = run_variants(variants, arguments, command)
-    orders = len(settings.of_each_order())
+
+
+def finish(made: Sequence[Made], arguments: argparse.Namespace) -> None:
+    """Write a sweep of every order."""
+    orders = len(made) // len(CONTROLS)
     for order in range(orders):  # every control has all of them
         write_sweep(
             made[order::orders],
-            Path(arguments.out) / settings.name,
+            Path(arguments.out) / made[order].settings.name,
             stem=f"controls-{made[order].settings.order}",
             values=[control.replace("-", " ") for control in CONTROLS],
             setting="what is taken away",
             measure=PLASTICITY,
         )
-    return made
 
 
-def check_images(settings: TableSettings) -> None:
+def check_images(settings: Settings) -> None:
     """Refuse a stream where less than half of the samples have an image.
 
     Samples, and not files as its provenance counts them: one image stands in many samples.
@@ -93,8 +91,9 @@ def illustrated(stream: TaskStream) -> tuple[int, int]:
 SCRIPT = Script(
     "controls.py",
     str(__doc__),
-    config="table-imre",
-    quick="table-imre-quick",
+    configs=CONFIGS,
+    scenario="imre",
+    default=MODELS,
     more=lambda parser: parser.add_argument(
         "--blank-anyway", action="store_true", help="run even where most images are blank"
     ),
@@ -102,7 +101,9 @@ SCRIPT = Script(
         "stream.control": f"it runs them all: {', '.join(CONTROLS)}; for one alone give it to "
         "imre.py or imner.py"
     },
+    variants=variants,
+    finish=finish,
 )
 
 if __name__ == "__main__":
-    sys.exit(main(SCRIPT, run=run_controls))
+    sys.exit(main(SCRIPT))

@@ -14,19 +14,19 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from mkgc_cl.experiments import ablation
-from mkgc_cl.experiments.ablation_plan import Plan
+from mkgc_cl.experiments.ablation import ABLATION, CONFIGS
+from mkgc_cl.experiments.cli import Script, main
+from mkgc_cl.experiments.run import Made
 from mkgc_cl.results import RunRecord
-from mkgc_cl.results.grid import GridResult
 
 ROWS = ("full", "w/o GM")
 
 
-def shown(plan: Plan, result: GridResult) -> str:
+def shown(made: Made) -> str:
     """What follows the tables of an order."""
-    settings, figure = plan.settings, plan.target / "figures" / "gamma.png"
+    settings, figure = made.settings, made.out / "figures" / "gamma.png"
     head = f"\n{settings.scenario}, {settings.order}"
-    return f"{head}{summary(result.records)}figure: {figure}\n"
+    return f"{head}{summary(made.records)}figure: {figure}\n"
 
 
 def summary(records: Sequence[RunRecord]) -> str:
@@ -43,7 +43,17 @@ def summary(records: Sequence[RunRecord]) -> str:
     return "\n".join(lines) + "\n"
 
 
-SCRIPT = ablation.Script("imbalance.py", str(__doc__), rows=ROWS, show=shown)
+SCRIPT = Script(
+    "imbalance.py",
+    str(__doc__),
+    configs=CONFIGS,
+    scenario="demo-re",
+    rows=ABLATION,
+    default=ROWS,
+    reference="full",
+    own={"systems": f"it runs {' and '.join(ROWS)}; ablation.py runs other rows"},
+    show=shown,
+)
 
 if __name__ == "__main__":
-    sys.exit(ablation.main(script=SCRIPT))
+    sys.exit(main(SCRIPT))

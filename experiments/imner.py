@@ -2,18 +2,19 @@
 
     python experiments/imner.py --quick                     the synthetic stream, every row
     python experiments/imner.py --data DATA                 real samples, blank images, both orders
-    python experiments/imner.py --data DATA --orders PER-LOC-ORG-MISC --systems Vanilla,MSPT
+    python experiments/imner.py --data DATA --orders PER-LOC-ORG-MISC --systems Vanilla MSPT
 
-Runs that are finished are kept and not made again: the same command goes on where it was stopped.
+Finished runs are kept and not repeated: the same command resumes where it was stopped.
 """
 
 from __future__ import annotations
 
 import sys
 
-from mkgc_cl.experiments.table_cli import Script, main
+from mkgc_cl.experiments.cli import Script, main
+from mkgc_cl.experiments.imre import CONFIGS
 
-SCRIPT = Script("imner.py", str(__doc__), config="table-imner", quick="table-imner-quick")
+SCRIPT = Script("imner.py", str(__doc__), configs=CONFIGS, scenario="imner")
 
 if __name__ == "__main__":
     sys.exit(main(SCRIPT))

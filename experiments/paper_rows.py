@@ -10,6 +10,7 @@ from typing import Any
 from mkgc_cl import plain_yaml
 from mkgc_cl.data.provenance import text_fingerprint
 from mkgc_cl.data.samples import TaskStream
+from mkgc_cl.experiments.settings import Settings
 
 PAPER = Path(__file__).resolve().parent / "paper"
 
@@ -28,21 +29,13 @@ class Paper:
     tables: tuple[Mapping[str, Any], ...] = ()
     why_not: str = ""
 
-    def rows(self, systems: Collection[str]) -> tuple[Rows, tuple[str, ...]]:
-        """Return the rows of systems by their names, and the notes that go with them."""
-        for table in self.tables:
-            rows = {name: row for name, row in table["rows"].items() if name in systems}
-            if rows:
-                return rows, tuple(table["notes"])
-        return {}, self._notes
-
-    def ablation_rows(self, systems: Collection[str]) -> tuple[Rows, tuple[str, ...]]:
-        """The same for the rows of an ablation."""
+    def rows(self, names: Collection[str]) -> tuple[Rows, tuple[str, ...]]:
+        """Return the paper's numbers for rows of ours, and the notes that go with them."""
         rows: Rows = {}
         notes = self._notes
         for table in self.tables:  # Table 3 comes last and replaces what Table 2 says of its rows
-            named = table["system_rows"].items()
-            found = {ours: table["rows"][theirs] for ours, theirs in named if ours in systems}
+            theirs = {name: name for name in table["rows"]} | table["system_rows"]
+            found = {n: table["rows"][theirs[n]] for n in names if n in theirs}
             if found:
                 rows, notes = rows | found, tuple(table["notes"])
         return rows, notes
@@ -52,14 +45,14 @@ class Paper:
         return (f"No row of the paper: {self.why_not}.",) if self.why_not else ()
 
 
-def paper_of(settings: Any, stream: TaskStream) -> Paper:
+def paper_of(settings: Settings, stream: TaskStream) -> Paper:
     """Return what the paper says of a stream.
 
     Its numbers are of whole streams, of the test samples, with nothing taken away, and of its own
     benchmarks. Of images that are blank the caption tells.
 
     Args:
-        settings: of one order, of either kind of experiment.
+        settings: of one order.
         stream: the stream of these settings.
     """
     if settings.stream.split != "test" or settings.stream.control != "none":

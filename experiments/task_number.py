@@ -3,8 +3,7 @@
     python experiments/task_number.py --quick         the synthetic stream in 5, 3 and 2 tasks
     python experiments/task_number.py --data DATA     real IMRE samples, blank images
 
-Runs that are finished are kept and not made again, and are shared with the tables of the same
-settings.
+Finished runs are kept and not repeated, and are shared with the tables of the same settings.
 """
 
 from __future__ import annotations
@@ -15,39 +14,36 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
-from mkgc_cl.experiments.table_cli import Script, main, run_variants
-from mkgc_cl.experiments.table_run import Made
-from mkgc_cl.experiments.table_settings import TableSettings
-from mkgc_cl.experiments.table_sweep import write_sweep
+from mkgc_cl.experiments.cli import Script, main
+from mkgc_cl.experiments.imre import CONFIGS
+from mkgc_cl.experiments.run import Made
+from mkgc_cl.experiments.settings import Settings
+from mkgc_cl.experiments.sweep import write_sweep
 
 SPLITS = ("sep5", "sep7", "sep10")
 MERGED = (3, 2, 1)
 
 
-def run_numbers(
-    settings: TableSettings, arguments: argparse.Namespace, command: Sequence[str]
-) -> list[Made]:
-    """Run the table for every number of tasks."""
+def variants(settings: Settings, arguments: argparse.Namespace) -> list[Settings]:
+    """The settings of every number of tasks."""
     if settings.stream.scenario == "demo":
         streams = [replace(settings.stream, merge=size) for size in MERGED]
-        variants = [replace(settings, stream=stream) for stream in streams]
-    else:
-        variants = [replace(settings, orders=(order,)) for order in SPLITS]
-    made = run_variants(variants, arguments, command)
-    counts = [str(len(each.records[0].tasks)) if each.records else "?" for each in made]
+        return [replace(settings, stream=stream) for stream in streams]
+    return [replace(settings, orders=(order,)) for order in SPLITS]
+
+
+def finish(made: Sequence[Made], arguments: argparse.Namespace) -> None:
+    """Write the sweep."""
     write_sweep(
         made,
-        Path(arguments.out) / settings.name,
+        Path(arguments.out) / made[0].settings.name,
         stem="task-number",
-        values=counts,
+        values=[str(len(each.plan.stream.tasks)) for each in made],
         setting="number of tasks",
     )
-    return made
 
 
-def problems(
-    settings: TableSettings, arguments: argparse.Namespace, given: Set[str]
-) -> Sequence[str]:
+def problems(settings: Settings, arguments: argparse.Namespace, given: Set[str]) -> Sequence[str]:
     """Settings under which the numbers of tasks cannot be compared."""
     wrong = []
     if settings.kind != "re":
@@ -71,14 +67,16 @@ def problems(
 SCRIPT = Script(
     "task_number.py",
     str(__doc__),
-    config="table-imre",
-    quick="table-imre-quick",
+    configs=CONFIGS,
+    scenario="imre",
     own={
         "orders": "it runs them all: sep5, sep7 and sep10, or the synthetic stream's",
         "stream.merge": "it joins the synthetic stream's tasks by one, two and three",
     },
     check=problems,
+    variants=variants,
+    finish=finish,
 )
 
 if __name__ == "__main__":
-    sys.exit(main(SCRIPT, run=run_numbers))
+    sys.exit(main(SCRIPT))

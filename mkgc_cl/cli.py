@@ -132,7 +132,7 @@ def _report(arguments: list[str]) -> int:
 
 
 def _speed(arguments: list[str]) -> int:
-    return _as_script("benchmark", arguments)
+    return _as_script("speed", arguments)
 
 
 def _as_script(name: str, arguments: list[str]) -> int:
@@ -151,7 +151,7 @@ def _as_script(name: str, arguments: list[str]) -> int:
 VERBS = {
     "doctor": Verb("what is installed, what is missing, and what to do about it", _doctor),
     "data": Verb("check the files of a data folder: mkgc data check FOLDER", _data),
-    "list": Verb("systems, scenarios, encoders and experiments", _list),
+    "list": Verb("systems, their options, scenarios, encoders, experiments", _list),
     "run": Verb("run an experiment: mkgc run ablation", _run),
     "report": Verb("gather runs in one page: mkgc report runs", _report),
     "speed": Verb("samples per second, memory, and where the time of a step goes", _speed),

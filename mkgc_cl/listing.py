@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Literal, get_args, get_origin
 
-from mkgc_cl.systems import SYSTEMS
+from mkgc_cl.recipe_options import options_of_system
+from mkgc_cl.systems import SYSTEMS, load_installed, load_plugin
 
 SCENARIOS: Mapping[str, str] = {
     "demo": "a synthetic stream, made on the spot: --task re (relations) or ner (entities)",
@@ -28,7 +30,22 @@ def systems() -> Iterator[str]:
     kinds = {"re": "relations", "ner": "entities"}
     for name, info in SYSTEMS.items():
         tasks = ", ".join(kinds[kind] for kind in info.tasks)
-        yield f"{name:<20}{'text + image' if info.image else 'text':<14}{tasks:<21}{info.source}"
+        more = "; ".join(filter(None, (info.source, info.notes, info.origin)))
+        yield f"{name:<20}{'text + image' if info.image else 'text':<14}{tasks:<21}{more}"
+
+
+def options() -> Iterator[str]:
+    """The options of every system, which the command line takes as SYSTEM.option=value."""
+    for name in SYSTEMS:
+        known = options_of_system(name)
+        yield name
+        if known is None:
+            yield "  see its recipe"
+            continue
+        for option, said in known.items():
+            choices = get_args(said.plain) if get_origin(said.plain) is Literal else ()
+            words = f" ({', '.join(map(str, choices))})" if choices else ""
+            yield f"{f'  {option} = {said.default}':<34}{said.help.rstrip('.')}{words}".rstrip()
 
 
 def scenarios() -> Iterator[str]:
@@ -47,7 +64,7 @@ def encoders() -> Iterator[str]:
 def experiments() -> Iterator[str]:
     """The scripts, and the settings that ``--config`` knows by name."""
     from mkgc_cl.experiments import SCRIPTS
-    from mkgc_cl.experiments.experiment_settings import CONFIGS
+    from mkgc_cl.experiments.settings import CONFIGS
 
     yield from _lines(SCRIPTS)
     yield f"--config: {', '.join(sorted(path.stem for path in CONFIGS.glob('*.yaml')))}"
@@ -55,6 +72,7 @@ def experiments() -> Iterator[str]:
 
 LISTS = {
     "systems": systems,
+    "options": options,
     "scenarios": scenarios,
     "encoders": encoders,
     "experiments": experiments,
@@ -67,10 +85,17 @@ def main(arguments: list[str]) -> int:
         prog="mkgc list", description="List the names that the command line and the settings take."
     )
     choices = ", ".join(LISTS)
-    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of: {choices} (all by default)")
-    asked = parser.parse_args(arguments).what or list(LISTS)
+    usual = [what for what in LISTS if what != "options"]
+    words = f"of: {choices} (all but options by default)"
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=words)
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="with these")
+    given = parser.parse_args(arguments)
+    asked = given.what or usual
     if unknown := [what for what in asked if what not in LISTS]:
         parser.error(f"there is no list of {', '.join(map(repr, unknown))}; there are {choices}")
+    load_installed()
+    for file in given.plugin:
+        load_plugin(file)
     for what in asked:
         sys.stdout.write(f"{what}\n" + "".join(f"  {line}\n" for line in LISTS[what]()))
     return 0

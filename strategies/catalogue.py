@@ -1,8 +1,9 @@
-"""Every system of the paper's tables by name: one recipe each, any of them built in one call."""
+"""Any system by its name, built in one call; :mod:`mkgc_cl.systems` has the list."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
@@ -11,45 +12,11 @@ from mkgc_cl.config import fitted
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.strategies.recipe import Encoders, Training
-from mkgc_cl.strategies.recipe_mspt import mspt_recipe
-from mkgc_cl.strategies.recipes_closed_form import frozen_gaussian, task_one_gaussian
-from mkgc_cl.strategies.recipes_multimodal import (
-    joint_training,
-    m_ewc,
-    m_replay,
-    m_replay_ewc,
-    mega,
-    mkgformer,
-    umgf,
-    umt,
-)
-from mkgc_cl.strategies.recipes_text import emar_bert, emr, ewc, extend_ner, rp_cre, vanilla
 from mkgc_cl.strategies.template import MultimodalStrategy
-from mkgc_cl.systems import SYSTEMS
+from mkgc_cl.systems import SYSTEMS, named
 
 Recipe = Callable[..., MultimodalStrategy]
 """``recipe(labels, encoders, training, *, own options)`` builds a fresh strategy."""
-
-RECIPES: Mapping[str, Recipe] = {
-    "Vanilla": vanilla,
-    "EWC": ewc,
-    "EMR": emr,
-    "EMAR-BERT": emar_bert,
-    "RP-CRE": rp_cre,
-    "ExtendNER": extend_ner,
-    "Frozen + Gaussian": frozen_gaussian,
-    "Task-1 + Gaussian": task_one_gaussian,
-    "UMT": umt,
-    "UMGF": umgf,
-    "MEGA": mega,
-    "MKGformer": mkgformer,
-    "M-[EWC]": m_ewc,
-    "M-[R-Replay]": m_replay,
-    "M-[R-Replay & EWC]": m_replay_ewc,
-    "Joint Training": joint_training,
-    "MSPT": mspt_recipe,
-}
-"""The recipes, in the order of the tables."""
 
 
 def build_system(
@@ -64,7 +31,7 @@ def build_system(
     """Build a system of the tables, ready to train on a stream with these labels.
 
     Args:
-        name: its name in the tables, ``"MSPT"`` or ``"RP-CRE"``.
+        name: its name in the tables, ``"MSPT"`` or ``"RP-CRE"``, in whatever case.
         labels: the stream's classes.
         encoders: the encoders.
         training: how to train.
@@ -79,6 +46,7 @@ def build_system(
             unknown or does not fit.
     """
     recipe = recipe_of(name)
+    name = named(name, SYSTEMS, "no system")
     if labels.kind not in SYSTEMS[name].tasks:
         raise ConfigError(
             [f"{name} has no version for {labels.kind!r}, only for {list(SYSTEMS[name].tasks)}"]
@@ -117,7 +85,7 @@ def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             wrong.append(_unknown(name, option, known))
             continue
         try:
-            fit[option] = fitted(value, kinds[option])
+            fit[option] = fitted(value, kinds.get(option, Any))
         except ConfigError as error:
             wrong += [f"{name}: {option!r} {problem}" for problem in error.problems]
     if wrong:
@@ -129,13 +97,17 @@ def recipe_of(name: str) -> Recipe:
     """Return the recipe of a system.
 
     Raises:
-        ConfigError: there is no such system.
+        ConfigError: there is no such system, or no such function.
     """
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError([f"no system {name!r}; {hint}there are {', '.join(RECIPES)}"])
-    return RECIPES[name]
+    recipe = SYSTEMS[named(name, SYSTEMS, "no system")].recipe
+    if callable(recipe):
+        return recipe
+    module, _, function = recipe.partition(":")
+    try:
+        found: Recipe = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError([f"the recipe {recipe!r} of {name} cannot be had: {error}"]) from error
+    return found
 
 
 def options_of(recipe: Recipe) -> tuple[str, ...]:

@@ -6,9 +6,12 @@ from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.memory.selection import Selection
 from mkgc_cl.models import DualStreamModel
+from mkgc_cl.models.attention import KeyShape
 from mkgc_cl.models.base import Pooling, Tagger
 from mkgc_cl.models.dual_stream import Interaction
+from mkgc_cl.objectives.distillation import Axis
 from mkgc_cl.objectives.modulation import Target
+from mkgc_cl.strategies.exemplar_store import Scope
 from mkgc_cl.strategies.modulation import Schedule
 from mkgc_cl.strategies.mspt import mspt
 from mkgc_cl.strategies.recipe import Encoders, Training
@@ -24,6 +27,7 @@ def mspt_recipe(
     *,
     interaction: Interaction = "shared-key",
     interaction_layers: int = 3,
+    key_shape: KeyShape = "per-position",
     pooling: Pooling = "cls",
     key_lr: float | None = None,
     bias_lr: float | None = None,
@@ -33,10 +37,13 @@ def mspt_recipe(
     alpha: float = 0.3,
     target: Target = "dominant",
     schedule: Schedule = "average",
+    noise: bool = False,
     constant_coefficients: tuple[tuple[float, ...], ...] | None = None,
     ad_weight: float = 0.1,
+    ad_axis: Axis = "width",
     ad_center: bool = True,
     exemplars: int = 6,
+    memory_scope: Scope = "class",
     selection: Selection = "kmeans",
     na_policy: NaPolicy = "merge",
     replay_schedule: ReplaySchedule = "after",
@@ -54,6 +61,8 @@ def mspt_recipe(
         training: how to train.
         interaction: shared key (the paper), or ordinary attention.
         interaction_layers: top layers that interact (3 of 12: the paper).
+        key_shape: of the shared key (one per position: the paper). RELEASED CODE: ``"single"``,
+            which is inert.
         pooling: what a relation is read from (both class tokens: the paper, eq. 2).
         key_lr: learning rate of the shared keys; ``lr`` by default (a tenth of it: released code).
         bias_lr: learning rate of the bias maps; ``lr`` by default (released code).
@@ -63,11 +72,14 @@ def mspt_recipe(
         alpha: strength of the modulation (0.3: the paper, for IMNER; its code has 0.1 for IMRE).
         target: which modality is slowed (the one that leads: ours). PAPER: the other way round.
         schedule: when the coefficients of earlier tasks are used (their average: the paper).
+        noise: add noise to the slowed gradients (off: the paper). RELEASED CODE: on.
         constant_coefficients: CONTROL: pairs (text, vision) of every task, which modulation applies
             whatever the batches say, see :mod:`mkgc_cl.strategies.rate_control` (off: the paper).
         ad_weight: weight of the distillation (0.1: the paper).
+        ad_axis: side of the maps that is kept (the width: the paper, for IMNER).
         ad_center: compare what the softmax reads of the maps (ours). PAPER: off.
-        exemplars: of every class (6: the paper).
+        exemplars: of every slot (6: the paper).
+        memory_scope: a slot is a class (the paper), or a task.
         selection: how exemplars are chosen (K-means: the paper).
         na_policy: what becomes of N/A in the memory (one class like any other: ours).
         replay_schedule: when the memory is trained on (a phase after every task: released code).
@@ -89,6 +101,7 @@ def mspt_recipe(
         pretrained=encoders.pretrained,
         interaction=interaction,
         interaction_layers=interaction_layers,
+        key_shape=key_shape,
         pooling=pooling,
         tagger=tagger,
         images=encoders.images,
@@ -114,10 +127,13 @@ def mspt_recipe(
         alpha=alpha,
         target=target,
         schedule=schedule,
+        noise=noise,
         constant_coefficients=constant_coefficients,
         ad_weight=ad_weight,
+        ad_axis=ad_axis,
         ad_center=ad_center,
         memory_size=exemplars,
+        memory_scope=memory_scope,
         selection=selection,
         na_policy=na_policy,
         replay_schedule=replay_schedule,

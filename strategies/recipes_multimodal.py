@@ -86,8 +86,8 @@ def umgf(
 ) -> MultimodalStrategy:
     """Unified multimodal graph fusion (Zhang et al., AAAI 2021), fine-tuned task after task.
 
-    Made for tagging; on relations a port. Its objects are crops, or the whole image as the one
-    object where ``images="image"``.
+    Made for tagging; on relations a port. Its objects are crops, alone where the stream shows both,
+    or the whole image as the one object where ``images="image"``.
 
     Args:
         labels: the stream's classes.
@@ -101,7 +101,7 @@ def umgf(
     model = multimodal(
         UMGFModel.build,
         labels,
-        encoders,
+        looking_at_objects(encoders),
         training.seed,
         width=width,
         layers=layers,
@@ -144,7 +144,7 @@ def mega(
     model = multimodal(
         MEGAModel.build,
         labels,
-        encoders,
+        looking_at_objects(encoders),
         training.seed,
         alignments=alignments,
         dropout=dropout,
@@ -310,6 +310,11 @@ def joint_training(
     if epochs is not None:
         training = replace(training, epochs=epochs)
     return assemble(model, training, CumulativePlugin(from_scratch=from_scratch))
+
+
+def looking_at_objects(encoders: Encoders) -> Encoders:
+    """Of a stream that shows whole images and crops, look at the crops: they are the objects."""
+    return replace(encoders, images="crops") if encoders.images == "image+crops" else encoders
 
 
 def multimodal(

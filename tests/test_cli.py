@@ -14,8 +14,9 @@ import pytest
 import mkgc_cl
 from mkgc_cl import cli, doctor, listing
 from mkgc_cl.errors import ConfigError, DataError, OutputError
-from mkgc_cl.experiments import SCRIPTS, command_line
-from mkgc_cl.experiments.experiment_settings import StreamSettings
+from mkgc_cl.experiments import SCRIPTS
+from mkgc_cl.experiments import cli as command_line
+from mkgc_cl.experiments.settings import StreamSettings
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "avalanche", "transformers", "timm", "matplotlib", "numpy", "sklearn"}
@@ -53,7 +54,7 @@ def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:
         (["--quite", "run"], "unrecognized arguments: --quite"),
         (["run", "ablatoin"], "did you mean 'ablation'?"),
         (["run", "--quite"], "unrecognized arguments: --quite"),
-        (["list", "system"], "there are systems, scenarios, encoders, experiments"),
+        (["list", "system"], "there are systems, options, scenarios, encoders"),
         (["data", "chek"], "invalid choice"),
     ],
 )
@@ -149,7 +150,7 @@ def test_a_script_is_named_as_it_can_be_run(monkeypatch: pytest.MonkeyPatch) -> 
     example = "    python experiments/imre.py --quick    every row"
     assert command_line.program("imre.py") == "python experiments/imre.py"
     assert command_line.commands(example) == example
-    installed = Path(str(mkgc_cl.__file__)).parent / "experiments" / "command_line.py"
+    installed = Path(str(mkgc_cl.__file__)).parent / "experiments" / "cli.py"
     monkeypatch.setattr(command_line, "__file__", str(installed))
     assert command_line.program("imre.py") == "mkgc run imre"
     assert command_line.commands(example) == "    mkgc run imre --quick    every row"
@@ -158,6 +159,7 @@ def test_a_script_is_named_as_it_can_be_run(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_lists_are_complete(capsys) -> None:
     folder = ROOT / "experiments"
     scripts = {path.stem for path in folder.glob("*.py") if "\nif __name__ ==" in path.read_text()}
+    scripts |= {path.parent.name for path in folder.glob("*/__main__.py")}
     assert SCRIPTS.keys() == scripts
     scenario = get_type_hints(StreamSettings)["scenario"]
     assert listing.SCENARIOS.keys() == set(get_args(scenario))

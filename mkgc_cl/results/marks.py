@@ -51,13 +51,15 @@ def images_of(record: RunRecord) -> str:
 
 
 def origin_words(records: Sequence[RunRecord], marked: Sequence[str]) -> list[str]:
-    """Return words for a caption on images, and the marks.
+    """Return words for a caption on images, where any is read, and the marks.
 
     Args:
         records: the records behind the numbers.
         marked: what :func:`marks` says of them.
     """
-    return ["; ".join(dict.fromkeys(map(images_of, records))), *marked]
+    seen = [record for record in records if record.provenance.get("reads_images", True)]
+    images = ["; ".join(dict.fromkeys(map(images_of, seen)))] if seen else []
+    return [*images, *marked]
 
 
 def is_synthetic(record: RunRecord) -> bool:
@@ -71,7 +73,7 @@ def different_configs(records: Sequence[RunRecord], own: Sequence[str]) -> bool:
     Args:
         records: the runs.
         own: keys of configurations that belong to single systems. They are compared within a
-            system; across systems only where they are a number or a word of several.
+            system; across systems only where they are a number.
     """
     of_system: dict[str, Mapping[str, object]] = {}
     shared: list[Mapping[str, object]] = []
@@ -83,10 +85,8 @@ def different_configs(records: Sequence[RunRecord], own: Sequence[str]) -> bool:
         shared.append({key: value for key, value in config.items() if key not in own})
         for key in own:
             value = config.get(key)
-            # a mapping holds options of this one system; None says that it has no such thing
-            if value is None or isinstance(value, Mapping):
-                continue
-            if common.setdefault(key, value) != value:
+            # a mapping or a word is this one system's; None says that it has no such thing
+            if isinstance(value, int | float) and common.setdefault(key, value) != value:
                 return True
     return any(each != shared[0] for each in shared)
 

@@ -14,8 +14,9 @@ from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.provenance import text_fingerprint
 from mkgc_cl.data.streams_mner import imner_stream
 from mkgc_cl.data.streams_mre import imre_stream
-from mkgc_cl.experiments import ablation
 from mkgc_cl.experiments import paper_rows as paper
+from mkgc_cl.experiments.ablation import ABLATION
+from mkgc_cl.experiments.settings import Settings
 
 TABLES = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "experiments" / "paper" / "tables.yaml").read_text()
@@ -73,31 +74,37 @@ MADE = TaskStream("made", LabelSpace("re", ("r",), na="None"), (), {})
         (["stream.scenario=demo"], set(), None),
         (["stream.scenario=demo", "stream.task=re", "stream.merge=2"], set(), None),
         (["stream.scenario=imner", "stream.split=valid"], set(), None),
-        (["stream.scenario=imner", "systems=fine-tuning"], set(), None),
     ],
 )
 def test_the_papers_rows_stand_only_beside_the_papers_setting(
     monkeypatch: pytest.MonkeyPatch, overrides: list[str], systems: set, first: float | None
 ) -> None:
-    settings = resolve(ablation.Settings, overrides=overrides)
+    settings = resolve(Settings, overrides=overrides)
     monkeypatch.setattr(paper, "other_data", lambda *_: "")  # as if they were its own data
-    rows, notes = paper.paper_of(settings, MADE).ablation_rows(settings.systems)
+    rows, notes = paper.paper_of(settings, MADE).rows(ABLATION)
     assert rows.keys() == systems
     assert bool(notes) == bool(systems)
     if first is not None:
         assert rows["full"][0] == first
         monkeypatch.setattr(paper, "other_data", lambda *_: "7 samples")
-        rows, notes = paper.paper_of(settings, MADE).ablation_rows(settings.systems)
+        rows, notes = paper.paper_of(settings, MADE).rows(ABLATION)
         assert (rows, notes) == (
             {},
             ("No row of the paper: the data are not those of its benchmark (7 samples).",),
         )
 
 
+def test_the_rows_of_a_table_of_systems() -> None:
+    made = paper.Paper((TABLES["table-2-plom"], TABLES["table-3"]))
+    rows, notes = made.rows(["Vanilla", "MSPT", "Frozen + Gaussian"])
+    assert {name: row[0] for name, row in rows.items()} == {"Vanilla": 74.2, "MSPT": 77.8}
+    assert notes == tuple(TABLES["table-2-plom"]["notes"])
+
+
 def test_another_corpus_of_the_same_name_is_told_by_counts_words_and_labels(
     download: Path,
 ) -> None:
-    settings = resolve(ablation.Settings, overrides=["stream.scenario=imner"])
+    settings = resolve(Settings, overrides=["stream.scenario=imner"])
     stream = imner_stream(download, order=settings.order.split("-"), missing_images="blank")
     made = paper.paper_of(settings, stream)
     assert made.tables == ()
@@ -145,10 +152,10 @@ def test_the_benchmarks_own_data_are_known(data_root: Path, scenario: str) -> No
         assert paper.other_data(stream, benchmark) == ""
         order = ",".join(order.split("-"))
         settings = resolve(
-            ablation.Settings, overrides=[f"stream.scenario={scenario}", f"stream.order={order}"]
+            Settings, overrides=[f"stream.scenario={scenario}", f"stream.order={order}"]
         )
         made = paper.paper_of(settings, stream)
-        assert ("full" in made.ablation_rows(["full"])[0]) == (order not in ("sep7", "sep5"))
+        assert ("full" in made.rows(["full"])[0]) == (order not in ("sep7", "sep5"))
         last = stream.tasks[-1]
         less = replace(stream, tasks=(*stream.tasks[:-1], replace(last, train=last.train[1:])))
         assert paper.paper_of(settings, less).tables == ()

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from avalanche.core import SupervisedPlugin
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.models import TextModel
+from mkgc_cl.recipe_options import fitted_options, options_of_system
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies import (
     CumulativePlugin,
@@ -26,7 +27,7 @@ from mkgc_cl.strategies import (
     continual_evaluator,
     run_stream,
 )
-from mkgc_cl.strategies.catalogue import RECIPES, build_system, checked_options, options_of
+from mkgc_cl.strategies.catalogue import build_system, checked_options, options_of, recipe_of
 from mkgc_cl.strategies.contract import (
     ContractError,
     Trial,
@@ -86,9 +87,8 @@ def said_of(option: str, documented: str) -> str:
 
 
 def test_every_system_has_a_recipe_a_source_and_a_row_in_the_readme() -> None:
-    assert list(SYSTEMS) == list(RECIPES)
     for name, info in SYSTEMS.items():
-        recipe = RECIPES[name]
+        recipe = recipe_of(name)
         documented = inspect.getdoc(recipe) or ""
         assert re.search(r"paper|\(\w+ et al\., \w+( \w+)? \d{4}|as of", documented), name
         for option in options_of(recipe):
@@ -441,6 +441,15 @@ def test_options_have_the_types_their_recipes_declare() -> None:
         checked_options("MSPT", {"alpha": "much", "na_policy": "all", "memory_epochs": 2.5, "x": 1})
     assert len(caught.value.problems) == 4
     assert "MSPT: 'na_policy' must be one of 'merge', " in str(caught.value)
-    for name, recipe in RECIPES.items():  # every declared default fits its own declaration
-        defaults = inspect.signature(recipe).parameters
-        checked_options(name, {option: defaults[option].default for option in options_of(recipe)})
+    for name in SYSTEMS:  # every declared default fits its own declaration
+        recipe = recipe_of(name)
+        parameters, hints = inspect.signature(recipe).parameters, get_type_hints(recipe)
+        defaults = {option: parameters[option].default for option in options_of(recipe)}
+        assert checked_options(name, defaults) == defaults
+        # and without importing it the same is known
+        source = options_of_system(name)
+        assert source is not None
+        assert {option: said.plain for option, said in source.items()} == {
+            option: hints[option] for option in defaults
+        }
+        assert fitted_options(name, defaults) == defaults

@@ -1,0 +1,295 @@
+"""Run what is planned: build every system once, run what is not finished, write the tables."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mkgc_cl.experiments.checks import Tell, Trial, check_builds, device_of
+from mkgc_cl.experiments.plan import Plan, Row, plan, reuse_finished
+from mkgc_cl.experiments.settings import Settings
+from mkgc_cl.experiments.streams import benchmark_of
+from mkgc_cl.results import Run, RunRecord, run_grid
+from mkgc_cl.results.progress import Progress
+from mkgc_cl.results.provenance import environment, peak_memory_mb, reset_peak_memory
+from mkgc_cl.results.undefined import per_cent
+from mkgc_cl.results.writing import written_to
+from mkgc_cl.systems import load_installed, load_plugin, origins
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run of one order left.
+
+    Args:
+        plan: what was asked for.
+        records: its finished runs, of this call and of earlier ones with the same settings.
+        failed: whether a run of this call failed.
+        tables: its tables as text, by measure.
+    """
+
+    plan: Plan
+    records: tuple[RunRecord, ...]
+    failed: bool
+    tables: Mapping[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the order."""
+        return self.plan.settings
+
+    @property
+    def out(self) -> Path:
+        """Its folder."""
+        return self.plan.target
+
+
+def plan_all(
+    variants: Sequence[Settings], rows: Mapping[str, Row], out: Path, tell: Tell
+) -> list[Plan]:
+    """Read the streams of all orders, and build every system that has a run to run.
+
+    Both before anything runs, so that what is wrong with the last order, or with a sample of its
+    last task, is not told hours later.
+
+    Args:
+        variants: settings of one order each.
+        rows: every row that the tables can have, by name.
+        out: folder of all runs.
+        tell: told what takes its time.
+
+    Raises:
+        ConfigError: naming every mistake of every system, and a device that does not work.
+        DataError: a stream cannot be read, or naming every sample that a system cannot.
+    """
+    plans = [plan(settings, rows, out) for settings in variants]
+    trials: dict[str, Trial] = {}
+    for each in plans:
+        for run in each.waiting:
+            row = rows[run.system]
+            build = partial(build_row, row, run.config["options"], each.stream.labels)
+            new = Trial(run.system, each.settings, build, each.settings.encoders, {})
+            trials.setdefault(_build_key(run), new).streams[each.fingerprint] = each.stream
+    check_builds(trials.values(), tell)
+    return plans
+
+
+def run_plan(
+    plan: Plan,
+    made_by: Mapping[str, object],
+    *,
+    command: Sequence[str],
+    plugins: Sequence[str] = (),
+    jobs: int = 1,
+    quiet: bool = False,
+) -> Made:
+    """Run every run of one order that is not finished, then write and print its tables.
+
+    One setting has one folder, ``<out>/<name>/<setting>``: other seeds and systems join it.
+    A run that is there, or in the folder of other options or another budget that do not touch it,
+    is not run again.
+
+    Args:
+        plan: the order.
+        made_by: environment and state of the source when the command began.
+        command: the command line, for ``config.yaml``.
+        plugins: files that registered systems, for processes of their own.
+        jobs: runs at a time.
+        quiet: no progress.
+
+    Raises:
+        OutputError: a record or a table cannot be written, or the folder is gone at the end.
+    """
+    from mkgc_cl.experiments.report import write_report, write_setup
+
+    out, settings = plan.target, plan.settings
+    reuse_finished(plan.runs, out)
+    write_setup(plan, made_by, command=command)
+    used = {name: plan.rows[name] for name in settings.systems}
+    runner = Runner(settings, used, made_by, tuple(plugins))
+    result = run_grid(plan.runs, runner, out=out, quiet=quiet, jobs=jobs)
+    records, tables = plan.current(result.records), {}
+    if records:
+        with written_to(out):
+            tables = write_report(plan, records)
+        sys.stdout.write(tables["A"])
+    else:
+        sys.stdout.write("no run has finished\n")
+    for failure in result.failures:
+        sys.stderr.write(f"FAILED {failure.run.name}: {failure.error}\n")
+    if result.failures:
+        sys.stderr.write(f"tracebacks are in {out / 'failed'}; the same command tries again\n")
+    sys.stdout.write(f"written to {out}\n")
+    return Made(plan, records, bool(result.failures), tables)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Trains and evaluates one row with one seed over the whole stream, in any process.
+
+    Args:
+        settings: of one order.
+        rows: the rows by name.
+        made_by: environment and state of the source.
+        plugins: files that registered systems, which a process of its own loads again.
+    """
+
+    settings: Settings
+    rows: Mapping[str, Row]
+    made_by: Mapping[str, object]
+    plugins: tuple[str, ...] = ()
+
+    def __call__(self, run: Run, progress: Progress) -> RunRecord:
+        """Build a strategy, run it over the whole stream, and record what it measured."""
+        load_installed()
+        for file in self.plugins:
+            load_plugin(file)
+        import torch
+
+        from mkgc_cl.strategies import run_stream
+
+        settings, row = self.settings, self.rows[run.system]
+        benchmark = benchmark_of(settings.stream, settings.encoders.images)
+        stream, device = benchmark.stream, device_of(settings.device)
+        memory_since = "start of the run" if reset_peak_memory() else "start of the process"
+
+        def step(done: int, tasks: int, latest: float) -> None:
+            progress(done / tasks, f"task {done} of {tasks}, A {per_cent(100 * latest)}")
+
+        strategy = self._strategy(run, benchmark, device)
+        views = strategy.network.processor.views
+        split = settings.stream.split
+        result = run_stream(strategy, benchmark, split=split, progress=step)
+        return RunRecord.from_matrix(
+            result.matrix,
+            system=run.system,
+            scenario=run.scenario,
+            order=run.order,
+            seed=run.seed,
+            tasks=[task.name for task in stream.tasks],
+            seconds=result.seconds,
+            peak_memory_mb=peak_memory_mb(),
+            config=run.config,
+            provenance={
+                **self.made_by,
+                **({"plugins": dict(own)} if (own := origins([row.system])) else {}),
+                "device": device,
+                "threads": torch.get_num_threads(),  # sums of floats depend on how they are split
+                "memory_since": memory_since,
+                "stream": stream.provenance,
+                "reads_images": bool(views.image or views.grounding or views.detected),
+            },
+            traces=result.traces,
+            stream=split,
+        )
+
+    def _strategy(self, run: Run, benchmark: Any, device: str) -> Any:
+        """The run's system, ready to train; a control trains what it is measured from first."""
+        row = self.rows[run.system]
+        build: Callable[..., Any] = partial(
+            build_row,
+            row,
+            run.config["options"],
+            benchmark.stream.labels,
+            self.settings,
+            device,
+            seed=run.seed,
+        )
+        if row.rates is None:
+            return build()
+        from mkgc_cl.strategies import control_coefficients
+
+        measured = build()
+        held = control_coefficients(measured, benchmark, row.rates)
+        del measured
+        gc.collect()  # parts of a strategy refer to each other: its weights go before the next
+        return build(constant_coefficients=tuple(tuple(pair) for pair in held))
+
+
+def build_row(
+    row: Row,
+    options: Any,
+    labels: Any,
+    settings: Settings,
+    device: str,
+    *,
+    seed: int = 0,
+    **more: Any,
+) -> Any:
+    """Build the system of a row, ready to train; here settings meet models and strategies.
+
+    Args:
+        row: the row; without ``more`` a control is the method that it is measured from.
+        options: of its recipe.
+        labels: classes of the stream.
+        settings: of the order.
+        device: where it trains.
+        seed: of the run.
+        more: options that are known at run time alone.
+
+    Raises:
+        ConfigError: a setting or an option does not fit the system.
+    """
+    from mkgc_cl.strategies.catalogue import build_system
+    from mkgc_cl.strategies.recipe import Encoders, Training
+
+    return build_system(
+        row.system,
+        labels,
+        encoders=Encoders(**asdict(settings.encoders)),
+        training=Training(**asdict(settings.training), device=device, seed=seed),
+        exemplars=settings.exemplars,
+        options={**options, **more},
+    )
+
+
+def run_all(
+    variants: Sequence[Settings],
+    rows: Mapping[str, Row],
+    *,
+    out: Path,
+    command: Sequence[str],
+    tell: Tell,
+    plugins: Sequence[str] = (),
+    jobs: int = 1,
+    quiet: bool = False,
+    show: Callable[[Made], str] = lambda made: "",
+) -> list[Made]:
+    """Plan every order, then run them one after the other.
+
+    Args:
+        variants: settings of one order each.
+        rows: every row that the tables can have, by name.
+        out: folder of all runs.
+        command: the command line, for ``config.yaml``.
+        tell: told what takes its time.
+        plugins: files that registered systems.
+        jobs: runs at a time.
+        quiet: no progress.
+        show: what to print of an order after its tables.
+
+    Raises:
+        ConfigError: naming every mistake that shows before a run trains.
+        DataError: a stream cannot be read.
+    """
+    # Read before anything runs: the checkout may be at another commit when a long run ends.
+    made_by = environment()
+    made = []
+    for each in plan_all(variants, rows, out, tell):
+        made.append(
+            run_plan(each, made_by, command=command, plugins=plugins, jobs=jobs, quiet=quiet)
+        )
+        sys.stdout.write(show(made[-1]))
+    return made
+
+
+def _build_key(run: Run) -> str:
+    """What a build depends on: not the seed, nor what the stream shows."""
+    config = {key: value for key, value in run.config.items() if not key.startswith("stream")}
+    return json.dumps([run.system, config], sort_keys=True)

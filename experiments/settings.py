@@ -1,0 +1,280 @@
+"""Settings of an experiment: the schema behind the YAML files, the flags and ``key=value``.
+
+Imports no training code, so that ``--help`` and a mistake in the settings answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from mkgc_cl.config import resolve, setting, to_dict
+from mkgc_cl.errors import ConfigError
+
+LONGEST_NAME = 200
+"""Bytes; file systems take 255, some of them less."""
+CONFIGS = Path(__file__).resolve().parent / "configs"
+DEFAULT_ORDERS = {
+    "demo-ner": "PER-ORG-LOC-MISC",
+    "demo-re": "default",
+    "imner": "PER-LOC-ORG-MISC",
+    "imre": "sep10",
+}
+ENTITY_TYPES = ("LOC", "MISC", "ORG", "PER")
+
+Control = Literal["none", "shuffled-images", "blank-images", "blank-text"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """The stream of tasks."""
+
+    scenario: Literal["demo", "imner", "imre"] = setting("demo", help="which stream")
+    task: Literal["ner", "re"] = setting(
+        "ner", help="of the synthetic stream: tagging or relations"
+    )
+    data: str | None = setting(None, help="folder with MRE/ and MNER/; MKGC_DATA by default")
+    order: tuple[str, ...] = setting(
+        (),
+        help="imner: the four types; imre: sep10, sep7 or sep5; demo: its classes; "
+        "the usual one by default",
+    )
+    missing_images: Literal["error", "blank"] = setting(
+        "error", help="what to do where an image file is not there"
+    )
+    negative: str = setting(
+        "None", help="imre: what the files call a pair without a relation (no_relation, NA, Other)"
+    )
+    split: Literal["test", "valid"] = setting(
+        "test", help="samples to measure on; choose settings on valid"
+    )
+    control: Literal["none", "shuffled-images", "blank-images", "blank-text"] = setting(
+        "none", help="take a modality away, to see what it was worth"
+    )
+    merge: int = setting(1, help="demo relations: so many tasks in one", minimum=1)
+    first: int | None = setting(
+        None, help="only so many tasks, to choose settings on; all by default", minimum=1
+    )
+    seed: int = setting(0, help="seed of the synthetic stream's samples, the same for every run")
+    train_per_task: int = setting(240, help="demo: training samples of a task", minimum=1)
+    test_size: int = setting(220, help="demo: test samples of the stream", minimum=1)
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Fields of :class:`mkgc_cl.strategies.recipe.Encoders`."""
+
+    text: str = setting("tiny", help="text encoder: tiny, minilm, a hub name or a folder")
+    vision: str = setting("tiny", help="image encoder: tiny, vit-384, a timm name or a folder")
+    pretrained: bool = setting(True, help="load pretrained weights where there are any")
+    images: Literal["image", "crops", "image+crops"] = setting("image", help="visual input")
+    max_text_length: int = setting(128, help="most tokens a sample may have", minimum=8)
+    freeze_lower: int = setting(0, help="lowest layers that do not train", minimum=0)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Fields of :class:`mkgc_cl.strategies.recipe.Training`."""
+
+    epochs: int = setting(5, help="passes over a task", minimum=1)
+    batch_size: int = setting(16, help="samples per step", minimum=1)
+    lr: float = setting(1e-3, help="learning rate of the encoders", above=0)
+    head_lr: float | None = setting(None, help="of heads and CRF; lr by default", above=0)
+    fusion_lr: float | None = setting(
+        None, help="of layers between encoders and head; lr by default", above=0
+    )
+    weight_decay: float = setting(0.01, help="of AdamW", minimum=0)
+    precision: Literal["fp32", "bf16"] = setting("fp32", help="of the forward pass")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything about an experiment except where it is written and how loud that is."""
+
+    name: str = setting("experiment", help="folder of the experiment under --out")
+    systems: tuple[str, ...] = setting((), help="rows of the table; by default all of its task")
+    seeds: tuple[int, ...] = setting((0, 1, 2), help="training seeds, one run each", minimum=0)
+    orders: tuple[str, ...] = setting(
+        (), help="orders of the stream, a table each; that of stream.order by default"
+    )
+    reference: str | None = setting(
+        None, help="row that the others are compared with; by default MSPT, of an ablation full"
+    )
+    exemplars: int | None = setting(
+        None,
+        help="of every class and of N/A, the same for all that keep any; their own by default",
+        minimum=0,
+    )
+    device: str = setting("auto", help="a torch device; auto takes a GPU where there is one")
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    encoders: EncoderSettings = field(default_factory=EncoderSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    options: Mapping[str, Mapping[str, Any]] | None = setting(
+        None, help="of single systems, in a file; on the command line SYSTEM.option=value"
+    )
+
+    @property
+    def kind(self) -> Literal["re", "ner"]:
+        """Task of the stream."""
+        kinds: dict[str, Literal["re", "ner"]] = {"imre": "re", "imner": "ner"}
+        return kinds.get(self.stream.scenario, self.stream.task)
+
+    @property
+    def scenario(self) -> str:
+        """Name of the scenario, as in the records."""
+        stream = self.stream
+        return f"demo-{stream.task}" if stream.scenario == "demo" else stream.scenario
+
+    @property
+    def order(self) -> str:
+        """Name of the one order these settings are about, as in the records."""
+        return order_name(self.stream, self.scenario)
+
+    def of_each_order(self) -> tuple[Settings, ...]:
+        """These settings for every order they name."""
+        if not self.orders:
+            return (self,)
+        return tuple(replace(self, stream=with_order(self.stream, order)) for order in self.orders)
+
+    def run_config(self) -> dict[str, Any]:
+        """Every setting that can change a number of any run, as plain types.
+
+        Left out are the list of other runs, which cannot, where the data lie (the same data
+        elsewhere are the same, and their fingerprint is in the record), and the options, of which
+        a run has its own.
+        """
+        plain = to_dict(self)
+        for key in ("name", "systems", "seeds", "orders", "reference", "options"):
+            del plain[key]
+        plain["stream"] = stream_config(self.stream)
+        plain["stream"]["order"] = self.order  # left to the default or written out: the same run
+        return plain
+
+    def problems(self) -> Sequence[str]:
+        """Mistakes that only show across settings, those of names of systems apart."""
+        found = []
+        for key in ("systems", "seeds", "orders"):
+            values = getattr(self, key)
+            if len(set(values)) < len(values) or (key == "seeds" and not values):
+                found.append(f"{key!r} must name each once, got {list(values)}")
+        for settings in self.of_each_order():
+            found += stream_problems(
+                settings.stream, images=settings.encoders.images, key="encoders.images"
+            )
+        found += name_problems(self.name)
+        return list(dict.fromkeys(found))
+
+
+def stream_config(stream: StreamSettings) -> dict[str, Any]:
+    """Settings of a stream that can change a number, as plain types, its order apart.
+
+    Controls and the name of the negative relation are left out where they change nothing, so that
+    runs from before there were any stay.
+    """
+    plain = to_dict(stream)
+    for key in ("data", "merge", "first"):
+        del plain[key]  # the order says how many are joined
+    for key in ("control", "negative"):
+        if plain[key] == getattr(StreamSettings(), key):
+            del plain[key]
+    return plain
+
+
+def arrival(stream: StreamSettings, scenario: str) -> str:
+    """How the classes of the whole stream arrive: ``PER-ORG-LOC-MISC``, ``sep10``."""
+    return "-".join(stream.order) or DEFAULT_ORDERS[scenario]
+
+
+def with_order(stream: StreamSettings, order: str) -> StreamSettings:
+    """Return the stream in the order of this name: ``PER-ORG-LOC-MISC``, ``sep10``."""
+    return replace(stream, order=tuple(part for part in order.split("-") if part))
+
+
+def order_name(stream: StreamSettings, scenario: str) -> str:
+    """Name of the order of a stream, as in the records and the paper's tables."""
+    name = arrival(stream, scenario)
+    if stream.merge > 1:
+        name += f", {stream.merge} in one"
+    return name if stream.first is None else f"{name}, first {stream.first}"
+
+
+def stream_problems(stream: StreamSettings, *, images: str, key: str) -> list[str]:
+    """Mistakes across the settings of a stream.
+
+    Args:
+        stream: the settings.
+        images: the images that the models are to look at.
+        key: of that setting.
+    """
+    order = arrival(stream, stream.scenario) if stream.scenario != "demo" else ""
+    found = []
+    if stream.scenario == "demo" and stream.data is not None:
+        found.append(
+            "'stream.data' is not read by the synthetic stream; add --scenario imner or imre, no "
+            "--quick"
+        )
+    if stream.scenario == "demo" and images != "image":
+        found.append(f"{key!r} is {images}, but the synthetic stream has whole images only (image)")
+    if stream.scenario != "imre" and stream.negative != StreamSettings().negative:
+        found.append("'stream.negative' is for imre, whose files name relations; leave it out")
+    if stream.merge > 1 and (stream.scenario, stream.task) != ("demo", "re"):
+        found.append("'stream.merge' is for the relation synthetic stream; leave it out")
+    wrong = {
+        "imner": bool(stream.order) and tuple(sorted(stream.order)) != ENTITY_TYPES,
+        "imre": order not in ("sep10", "sep7", "sep5"),
+    }
+    if wrong.get(stream.scenario):
+        expected = {"imner": "the four of PER ORG LOC MISC", "imre": "sep10, sep7 or sep5"}
+        found.append(
+            f"'stream.order' of {stream.scenario} must be {expected[stream.scenario]}, "
+            f"got {list(stream.order)}"
+        )
+    return found
+
+
+def name_problems(name: str) -> list[str]:
+    """Say why ``name`` cannot be that of the folder of an experiment."""
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        return [f"'name' must be the name of one folder, got {name!r}"]
+    if len(name.encode()) > LONGEST_NAME:
+        return [f"'name' must be at most {LONGEST_NAME} bytes long, got {len(name.encode())}"]
+    return []
+
+
+@cache
+def usual_settings(name: str, data: str | None) -> Settings:
+    """Return the settings that need no word in the name of a folder.
+
+    Args:
+        name: of an experiment; without a file of its own the defaults are returned.
+        data: the data root.
+    """
+    for known in (CONFIGS / f"{name}.yaml", CONFIGS / f"table-{name}.yaml"):
+        if known.is_file():
+            return resolve(Settings, yaml_path=known, flags={"stream.data": data})
+    return Settings()
+
+
+def config_path(name: str) -> Path:
+    """Return the YAML file of a known setting, or ``name`` itself if it is there.
+
+    Raises:
+        ConfigError: if there is neither.
+    """
+    known = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+    if name in known:
+        return known[name]
+    if os.path.lexists(name):  # what it is, and whether it can be read, its reader says
+        return Path(name)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    shown = name if len(name) < 200 else f"{name[:200]}..."
+    raise ConfigError(
+        [f"--config {shown}: no such file or setting; {hint}known settings: {', '.join(known)}"]
+    )

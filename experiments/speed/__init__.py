@@ -1,0 +1,1 @@
+"""Speed: samples per second, where the time of a step goes, memory; ``mkgc speed``."""

@@ -1,0 +1,77 @@
+"""The streams of the settings: the one place where a scenario becomes a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from mkgc_cl.data import TaskStream, imner_stream, imre_stream
+from mkgc_cl.data.merge import first_tasks, merge_tasks
+from mkgc_cl.experiments.settings import StreamSettings, arrival
+
+
+# All are looked at before the first is trained on, so all of a sweep must have their place: four
+# controls in several orders. One is words and names of images, next to nothing beside a model.
+@lru_cache(maxsize=32)
+def read_stream(stream: StreamSettings, images: str) -> TaskStream:
+    """Read the stream of the settings; once for the runs of one process.
+
+    Imports no training code: what is wrong with the data is told before that is loaded.
+
+    Args:
+        stream: its settings.
+        images: the images that the models look at.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    whole = replace(stream, control="none", merge=1, first=None)
+    if stream == whole:
+        return READERS[stream.scenario](stream, images)
+    from mkgc_cl.data.controls import controlled
+
+    changed = controlled(read_stream(whole, images), stream.control, seed=stream.seed)
+    merged = merge_tasks(changed, stream.merge)
+    return first_tasks(merged, stream.first or len(merged.tasks))
+
+
+@lru_cache(maxsize=32)
+def benchmark_of(stream: StreamSettings, images: str) -> Any:
+    """Build the Avalanche benchmark of :func:`read_stream`."""
+    from mkgc_cl.scenarios import make_benchmark
+
+    return make_benchmark(read_stream(stream, images))
+
+
+def _demo(stream: StreamSettings, images: str) -> TaskStream:
+    from mkgc_cl.data.demo import demo_stream
+
+    return demo_stream(
+        stream.task,
+        seed=stream.seed,
+        order=stream.order or None,
+        train_per_task=stream.train_per_task,
+        test_size=stream.test_size,
+    )
+
+
+def _imner(stream: StreamSettings, images: str) -> TaskStream:
+    order = tuple(arrival(stream, "imner").split("-"))
+    visual: dict[str, Any] = {"images": images, "missing_images": stream.missing_images}
+    return imner_stream(stream.data, order=order, **visual)
+
+
+def _imre(stream: StreamSettings, images: str) -> TaskStream:
+    tasks = int(arrival(stream, "imre").removeprefix("sep"))
+    visual: dict[str, Any] = {"images": images, "missing_images": stream.missing_images}
+    return imre_stream(stream.data, tasks=tasks, negative=stream.negative, **visual)
+
+
+READERS: Mapping[str, Callable[[StreamSettings, str], TaskStream]] = {
+    "demo": _demo,
+    "imner": _imner,
+    "imre": _imre,
+}
+"""How each scenario is read; a new one joins here and in ``StreamSettings.scenario``."""

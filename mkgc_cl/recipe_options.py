@@ -1,0 +1,170 @@
+"""The options of a recipe, read off its source: names, types, defaults and help.
+
+A recipe declares each of its options once, as a keyword-only argument with a line in its docstring.
+To import it takes Avalanche with it, so here its source is read: a mistake on the command line is
+told, and ``mkgc list options`` answers, before anything slow is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import inspect
+import re
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import Any, Literal
+
+from mkgc_cl.config import fitted
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.systems import SYSTEMS
+
+_PLAIN: Mapping[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Args:
+        kind: its type, as the recipe spells it.
+        default: its default, as the recipe spells it.
+        help: what it is, with where its default comes from.
+        plain: the type itself, where the source tells; else only its recipe knows it.
+    """
+
+    kind: str
+    default: str
+    help: str
+    plain: Any = None
+
+
+def options_of_system(name: str) -> Mapping[str, Option] | None:
+    """Return the options of a system by name; ``None`` where its source does not tell."""
+    return _options(SYSTEMS[name].recipe)
+
+
+def fitted_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a system, of the types that its recipe declares.
+
+    Where the source of the recipe does not tell, the recipe is imported.
+
+    Args:
+        name: the system.
+        options: as a file or the command line gives them.
+
+    Raises:
+        ConfigError: naming every option that it does not have or that is of another type.
+    """
+    known = options_of_system(name)
+    if known is None or any(option.plain is None for option in known.values()):
+        from mkgc_cl.strategies.catalogue import checked_options
+
+        checked: dict[str, Any] = checked_options(name, options)
+        return checked
+    fit: dict[str, Any] = {}
+    wrong = []
+    for option, value in options.items():
+        if option not in known:
+            near = difflib.get_close_matches(option.lower(), known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            there = ", ".join(known) or "none"
+            wrong.append(f"{name} has no option {option!r}; {hint}it has {there}")
+            continue
+        try:
+            fit[option] = fitted(value, known[option].plain)
+        except ConfigError as error:
+            wrong += [f"{name}: {option!r} {problem}" for problem in error.problems]
+    if wrong:
+        raise ConfigError(wrong)
+    return fit
+
+
+@lru_cache
+def _options(recipe: str | Callable[..., Any]) -> Mapping[str, Option] | None:
+    try:
+        tree, name = _source(recipe)
+    except (OSError, TypeError, ValueError, SyntaxError, ImportError):
+        return None
+    same = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name]
+    if not same or same[0].args.kwarg is not None:
+        return None
+    helps = _helps(ast.get_docstring(same[0]) or "")
+    arguments = zip(same[0].args.kwonlyargs, same[0].args.kw_defaults, strict=True)
+    return {
+        argument.arg: Option(
+            kind="any" if argument.annotation is None else ast.unparse(argument.annotation),
+            default="" if default is None else ast.unparse(default),
+            help=helps.get(argument.arg, ""),
+            plain=_plain(argument.annotation, tree),
+        )
+        for argument, default in arguments
+    }
+
+
+def _source(recipe: str | Callable[..., Any]) -> tuple[ast.Module, str]:
+    """The module of a recipe, which is not imported for it, and the name of its function."""
+    if not callable(recipe):
+        module, _, name = recipe.partition(":")
+        return _module(module), name
+    file = inspect.getsourcefile(recipe)
+    return ast.parse(Path(str(file)).read_text(encoding="utf-8")), recipe.__name__
+
+
+@lru_cache
+def _module(name: str) -> ast.Module:
+    spec = _spec(name)
+    return ast.parse(Path(str(spec and spec.origin)).read_text(encoding="utf-8"))
+
+
+@lru_cache
+def _spec(name: str) -> ModuleSpec | None:
+    """Where a module lies, found by where its package lies, which is not imported for it."""
+    parent = _spec(name.rpartition(".")[0]) if "." in name else None
+    places = parent.submodule_search_locations if parent is not None else None
+    found = PathFinder.find_spec(name, places) if places else None
+    return found or importlib.util.find_spec(name)  # an editable install has a finder of its own
+
+
+def _plain(node: ast.AST | None, tree: ast.Module) -> Any:
+    """The type that an annotation names, if it is made of plain ones and of choices."""
+    if isinstance(node, ast.Name):
+        return _PLAIN.get(node.id) or _choices(node.id, tree)
+    if isinstance(node, ast.Constant) and node.value is None:
+        return type(None)
+    if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal":
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        return Literal[tuple(part.value for part in parts if isinstance(part, ast.Constant))]
+    if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "tuple":
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else []
+        item = _plain(parts[0], tree) if len(parts) == 2 else None  # tuple[item, ...]
+        return None if item is None else types.GenericAlias(tuple, (item, ...))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        left, right = _plain(node.left, tree), _plain(node.right, tree)
+        return None if left is None or right is None else left | right
+    return None
+
+
+def _choices(name: str, tree: ast.Module) -> Any:
+    """The ``Literal`` that a name stands for, here or where it is imported from."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return _plain(node.value, tree)
+        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
+            try:
+                return _choices(name, _module(str(node.module)))
+            except (OSError, SyntaxError, ImportError):
+                return None
+    return None
+
+
+def _helps(docstring: str) -> dict[str, str]:
+    """The lines of a docstring's ``Args:``, by argument."""
+    arguments = docstring.partition("\nArgs:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^    (\w+): ((?:.|\n {8})*)", arguments, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
