@@ -73,7 +73,13 @@ class EncoderSettings:
     text: str = setting("tiny", help="text encoder: tiny, minilm, a hub name or a folder")
     vision: str = setting("tiny", help="image encoder: tiny, vit-384, a timm name or a folder")
     pretrained: bool = setting(True, help="load pretrained weights where there are any")
-    images: Literal["image", "crops", "image+crops"] = setting("image", help="visual input")
+    images: Literal["image", "crops", "image+crops", "captions"] = setting(
+        "image", help="visual input; captions are read by the text encoder that vision names"
+    )
+    share_captions: bool = setting(False, help="MSPT reads captions by the text encoder's weights")
+    captions_behind_text: bool = setting(
+        False, help="systems of text alone read captions behind it"
+    )
     max_text_length: int = setting(128, help="most tokens a sample may have", minimum=8)
     freeze_lower: int = setting(0, help="lowest layers that do not train", minimum=0)
 
@@ -153,6 +159,9 @@ class Settings:
         for key in ("name", "systems", "seeds", "orders", "reference", "options"):
             del plain[key]
         plain["stream"] = stream_config(self.stream)
+        for key in ("share_captions", "captions_behind_text"):
+            if not plain["encoders"][key]:
+                del plain["encoders"][key]  # runs from before there were captions stay
         plain["stream"]["order"] = self.order  # left to the default or written out: the same run
         return plain
 

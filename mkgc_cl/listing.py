@@ -21,6 +21,7 @@ TEXT_ENCODERS: Mapping[str, str] = {
 }
 VISION_ENCODERS: Mapping[str, str] = {
     "tiny": "ViT of 4 layers, width 64, 32 pixels, weights drawn from the seed",
+    "dinov2-s": "DINOv2 ViT-S/14, 10 blocks, width 384, in a package of its own (extra: dinov2)",
     "vit-384": "ViT of 6 layers, width 384, 224 pixels, weights drawn from the seed",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from avalanche.benchmarks import CLScenario, EagerCLStream
@@ -14,9 +14,10 @@ from avalanche.benchmarks.utils import (
     TaskAwareSupervisedClassificationDataset,
 )
 
-from mkgc_cl.data.sample_checks import check_sample, fault, labels_of
+from mkgc_cl.data.sample_checks import fault
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, Task, TaskStream
-from mkgc_cl.errors import ConfigError, DataError, gathered
+from mkgc_cl.data.stream_checks import check_stream
+from mkgc_cl.errors import ConfigError
 
 
 class SampleDataset(Sequence[tuple[Sample, int]]):
@@ -175,72 +176,3 @@ def make_benchmark(stream: TaskStream) -> KnowledgeBenchmark:
             wrong with samples is told of all of them at once.
     """
     return KnowledgeBenchmark(stream)
-
-
-def check_stream(stream: TaskStream) -> None:
-    """Check what every stream must obey; see :func:`make_benchmark`."""
-    brought = [name for task in stream.tasks for name in task.classes]
-    if sorted(brought) != sorted(stream.labels.classes):
-        raise DataError(
-            f"stream {stream.name!r}: the tasks bring {brought}, the label space names "
-            f"{list(stream.labels.classes)}; every class belongs to exactly one task"
-        )
-    names = [task.name for task in stream.tasks]
-    if len(set(names)) < len(names):
-        raise DataError(f"stream {stream.name!r}: two tasks share a name in {names}; rename one")
-    empty = [task.name for task in stream.tasks if not task.train]
-    if empty:
-        raise DataError(
-            f"stream {stream.name!r}: task {empty[0]!r} has no training samples; drop the task or "
-            "give it data"
-        )
-    for problems in (list(_repeated(stream)), list(_faulty(stream))):
-        if problems:
-            raise gathered(problems)
-
-
-def _repeated(stream: TaskStream) -> Iterator[DataError]:
-    """Training samples that are there twice: exemplars are kept by identity."""
-    seen: set[str] = set()
-    for task in stream.tasks:
-        for sample in task.train:
-            if sample.identity in seen:
-                yield fault(
-                    sample,
-                    f"used twice in the training sets of stream {stream.name!r} (again in task "
-                    f"{task.name!r}); give every training sample a uid of its own",
-                )
-            seen.add(sample.identity)
-
-
-def _faulty(stream: TaskStream) -> Iterator[DataError]:
-    """Samples that are not well formed, come too early, or share a uid with another sample."""
-    contents: dict[str, tuple[object, ...]] = {}
-    later = {name: task.name for task in stream.tasks for name in task.classes}
-    for task in stream.tasks:
-        for name in task.classes:
-            del later[name]
-        for sample in (*task.train, *task.valid, *task.test):
-            try:
-                check_sample(sample, stream.labels)
-            except DataError as error:
-                yield error
-                continue
-            prefix = 0 if stream.labels.kind == "re" else len("B-")
-            early = [label for label in labels_of(sample) if label[prefix:] in later]
-            if early:
-                here = "" if prefix == 0 else ", or tag such words O here"
-                yield fault(
-                    sample,
-                    f"label {early[0]!r} in task {task.name!r}, but its class comes with the later "
-                    f"task {later[early[0][prefix:]]!r}; move the sample to that task{here}",
-                )
-            # scores and teacher maps are kept by uid
-            spans = (sample.head, sample.tail) if isinstance(sample, RelationSample) else ()
-            content = (sample.tokens, spans, sample.visual.key)
-            if contents.setdefault(sample.uid, content) != content:
-                yield fault(
-                    sample,
-                    f"the uid stands for two different samples in stream {stream.name!r} (again in "
-                    f"task {task.name!r}); give every sample a uid of its own",
-                )

@@ -1,4 +1,4 @@
-"""The named streams: IMRE, IMNER and the synthetic stream."""
+"""The named streams: IMRE, IMNER, the synthetic stream, and those of own files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from mkgc_cl.data.demo import demo_stream
+from mkgc_cl.data.files import stream_from_files, stream_from_mapping, stream_from_yaml
 from mkgc_cl.data.samples import TaskStream
 from mkgc_cl.data.streams_mner import imner_stream
 from mkgc_cl.data.streams_mre import imre_stream
@@ -34,3 +35,6 @@ def as_benchmark(build: Callable[P, TaskStream]) -> Callable[P, KnowledgeBenchma
 imre = as_benchmark(imre_stream)
 imner = as_benchmark(imner_stream)
 demo = as_benchmark(demo_stream)
+from_files = as_benchmark(stream_from_files)
+from_yaml = as_benchmark(stream_from_yaml)
+from_mapping = as_benchmark(stream_from_mapping)

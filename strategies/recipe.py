@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EvaluationPlugin
 
+from mkgc_cl.data.visuals import Images
 from mkgc_cl.models import ExtractionModel, build_optimizer
 from mkgc_cl.strategies.evaluation import continual_evaluator
 from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.strategies.template import MultimodalStrategy, Precision
-
-Images = Literal["image", "crops", "image+crops"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,10 @@ class Encoders:
         text: text encoder.
         vision: image encoder of the systems that look at images.
         pretrained: load pretrained weights where there are any.
-        images: images that are looked at; the stream must have been built for them.
+        images: images that are looked at; the stream must have been built for them. With
+            ``"captions"`` ``vision`` names a text encoder, which reads them.
+        share_captions: of MSPT: captions are read by the text encoder's own weights.
+        captions_behind_text: systems of text alone read captions behind it (ITA).
         max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest text layers (and layers of a trained ViT) that do not train.
     """
@@ -33,6 +34,8 @@ class Encoders:
     vision: str = "tiny"
     pretrained: bool = True
     images: Images = "image"
+    share_captions: bool = False
+    captions_behind_text: bool = False
     max_text_length: int = 128
     freeze_lower: int = 0
 

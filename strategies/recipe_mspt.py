@@ -105,6 +105,7 @@ def mspt_recipe(
         pooling=pooling,
         tagger=tagger,
         images=encoders.images,
+        share_captions=encoders.share_captions and encoders.images == "captions",
         max_text_length=encoders.max_text_length,
         freeze_lower=encoders.freeze_lower,
         seed=training.seed,

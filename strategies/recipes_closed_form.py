@@ -29,6 +29,7 @@ def frozen_gaussian(
     bandwidth: float = 1.0,
     solve: Solve = "gaussian",
     background: Background = "read-as-O",
+    with_images: bool = False,
 ) -> MultimodalStrategy:
     """A frozen encoder under Gaussian classes, as of streaming LDA (Hayes and Kanan, CVPR-W 2020).
 
@@ -52,6 +53,8 @@ def frozen_gaussian(
         solve: Gaussian classes (Hayes and Kanan, see ``GaussianOptions``), or ridge regression.
         background: what words labelled ``O`` teach after the first task (ours, chosen on
             validation; see ``GaussianReadoutPlugin``).
+        with_images: read the image, or its caption, by the frozen vision encoder too, and put its
+            vector beside the features of the text (ours).
     """
     options = GaussianOptions(
         shrinkage=shrinkage,
@@ -63,7 +66,8 @@ def frozen_gaussian(
         random_features=random_features,
         bandwidth=bandwidth,
     )
-    model = _model(labels, encoders, training.seed, layers, markers, options)
+    beside = encoders.vision if with_images else None
+    model = _model(labels, encoders, training.seed, layers, markers, options, beside)
     plugin = GaussianReadoutPlugin(trained_tasks=0, background=background)
     return assemble(model, training, plugin)
 
@@ -96,8 +100,18 @@ def _model(
     layers: tuple[int, ...] | None,
     markers: MarkerKind,
     options: GaussianOptions,
+    beside: str | None = None,
 ) -> TextModel:
-    model = text_model(labels, encoders, seed, tagger="softmax", layers=layers, markers=markers)
+    model = text_model(
+        labels,
+        encoders,
+        seed,
+        tagger="softmax",
+        layers=layers,
+        markers=markers,
+        beside=beside,
+        images="captions" if encoders.images == "captions" else "image",
+    )
     model.readout = GaussianReadout(
         labels.outputs, width=model.readout_width, options=options, seed=seed
     )

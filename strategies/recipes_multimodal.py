@@ -65,6 +65,7 @@ def umt(
         text=encoders.text,
         vision=encoders.vision,
         pretrained=encoders.pretrained,
+        images="captions" if encoders.images == "captions" else "image",
         projections=projections,
         conversion=conversion,
         span_loss=span_loss,

@@ -250,6 +250,7 @@ def text_model(labels: LabelSpace, encoders: Encoders, seed: int, **options: Any
         pretrained=encoders.pretrained,
         max_text_length=encoders.max_text_length,
         freeze_lower=encoders.freeze_lower,
+        captions=encoders.captions_behind_text,
         seed=seed,
         **options,
     )

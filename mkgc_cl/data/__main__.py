@@ -1,4 +1,4 @@
-"""``mkgc data check ROOT``: is this data folder ready, and for what?"""
+"""``mkgc data check ROOT``: is this data folder, or the corpus of a YAML file, ready for use?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 from mkgc_cl.data.check import check_data
+from mkgc_cl.data.files.check import check_files
 from mkgc_cl.data.findings import Findings
 from mkgc_cl.data.locate import ENVIRONMENT, data_root
 from mkgc_cl.data.negative import NEGATIVE
@@ -30,7 +32,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m mkgc_
         "root",
         nargs="?",
         metavar="ROOT",
-        help=f"folder that holds MRE/ and MNER/ (default: ${ENVIRONMENT})",
+        help=f"folder that holds MRE/ and MNER/ (default: ${ENVIRONMENT}), or a YAML file that "
+        "describes a corpus of your own",
     )
     check.add_argument(
         "--crops", action="store_true", help="open the crop dictionaries too (needs torch: slower)"
@@ -54,10 +57,13 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m mkgc_
     if options.limit < 0:
         parser.error(f"--limit must be 0 or more, found {options.limit}")
     try:
-        root = data_root(options.root)
-        found = check_data(
-            root, crops=options.crops, images=options.images, negative=options.negative
-        )
+        if str(options.root).lower().endswith((".yaml", ".yml")):
+            found = check_files(Path(options.root), images=options.images)
+        else:
+            root = data_root(options.root)
+            found = check_data(
+                root, crops=options.crops, images=options.images, negative=options.negative
+            )
     except MissingDataError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -85,9 +91,10 @@ def _write_text(found: Findings, limit: int, out: TextIO) -> None:
     section(f"malformed ({len(found.problems):,})", shown)
     if found.run:
         lines = [f"{code}  # {remark}" if remark else code for code, remark in found.run]
-        section("can be run", ["from mkgc_cl.scenarios import imner, imre", *lines])
+        names = ", ".join(sorted({code.partition("(")[0] for code, _ in found.run}))
+        section("can be run", [f"from mkgc_cl.scenarios import {names}", *lines])
     else:
-        write("nothing can be run with this folder\n")
+        write("nothing can be run with this\n")
 
 
 def _write_json(found: Findings, limit: int, out: TextIO) -> None:

@@ -16,10 +16,12 @@ class MultimodalBatch(dict[str, Tensor]):
 
     Keys (B batch, T tokens, W words, U distinct visual inputs, V crop slots):
         input_ids (B, T) long; attention_mask (B, T) bool;
-        word_starts (B, W) long, word_mask (B, W) bool (tagging);
+        word_starts (B, W) long, word_mask (B, W) bool, text_lengths (B,) long, tokens of the text
+        without a caption behind it (tagging);
         marker_positions (B, 2) long, start markers of head and tail, entities (B, T) long, the
         entities each token is a piece of: 1 the head, 2 the tail, 3 both (relations);
-        visual_index (B,) long; images (U, 3, S, S) uint8; crop_0 ... crop_{V-1} (U, 3, s, s) uint8;
+        visual_index (B,) long; caption_ids, caption_mask (U, P) of captions beside the text;
+        images (U, 3, S, S) uint8; crop_0 ... crop_{V-1} (U, 3, s, s) uint8;
         crops_present (U, V) bool; replayed (B,) bool, true on samples that come from a memory.
         The :class:`~mkgc_cl.data.processor.Processor` makes these. One more is read where it is
         there: alignment (B, T, V) float of tokens and crops (:mod:`mkgc_cl.data.alignment`), by
@@ -41,7 +43,7 @@ class MultimodalBatch(dict[str, Tensor]):
 
     def select(self, rows: Tensor) -> MultimodalBatch:
         """Return the samples ``rows`` (N,) of the batch; images stay as they are."""
-        images = {name for name in self if name.startswith(("images", "crop"))}
+        images = {name for name in self if name.startswith(("images", "crop", "caption"))}
         index = rows.tolist()
         kept = {name: v if name in images else v[rows] for name, v in self.items()}
         return MultimodalBatch(kept, uids=tuple(self.uids[row] for row in index))

@@ -14,16 +14,18 @@ from typing import TypeVar
 from mkgc_cl.data.crops import Crops, read_image_crops, read_row_crops
 from mkgc_cl.data.findings import Findings
 from mkgc_cl.data.locate import MNER_SPLITS, MRE_SPLITS, MnerPaths, MrePaths
-from mkgc_cl.data.mner import TaggingRow, scan_mner
+from mkgc_cl.data.mner import TYPES, FullFiles, TaggingRow, first_of_type, scan_full_mner
 from mkgc_cl.data.mre import RelationRow, read_relation_names, scan_mre
 from mkgc_cl.data.negative import NEGATIVE, require_negative
 from mkgc_cl.data.released_imre import read_released_imre
-from mkgc_cl.data.splits import Groups
+from mkgc_cl.data.splits import Groups, Splits
 from mkgc_cl.data.splits_imner import RELEASED as IMNER_RELEASED
-from mkgc_cl.data.splits_imner import read_released_imner
+from mkgc_cl.data.splits_imner import as_groups, build_imner, read_released_imner
 from mkgc_cl.data.splits_imre import RELEASED as IMRE_RELEASED
+from mkgc_cl.data.splits_imre import build_imre, usable_relations
 from mkgc_cl.data.textfile import Report, TextFile, read_text
-from mkgc_cl.data.visuals import Spot, crop_spots
+from mkgc_cl.data.visuals import Spot, crop_spots, image_file
+from mkgc_cl.errors import DataError
 
 Row = TypeVar("Row", RelationRow, TaggingRow)
 
@@ -74,9 +76,23 @@ def _check_imre(found: Findings, paths: MrePaths, crops: bool, negative: str) ->
     for tasks in sorted(IMRE_RELEASED, reverse=True):
         parts = [paths.part(tasks, split, k) for split in MRE_SPLITS for k in range(tasks)]
         read = partial(_read_imre, paths, tasks, full, texts, negative)
-        if found.split_files(parts, read, f"needed for imre(..., tasks={tasks})"):
+        remark = f"the released split of imre(..., tasks={tasks})"
+        if found.split_files(parts, read, remark):
             found.runs("imre", f"tasks={tasks}{named}", available)
-    found.runs("imre", f"tasks=8, seed=0{named}", available, "other tasks, other seeds")
+        elif not parts[0].parent.exists() and _builds(full, IMRE_RELEASED[tasks], negative):
+            found.runs("imre", f"tasks={tasks}{named}", available, "built from the full files")
+    usable = len(usable_relations(full, negative))
+    if usable:
+        some = f"tasks={min(8, usable)}, seed=0{named}"
+        found.runs("imre", some, available, "other tasks, other seeds")
+    else:
+        found.problems.append(
+            DataError(
+                "expected a relation that the training, validation and test files all have, found "
+                "none; fetch the files again, from one download",
+                path=paths.full("train"),
+            )
+        )
     for split in MRE_SPLITS:
         path = paths.grounding_list(split)
         by_row = partial(_row_crops, path, paths.grounding(split), len(full[split]))
@@ -91,29 +107,34 @@ def _check_imner(found: Findings, paths: MnerPaths, crops: bool) -> None:
         found.absent(paths.text, "needed for imner(...)")
         return
 
-    def scan(text: TextFile, split: str) -> tuple[TaggingRow, ...]:
-        return scan_mner(text, split=split, report=found.problems.append)
-
     texts = _texts(found, {s: paths.full(s) for s in MNER_SPLITS}, "needed for imner(...)")
-    full = _rows(found, texts, scan)
-    if len(full) < len(MNER_SPLITS):
+    files = _full_mner(found, texts)
+    if files is None:
         return
+    full, train = files.rows, paths.full("train")
     folders = paths.images()
-    images = {split: [row.image for row in full[split]] for split in MNER_SPLITS}
-    spots = (Spot(folders, f"{name}.jpg") for split in MNER_SPLITS for name in images[split])
+    images = {split: [image_file(row.image) for row in full[split]] for split in MNER_SPLITS}
+    spots = (Spot(folders, name) for split in MNER_SPLITS for name in images[split])
     available = found.images(spots, "MNER images")
-    for groups, folder in IMNER_RELEASED.items():
+    usual = set(files.types) <= set(TYPES)
+    other = ("MISC", "LOC", "ORG", "PER") if usual else tuple(files.types)
+    if strange := first_of_type(files, other):
+        found.problems.append(strange)
+        available = None
+    elif not found.attempt(lambda: build_imner(full, as_groups(other, other), file=train), ""):
+        available = None
+    for groups, folder in IMNER_RELEASED.items() if usual else ():
         order = tuple(name for group in groups for name in group)
         parts = [paths.part(folder, s, k) for s in MNER_SPLITS for k in range(len(groups))]
-        read = partial(_read_imner, paths, groups, full)
-        if found.split_files(parts, read, f"needed for imner(..., order={order})"):
+        read = partial(_read_imner, paths, groups, files)
+        if found.split_files(parts, read, f"the released split of imner(..., order={order})"):
             found.runs("imner", f"order={order}", available)
-    other = ("MISC", "LOC", "ORG", "PER")
+        elif not parts[0].parent.exists() and _builds_imner(full, groups):
+            found.runs("imner", f"order={order}", available, "built from the full files")
     found.runs("imner", f"order={other}", available, "other orders")
     for split in MNER_SPLITS:
         path = paths.grounding_list(split)
-        names = [f"{name}.jpg" for name in images[split]]
-        named = partial(_image_crops, path, paths.grounding(split), names)
+        named = partial(_image_crops, path, paths.grounding(split), images[split])
         found.crop_list(path, named, opened=crops)
     path = paths.detected_list()
     names = [name.split(".")[0] for split in MNER_SPLITS for name in images[split]]
@@ -140,6 +161,35 @@ def _rows(
     return full
 
 
+def _full_mner(found: Findings, texts: Mapping[str, TextFile]) -> FullFiles | None:
+    """Return the full files, if all are there and sound."""
+    before = len(found.problems)
+    files = scan_full_mner(texts, report=found.problems.append)
+    bad = {problem.path for problem in found.problems[before:]}
+    for split, text in texts.items():
+        if text.path not in bad:
+            samples = len(files.rows[split])
+            found.present.append(f"{found.short(text.path)}: {samples:,} samples ({files.scheme})")
+    return files if not bad and len(texts) == len(MNER_SPLITS) else None
+
+
+def _builds(full: Mapping[str, tuple[RelationRow, ...]], groups: Groups, negative: str) -> bool:
+    """Whether the full files, which may be another corpus's, have the relations of a split."""
+    try:
+        build_imre(full, groups, negative=negative)
+    except DataError:
+        return False
+    return True
+
+
+def _builds_imner(full: Mapping[str, tuple[TaggingRow, ...]], groups: Groups) -> bool:
+    try:
+        build_imner(full, groups)
+    except DataError:
+        return False
+    return True
+
+
 # `partial` binds positionally here and the checker adds `report` as the last argument.
 def _read_imre(
     paths: MrePaths,
@@ -148,14 +198,12 @@ def _read_imre(
     texts: Mapping[str, TextFile],
     negative: str,
     report: Report,
-) -> object:
+) -> Splits:
     return read_released_imre(paths, tasks, full, texts, negative=negative, report=report)
 
 
-def _read_imner(
-    paths: MnerPaths, groups: Groups, full: Mapping[str, tuple[TaggingRow, ...]], report: Report
-) -> object:
-    return read_released_imner(paths, groups, full, report=report)
+def _read_imner(paths: MnerPaths, groups: Groups, files: FullFiles, report: Report) -> Splits:
+    return read_released_imner(paths, groups, files.rows, scheme=files.scheme, report=report)
 
 
 def _row_crops(path: Path, folders: tuple[str, ...], rows: int) -> Iterator[Spot]:

@@ -22,8 +22,8 @@ def controlled(stream: TaskStream, control: Control, *, seed: int = 0) -> TaskSt
     Args:
         stream: the stream.
         control: ``"shuffled-images"`` gives every sample the images of another sample of its split,
-            ``"blank-images"`` the blank image in place of each, ``"blank-text"`` the same word
-            throughout; ``"none"`` changes nothing.
+            ``"blank-images"`` the blank image (no words of a caption) in place of each,
+            ``"blank-text"`` the same word throughout; ``"none"`` changes nothing.
         seed: seed of the shuffle.
 
     Raises:
@@ -52,6 +52,7 @@ def _blanked(visual: VisualInput) -> VisualInput:
         image=None if visual.image is None else BLANK,
         grounding=(BLANK,) * len(visual.grounding),
         detected=(BLANK,) * len(visual.detected),
+        caption=None if visual.caption is None else "",
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mkgc_cl.data.image_check import broken_images
+from mkgc_cl.data.splits import Splits
 from mkgc_cl.data.textfile import Report, read_bytes
 from mkgc_cl.data.visuals import Folders, Spot
 from mkgc_cl.errors import DataError, MissingDataError
@@ -50,8 +51,9 @@ class Findings:
         return 1 if self.problems else 0
 
     def short(self, path: Path) -> str:
-        """Return ``path`` below the root."""
-        return path.relative_to(self.root).as_posix()
+        """Return ``path`` below the root, or as it is."""
+        inside = path.is_relative_to(self.root)
+        return (path.relative_to(self.root) if inside else path).as_posix()
 
     def absent(self, path: Path, remark: str) -> None:
         """Note something that is missing."""
@@ -90,7 +92,9 @@ class Findings:
             call = f"{scenario}({str(self.root)!r}, {arguments}{blank})"
             self.run.append((call, more or remark))
 
-    def split_files(self, parts: Sequence[Path], read: Callable[[Report], T], remark: str) -> bool:
+    def split_files(
+        self, parts: Sequence[Path], read: Callable[[Report], Splits], remark: str
+    ) -> bool:
         """Read the released split files ``parts``; return whether they are all there and sound."""
         folder = parts[0].parent
         gone = [path for path in parts if not path.exists()]
@@ -99,9 +103,14 @@ class Findings:
         elif gone:
             for path in gone:
                 self.absent(path, remark)
-        elif self.attempt(lambda: read(self.problems.append), remark) is not None:
-            self.present.append(f"{self.short(folder)}: {len(parts)} split files")
-            return True
+        else:
+            splits = self.attempt(lambda: read(self.problems.append), remark)
+            if splits is not None and all(splits.train):
+                self.present.append(f"{self.short(folder)}: {len(parts)} split files")
+                return True
+            if splits is not None:
+                words = "expected training samples in every task, found a task without; fetch the "
+                self.problems.append(DataError(f"{words}split files again", path=folder))
         return False
 
     def images(self, wanted: Iterable[Spot], what: str) -> Images | None:

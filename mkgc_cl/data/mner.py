@@ -1,24 +1,28 @@
-"""MNER text files: BIO, one word and tag a line, each sentence under its ``IMGID:`` line."""
+"""MNER text files: one word and tag a line, each sentence under its ``IMGID:`` line.
+
+They are CoNLL files (:mod:`mkgc_cl.data.files.conll`) with a line for the image of every sentence.
+"""
 
 from __future__ import annotations
 
-import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from mkgc_cl.data.files.conll import Columns, Sentence, scan_conll, scheme_of, tagged_records
+from mkgc_cl.data.files.records import Account
+from mkgc_cl.data.files.schemes import Scheme
 from mkgc_cl.data.locate import MNER_SPLITS, check_split
-from mkgc_cl.data.mre import is_file_name
-from mkgc_cl.data.sample_checks import continues
-from mkgc_cl.data.samples import Place, TaggingSample
-from mkgc_cl.data.textfile import Report, TextFile, raise_first, read_text, shown
+from mkgc_cl.data.samples import TaggingSample
+from mkgc_cl.data.textfile import Report, TextFile, raise_first, read_text
 from mkgc_cl.errors import DataError
 
 #: Entity types of Twitter-2017. ``OTHER`` of older copies is read as ``MISC``.
 TYPES = ("PER", "LOC", "ORG", "MISC")
 
-_TAG = re.compile("O|[BI]-(?:" + "|".join(TYPES) + ")")
-_HEADER = "IMGID:"
+_COLUMNS = Columns(word=0, tag=1, separator="tab", headed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +31,18 @@ class TaggingRow:
 
     Args:
         sample: the sample, without images.
-        image: name of its image without ``.jpg``.
-        line: 1-based line of its ``IMGID:``.
+        image: name of its image, usually without ``.jpg``.
+        lines: 1-based line of every word.
     """
 
     sample: TaggingSample
     image: str
-    line: int
+    lines: tuple[int, ...]
+
+    @property
+    def line(self) -> int:
+        """1-based line of its ``IMGID:``."""
+        return self.sample.place.line if self.sample.place else 1
 
     @property
     def content(self) -> tuple[object, ...]:
@@ -41,151 +50,163 @@ class TaggingRow:
         return (self.image, self.sample.tokens)
 
 
-def read_mner(path: Path, *, split: str) -> tuple[TaggingRow, ...]:
-    """Read an MNER file; sentence ``i`` gets the uid ``mner/{split}/{i}``.
+@dataclass(frozen=True, slots=True)
+class FullFiles:
+    """The full files.
+
+    Args:
+        rows: sentences by split.
+        scheme: the scheme that they are tagged in.
+        repaired: number of tags that break it, where these were to be repaired.
+    """
+
+    rows: Mapping[str, tuple[TaggingRow, ...]]
+    scheme: Scheme
+    repaired: int
+
+    @property
+    def types(self) -> Counter[str]:
+        """Mentions of every type on the training set."""
+        return Counter(
+            tag[2:] for row in self.rows["train"] for tag in row.sample.tags if tag[0] == "B"
+        )
+
+
+def read_full_mner(files: Mapping[str, Path], *, repair: str = "") -> FullFiles:
+    """Read the full files; sentence ``i`` gets the uid ``mner/{split}/{i}``.
 
     The result of the last files read is kept in memory as long as their bytes do not change.
+
+    Args:
+        files: by split.
+        repair: ``"conlleval"`` to read tags that break their scheme as conlleval does.
 
     Raises:
         MissingDataError: there is no such file.
         DataError: the first line that is not what the format says.
     """
-    return _rows(read_text(path), check_split(split, MNER_SPLITS))
+    texts = tuple((split, read_text(path)) for split, path in files.items())
+    return _full(texts, repair)
 
 
-@lru_cache(maxsize=32)
-def _rows(text: TextFile, split: str) -> tuple[TaggingRow, ...]:
-    return scan_mner(text, split=split)
+@lru_cache(maxsize=8)
+def _full(texts: tuple[tuple[str, TextFile], ...], repair: str) -> FullFiles:
+    return scan_full_mner(dict(texts), repair=repair)
+
+
+def scan_full_mner(
+    texts: Mapping[str, TextFile], *, repair: str = "", report: Report = raise_first
+) -> FullFiles:
+    """Parse every sentence of the full files, in the scheme that they show together.
+
+    Args:
+        texts: the files by split.
+        repair: see :func:`read_full_mner`.
+        report: gets each line that is wrong; where it returns, its sentence is left out.
+    """
+    found = {split: _sentences(text, report) for split, text in texts.items()}
+    scheme = scheme_of([s for sentences in found.values() for s in sentences])
+    account = Account(_repairs(repair))
+    rows = {
+        split: _rows(sentences, split, scheme, account, report)
+        for split, sentences in found.items()
+    }
+    return FullFiles(rows, scheme, account.repaired["conlleval"])
+
+
+def read_mner(path: Path, *, split: str) -> tuple[TaggingRow, ...]:
+    """Read one MNER file.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: the first line that is not what the format says.
+    """
+    return read_full_mner({check_split(split, MNER_SPLITS): path}).rows[split]
 
 
 def scan_mner(
-    text: TextFile, *, split: str, report: Report = raise_first
+    text: TextFile,
+    *,
+    split: str,
+    scheme: Scheme = "BIO",
+    repair: str = "",
+    report: Report = raise_first,
 ) -> tuple[TaggingRow, ...]:
-    """Parse every sentence of ``text``.
+    """Parse every sentence of a file.
 
     A last sentence without the blank line that should end it is kept (the released code loses it).
 
     Args:
         text: the file.
         split: split name, for the uids.
+        scheme: of its tags.
+        repair: see :func:`read_full_mner`.
         report: gets each line that is wrong; where it returns, the sentence is left out.
     """
-    scan = _Scan(text, split, report)
-    for number, line in enumerate(text.lines, 1):
-        scan.line(number, line)
-    scan.close()
-    return tuple(scan.rows)
+    account = Account(_repairs(repair))
+    return _rows(_sentences(text, report), split, scheme, account, report)
 
 
-class _Scan:
-    """The sentence being read, and those that are complete."""
+def _repairs(repair: str) -> frozenset[str]:
+    return frozenset((repair,) if repair else ())
 
-    def __init__(self, text: TextFile, split: str, report: Report) -> None:
-        self.text = text
-        self.split = split
-        self.report = report
-        self.rows: list[TaggingRow] = []
-        self._lines_by_content: dict[tuple[object, ...], int] = {}
-        self._sentences = 0
-        self._start: int | None = None
-        self._begin(None, "")
 
-    def _begin(self, line: int | None, image: str) -> None:
-        self._start, self._image, self._good = line, image, True
-        self._words: list[str] = []
-        self._tags: list[str] = []
+def _sentences(text: TextFile, report: Report) -> list[Sentence]:
+    account = Account()
+    sentences = scan_conll(text, _COLUMNS, account)
+    for problem in account.problems:
+        report(problem)
+    for sentence in sentences:
+        sentence.tags[:] = [
+            tag.removesuffix("OTHER") + "MISC" if tag.endswith("-OTHER") else tag
+            for tag in sentence.tags
+        ]
+    return sentences
 
-    def _problem(self, message: str, line: int) -> None:
-        self._good = False
-        self.report(DataError(message, path=self.text.path, line=line))
 
-    def line(self, number: int, line: str) -> None:
-        """Take one line."""
-        if not line:
-            self.close()
-        elif line.startswith(_HEADER):
-            if self._start is not None:
-                self._problem(
-                    "expected a blank line after the sentence that starts at line "
-                    f"{self._start}, found the next IMGID; add the blank line",
-                    number,
-                )
-                self.close()
-            self._begin(number, line.removeprefix(_HEADER))
-            if not is_file_name(self._image):
-                self._problem(
-                    f"expected an image id after IMGID:, found {line!r}; write the name of the "
-                    "image without its extension",
-                    number,
-                )
-        else:
-            self._word(number, line)
-
-    def _word(self, number: int, line: str) -> None:
-        if self._start is None:
-            self._problem(
-                f"expected an IMGID: line before the words of a sentence, found {shown(line)}; "
-                "add the line with the id of the image",
-                number,
+def _rows(
+    sentences: Sequence[Sentence], split: str, scheme: Scheme, account: Account, report: Report
+) -> tuple[TaggingRow, ...]:
+    before = len(account.problems)
+    records = tagged_records(sentences, scheme, f"mner/{split}", account)
+    broken = account.problems[before:]
+    for problem in broken:
+        report(problem)
+    bad = {problem.line for problem in broken}
+    rows: list[TaggingRow] = []
+    first: dict[tuple[object, ...], int] = {}
+    for record, sentence in zip(records, sentences, strict=True):
+        sample = record.sample
+        if not isinstance(sample, TaggingSample) or not bad.isdisjoint(sentence.lines):
+            continue
+        row = TaggingRow(sample, record.image or "", tuple(sentence.lines))
+        earlier = first.setdefault(row.content, row.line)
+        if earlier == row.line:
+            rows.append(row)
+            continue
+        report(
+            DataError(
+                "expected each sentence of an image once, found a duplicate of line "
+                f"{earlier} (IMGID:{row.image}); remove one of the two",
+                path=sentence.place.path,
+                line=row.line,
             )
-            # One report a sentence is enough.
-            self._begin(number, "")
-            self._good = False
-        parts = line.split("\t")
-        if len(parts) != 2 or not parts[0].strip():
-            if self._good:
-                self._problem(
-                    f"expected word, tab, tag, found {shown(line)}; correct or remove the line",
-                    number,
-                )
-            return
-        word, tag = parts
-        if tag.endswith("-OTHER"):
-            tag = tag.removesuffix("OTHER") + "MISC"
-        self._check_tag(tag, number)
-        self._words.append(word)
-        self._tags.append(tag)
+        )
+    return tuple(rows)
 
-    def _check_tag(self, tag: str, number: int) -> None:
-        if not self._good:
-            return
-        if not _TAG.fullmatch(tag):
-            self._problem(
-                f"expected O, B- or I- with one of {', '.join(TYPES)}, found the tag {tag!r}; "
-                "correct the tag",
-                number,
-            )
-        elif tag[0] == "I":
-            before = self._tags[-1] if self._tags else "the start of the sentence"
-            if not continues(tag, before):
-                self._problem(
-                    f"expected {tag} to follow B-{tag[2:]} or {tag}, found it after {before}; "
-                    f"an entity starts with B-{tag[2:]}",
-                    number,
-                )
 
-    def close(self) -> None:
-        """End the sentence, if there is one."""
-        if self._start is None:
-            return
-        number = self._sentences
-        self._sentences += 1
-        if self._good and not self._words:
-            self._problem(
-                "expected words after IMGID:, found an empty sentence; remove it", self._start
-            )
-        if self._good:
-            uid = f"mner/{self.split}/{number}"
-            place = Place(self.text.path, self._start)
-            sample = TaggingSample(uid, tuple(self._words), tuple(self._tags), place=place)
-            row = TaggingRow(sample, self._image, self._start)
-            first = self._lines_by_content.setdefault(row.content, self._start)
-            if first == self._start:
-                self.rows.append(row)
-            else:
-                self._problem(
-                    "expected each sentence of an image once, found a duplicate of line "
-                    f"{first} (IMGID:{self._image}); remove one of the two",
-                    self._start,
-                )
-        self._begin(None, "")
+def first_of_type(full: FullFiles, types: Collection[str]) -> DataError | None:
+    """Return an error that names the first mention of a type outside ``types``, if there is one."""
+    for rows in full.rows.values():
+        for row in rows:
+            for word, tag in enumerate(row.sample.tags):
+                if tag != "O" and tag[2:] not in types:
+                    path = row.sample.place.path if row.sample.place else None
+                    return DataError(
+                        f"expected the types {', '.join(sorted(types))}, found the tag {tag!r}; "
+                        "correct the tag, or read the files with stream_from_files, which takes "
+                        "any types",
+                        path=path,
+                        line=row.lines[word],
+                    )
+    return None

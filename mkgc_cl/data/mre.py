@@ -28,6 +28,9 @@ KEYS = frozenset({"token", "h", "t", "img_id", "relation"})
 #: Most characters of a line.
 MAX_LINE = 1_000_000
 
+#: An image id that is a number is below this one.
+MAX_ID = 10**30
+
 # Everything `ast.literal_eval` raises on text that is not a literal.
 _NOT_A_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
@@ -181,6 +184,8 @@ def parse_row(
             f"expected a dict with the keys {sorted(KEYS)}, found {shown(found, 120)}"
         )
     tokens, image, relation = value["token"], value["img_id"], value["relation"]
+    if type(image) is int:
+        image = str(image) if abs(image) < MAX_ID else shown(image)
     if not isinstance(tokens, list) or not tokens:
         raise _BadRowError(f"expected 'token' to be a list of words, found {shown(tokens)}")
     if not all(isinstance(token, str) and token and is_text(token) for token in tokens):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.files.segments import cut_words
 from mkgc_cl.data.image_cache import ImageCache
 from mkgc_cl.data.images import BLANK, ImageSource
 from mkgc_cl.data.sample_checks import check_form, fault, labels_of
@@ -29,12 +30,13 @@ class EncodedText:
     """Token ids of one sample and where its words or markers start.
 
     Of a relation also which entities each token is a piece of: 0 none, 1 the head, 2 the tail, 3
-    both (markers are pieces of none).
+    both (markers are pieces of none). ``own`` is the number of tokens without a caption behind.
     """
 
     input_ids: tuple[int, ...]
     starts: tuple[int, ...]
     entities: tuple[int, ...] = ()
+    own: int = 0
 
 
 class Processor:
@@ -46,6 +48,7 @@ class Processor:
         max_text_length: most tokens a sample may have.
         views: which images become tokens, and their sides.
         cache: decoded images by side; made on demand where absent.
+        caption_tokenizer: of the encoder that reads captions; that of the text by default.
     """
 
     def __init__(
@@ -56,11 +59,14 @@ class Processor:
         max_text_length: int,
         views: ViewPlan,
         cache: dict[int, ImageCache] | None = None,
+        caption_tokenizer: WordTokenizer | None = None,
     ) -> None:
         self.labels = labels
         self.tokenizer = tokenizer
         self.max_text_length = max_text_length
         self.views = views
+        self.caption_tokenizer = caption_tokenizer or tokenizer
+        self._captions: dict[str, tuple[int, ...]] = {}
         self._outputs = {name: index for index, name in enumerate(labels.outputs)}
         self._text: dict[tuple[str, int], EncodedText] = {}
         self._caches = {} if cache is None else dict(cache)
@@ -160,7 +166,8 @@ class Processor:
     def _text_of(self, sample: Sample) -> EncodedText:
         spans = (sample.head, sample.tail) if isinstance(sample, RelationSample) else ()
         # A uid used twice must not return another's text or markers.
-        key = (sample.uid, hash((sample.tokens, spans)))
+        behind = sample.visual.caption if self.views.behind else None
+        key = (sample.uid, hash((sample.tokens, spans, behind)))
         known = self._text.get(key)
         if known is None:
             known = self._text[key] = self._encode(sample)
@@ -213,6 +220,7 @@ class Processor:
         else:
             words = torch.tensor([len(text.starts) for text in encoded])
             tensors["word_starts"] = starts
+            tensors["text_lengths"] = torch.tensor([text.own for text in encoded])
             tensors["word_mask"] = torch.arange(starts.shape[1])[None] < words[:, None]
             targets = _pad([self.target(sample) for sample in samples], IGNORED)
         tensors.update(self._visual(samples))
@@ -231,8 +239,13 @@ class Processor:
         else:
             starts, entities = self._encode_marked(sample, words, ids)
         ids.append(self.tokenizer.sep_id)
+        own = len(ids)
+        room = min(self.views.caption, self.max_text_length - own - 1)
+        if self.views.behind and room > 0:
+            caption = self._caption(sample)[:room]
+            ids += [*caption, self.tokenizer.sep_id] if caption else []
         entities += [0] * (len(ids) - len(entities)) if entities else []
-        return EncodedText(tuple(ids), tuple(starts), tuple(entities))
+        return EncodedText(tuple(ids), tuple(starts), tuple(entities), own)
 
     def _encode_marked(
         self, sample: RelationSample, words: list[list[int]], ids: list[int]
@@ -274,10 +287,43 @@ class Processor:
                 ids.extend(words[gap])
         return starts, entities
 
+    def _caption(self, sample: Sample) -> tuple[int, ...]:
+        """Token ids of a sample's caption, without what opens and closes it."""
+        caption = sample.visual.caption
+        if caption is None:
+            raise fault(
+                sample,
+                'the model reads captions, but the sample has none; build the stream with images="'
+                'captions", or give the sample VisualInput(caption="")',
+            )
+        known = self._captions.get(caption)
+        if known is None:
+            words = [caption[start:end] for start, end in cut_words(caption)]
+            pieces = self.caption_tokenizer.encode_words(words) if words else []
+            known = tuple(piece for word in pieces for piece in word)
+            self._captions[caption] = known
+        return known
+
+    def _told(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        """Captions of distinct samples, all padded to the plan's length."""
+        tokenizer, most = self.caption_tokenizer, self.views.caption
+        rows = [
+            [tokenizer.cls_id, *self._caption(sample)[: most - 2], tokenizer.sep_id]
+            for sample in samples
+        ]
+        ids = torch.full((len(rows), most), tokenizer.pad_id)
+        mask = torch.zeros(len(rows), most, dtype=torch.bool)
+        for row, own in enumerate(rows):
+            ids[row, : len(own)] = torch.tensor(own)
+            mask[row, : len(own)] = True
+        return {"caption_ids": ids, "caption_mask": mask}
+
     def _slots(self, sample: Sample) -> list[tuple[int, ImageSource]]:
         """Images of a sample with the side each is resized to, crops without a file left out."""
         views, visual = self.views, sample.visual
         slots: list[tuple[int, ImageSource]] = []
+        if views.caption:
+            self._caption(sample)
         if views.image:
             slots.append((views.image, _whole_image(sample)))
         for side, crops in ((views.grounding, visual.grounding), (views.detected, visual.detected)):
@@ -300,6 +346,8 @@ class Processor:
                 distinct.append(sample)
         tensors = {"visual_index": torch.tensor([rows[s.visual.key] for s in samples])}
         views = self.views
+        if views.caption and not views.behind:
+            tensors.update(self._told(distinct))
         if views.image:
             sources = [_whole_image(sample) for sample in distinct]
             tensors["images"] = _channels_first(self._cache(views.image).batch(sources))

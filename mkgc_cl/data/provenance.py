@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from mkgc_cl.data.captions import Captions
 from mkgc_cl.data.images import fingerprint_bytes
 from mkgc_cl.data.samples import RelationSample, TaskStream
 from mkgc_cl.data.splits import Splits
@@ -37,12 +38,16 @@ def provenance(
     policy: ImagePolicy,
     count: ImageCount,
     digests: dict[str, str],
+    captions: Captions | None = None,
 ) -> dict[str, object]:
     """Return the provenance of a stream, ready for JSON.
 
-    ``image_files`` counts different image files, ``image_files_blank`` those of them that were
-    not there and are blank.
+    ``image_files`` counts different image files (or captions in place of them),
+    ``image_files_blank`` those of them that were not there and are blank.
     """
+    if captions is not None:
+        made = {**made, "captioner": captions.captioner or captions.path.stem}
+        digests = {**digests, captions.path.name: captions.digest}
     names = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
     return {
         **made,
@@ -84,7 +89,9 @@ def content_fingerprint(stream: TaskStream) -> str:
                         if source.key not in images:
                             images[source.key] = source.fingerprint()
                     shown.append([images[source.key] for source in group])
-                lines.append(repr((words, shown)))
+                # what shows no caption keeps the fingerprint it had before there were any
+                told = () if visual.caption is None else (visual.caption,)
+                lines.append(repr((words, shown, *told)))
     return fingerprint_bytes("\n".join(lines).encode())
 
 

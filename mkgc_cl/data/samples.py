@@ -29,6 +29,8 @@ class VisualInput:
             :data:`~mkgc_cl.data.images.BLANK` shows it a blank one.
         grounding: crops of noun phrases found by visual grounding (the released code uses three).
         detected: crops of detected objects (the released code uses three).
+        caption: words in place of the image; ``""`` where there are none to be had, ``None`` where
+            none are shown: an error for a model that reads captions.
 
     Raises:
         DataError: an image is given as text or path, or crops not as a tuple.
@@ -37,6 +39,7 @@ class VisualInput:
     image: ImageSource | None = None
     grounding: tuple[ImageSource, ...] = ()
     detected: tuple[ImageSource, ...] = ()
+    caption: str | None = None
 
     def __post_init__(self) -> None:
         _require_tuples(self, "grounding", "detected")
@@ -49,7 +52,7 @@ class VisualInput:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Identity of the input: equal keys mean equal pixels."""
+        """Identity of the input: equal keys mean equal pixels and captions."""
         whole = () if self.image is None else (self.image.key,)
         return (
             *whole,
@@ -57,6 +60,7 @@ class VisualInput:
             *(source.key for source in self.grounding),
             "|",
             *(source.key for source in self.detected),
+            *(() if self.caption is None else ("|", self.caption)),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mkgc_cl.errors import ConfigError
@@ -47,15 +47,58 @@ def drawn_groups(classes: Sequence[str], tasks: int, *, seed: int, name: str) ->
     Raises:
         ConfigError: fewer classes than tasks, or no task.
     """
-    if not 1 <= tasks <= len(classes):
-        raise ConfigError(
-            [f"tasks must be between 1 and {len(classes)} (the classes there are), found {tasks}"]
-        )
     import numpy
 
     from mkgc_cl.seeds import derive
 
     order = numpy.random.default_rng(derive(seed, name)).permutation(sorted(classes)).tolist()
+    return near_equal(order, tasks)
+
+
+def near_equal(order: Sequence[str], tasks: int) -> Groups:
+    """Cut classes in their order into near equal parts, the first ones larger by one.
+
+    >>> near_equal(["a", "b", "c"], 2)
+    (('a', 'b'), ('c',))
+
+    Raises:
+        ConfigError: fewer classes than tasks, or no task.
+    """
+    if not 1 <= tasks <= len(order):
+        raise ConfigError(
+            [f"tasks must be between 1 and {len(order)} (the classes there are), found {tasks}"]
+        )
     sizes = [len(order) // tasks + (task < len(order) % tasks) for task in range(tasks)]
     ends = [sum(sizes[: task + 1]) for task in range(tasks)]
     return tuple(tuple(order[end - size : end]) for end, size in zip(ends, sizes, strict=True))
+
+
+def deal_negatives(
+    rows: Sequence[int], tasks: int, *, seed: int | None, name: str
+) -> tuple[Rows, ...]:
+    """Deal negative rows to tasks in shares of ``ceil(rows / tasks)``, in the order of the file.
+
+    Args:
+        rows: the rows.
+        tasks: number of tasks.
+        seed: ``None`` gives blocks of the file's order, as released; with a seed they are drawn.
+        name: name of the generator.
+    """
+    if seed is not None:
+        import numpy
+
+        from mkgc_cl.seeds import derive
+
+        rng = numpy.random.default_rng(derive(seed, name))
+        rows = rng.permutation(rows).astype(int).tolist()
+    size = -(-len(rows) // tasks)
+    return tuple(tuple(sorted(rows[k * size : (k + 1) * size])) for k in range(tasks))
+
+
+def keep_tags(tags: Sequence[str], types: Collection[str]) -> tuple[str, ...]:
+    """Relabel entities of other types ``O``.
+
+    >>> keep_tags(["B-PER", "I-PER", "B-LOC"], ["LOC"])
+    ('O', 'O', 'B-LOC')
+    """
+    return tuple(tag if tag[2:] in types else "O" for tag in tags)

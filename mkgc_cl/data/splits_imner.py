@@ -8,14 +8,16 @@ full file. Every test file holds all test sentences, with the types seen so far.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from mkgc_cl.data.files.schemes import Scheme
 from mkgc_cl.data.locate import MNER_SPLITS, MnerPaths
 from mkgc_cl.data.mner import TYPES, TaggingRow, scan_mner
-from mkgc_cl.data.splits import Groups, Rows, Splits
+from mkgc_cl.data.splits import Groups, Rows, Splits, keep_tags
 from mkgc_cl.data.textfile import Report, TextFile, raise_first, read_text
 from mkgc_cl.errors import ConfigError, DataError
 
@@ -35,27 +37,22 @@ RELEASED: Mapping[Groups, str] = MappingProxyType(
 Full = Mapping[str, Sequence[TaggingRow]]
 
 
-def as_groups(order: Sequence[str | Sequence[str]]) -> Groups:
+def as_groups(order: Sequence[str | Sequence[str]], types: Collection[str] = TYPES) -> Groups:
     """Return the types of each task; a task of several types is written as a tuple.
 
+    Args:
+        order: the types or tuples of them.
+        types: the types that there are.
+
     Raises:
-        ConfigError: not each of the four types exactly once, or an empty task.
+        ConfigError: not each of the types exactly once, or an empty task.
     """
     groups = tuple((item,) if isinstance(item, str) else tuple(item) for item in order)
-    if sorted(name for group in groups for name in group) != sorted(TYPES) or not all(groups):
+    if sorted(name for group in groups for name in group) != sorted(types) or not all(groups):
         raise ConfigError(
-            [f"order must name each of {', '.join(TYPES)} once, found {tuple(order)!r}"]
+            [f"order must name each of {', '.join(types)} once, found {tuple(order)!r}"]
         )
     return groups
-
-
-def keep_tags(tags: Sequence[str], types: Collection[str]) -> tuple[str, ...]:
-    """Relabel entities of other types ``O``.
-
-    >>> keep_tags(["B-PER", "I-PER", "B-LOC"], ["LOC"])
-    ('O', 'O', 'B-LOC')
-    """
-    return tuple(tag if tag[2:] in types else "O" for tag in tags)
 
 
 def build_imner(
@@ -66,9 +63,10 @@ def build_imner(
     Args:
         full: sentences of the files ``train``, ``valid`` and ``test``.
         groups: the types of each task.
-        rule: ``"priority"`` puts a sentence into one task, as released. ``"keep-all-mentions"``
-            puts it into every task it has an entity for, so no training mention is lost; the
-            sentence (same uid) then recurs with the tags of that task only.
+        rule: ``"priority"`` puts a sentence into one task, as released: by :data:`PRIORITY`, or
+            that of its rarest type where there are others. ``"keep-all-mentions"`` puts it into
+            every task it has an entity for, so no training mention is lost; the sentence (same
+            uid) then recurs with the tags of that task only.
         file: the training file, for an error to name.
 
     Raises:
@@ -78,8 +76,12 @@ def build_imner(
     if rule not in ("priority", "keep-all-mentions"):
         raise ConfigError([f"rule must be priority or keep-all-mentions, found {rule!r}"])
     columns: dict[str, tuple[Rows, ...]] = {}
+    priority: Sequence[str] = PRIORITY
+    if any(name not in PRIORITY for group in groups for name in group):
+        counts = Counter(t[2:] for row in full["train"] for t in row.sample.tags if t[0] == "B")
+        priority = sorted(counts, key=lambda name: (counts[name], name))
     for split in ("train", "valid"):
-        types = [_types(row, rule) for row in full[split]]
+        types = [_types(row, rule, priority) for row in full[split]]
         columns[split] = tuple(
             tuple(i for i, mine in enumerate(types) if not mine.isdisjoint(group))
             for group in groups
@@ -88,25 +90,32 @@ def build_imner(
         seen = {tag[2:] for row in rows for tag in full["train"][row].sample.tags}
         absent = [name for name in group if name not in seen]
         if absent:
-            other = ', or take rule="keep-all-mentions"' if rule == "priority" else ""
+            hidden = any(f"B-{absent[0]}" in row.sample.tags for row in full["train"])
+            advice = 'take rule="keep-all-mentions"' if hidden else "fetch the file again"
             raise DataError(
-                f"expected sentences for the type {absent[0]!r} (rule {rule!r}), found none; fetch "
-                f"the file again{other}",
+                f"expected sentences for the type {absent[0]!r} (rule {rule!r}), found none; "
+                f"{advice}",
                 path=file,
             )
     everything = tuple(range(len(full["test"])))
     return Splits(groups, columns["train"], columns["valid"], (everything,) * len(groups))
 
 
-def _types(row: TaggingRow, rule: Rule) -> set[str]:
+def _types(row: TaggingRow, rule: Rule, priority: Sequence[str]) -> set[str]:
     types = {tag[2:] for tag in row.sample.tags if tag != "O"}
     if rule == "priority" and types:
-        return {next(name for name in PRIORITY if name in types)}
+        return {next(name for name in priority if name in types)}
     return types
 
 
 def read_released_imner(
-    paths: MnerPaths, groups: Groups, full: Full, *, report: Report = raise_first
+    paths: MnerPaths,
+    groups: Groups,
+    full: Full,
+    *,
+    scheme: Scheme = "BIO",
+    repair: str = "",
+    report: Report = raise_first,
 ) -> Splits:
     """Read a released split.
 
@@ -114,6 +123,8 @@ def read_released_imner(
         paths: where the files are.
         groups: one of the keys of :data:`RELEASED`.
         full: sentences of the full files.
+        scheme: that of the full files.
+        repair: as for the full files.
         report: gets each problem; where it returns, reading goes on.
 
     Raises:
@@ -129,7 +140,8 @@ def read_released_imner(
             text = read_text(paths.part(RELEASED[groups], split, task))
             first = 0 if split == "test" else task
             types = {name for group in groups[first : task + 1] for name in group}
-            rows = _match(text, split, by_content, full[split], types, report)
+            parts = scan_mner(text, split=split, scheme=scheme, repair=repair, report=report)
+            rows = _match(text, parts, split, by_content, full[split], types, report)
             columns[split].append(tuple(rows))
             if split == "test":
                 _check_complete(text, len(rows), len(full[split]), report)
@@ -148,6 +160,7 @@ def read_released_imner(
 
 def _match(
     text: TextFile,
+    parts: Sequence[TaggingRow],
     split: str,
     by_content: Mapping[tuple[object, ...], int],
     full: Sequence[TaggingRow],
@@ -156,7 +169,7 @@ def _match(
 ) -> dict[int, int]:
     """Return the line of each row of the full file that ``text`` holds."""
     found: dict[int, int] = {}
-    for part in scan_mner(text, split=split, report=report):
+    for part in parts:
         row = by_content.get(part.content)
         if row is None:
             message = (
@@ -168,13 +181,13 @@ def _match(
         found[row] = part.line
         expected = keep_tags(full[row].sample.tags, types)
         pairs = zip(expected, part.sample.tags, part.sample.tokens, strict=True)
-        for word, (wanted, tag, token) in enumerate(pairs, 1):
+        for word, (wanted, tag, token) in enumerate(pairs):
             if wanted != tag:
                 message = (
                     f"expected the tag {wanted} for {token!r} ({split}.txt with the types "
                     f"{', '.join(sorted(types))} only), found {tag}; fetch the file again"
                 )
-                report(DataError(message, path=text.path, line=part.line + word))
+                report(DataError(message, path=text.path, line=part.lines[word]))
     return found
 
 

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from mkgc_cl.data.locate import MRE_SPLITS
 from mkgc_cl.data.mre import RelationRow
 from mkgc_cl.data.negative import NEGATIVE
-from mkgc_cl.data.splits import Groups, Rows, Splits
+from mkgc_cl.data.splits import Groups, Rows, Splits, deal_negatives
 from mkgc_cl.errors import ConfigError, DataError
 
 _P, _M, _O = "/per/per/", "/per/misc/", "/org/org/"
@@ -121,26 +121,12 @@ def build_imre(
     for split in MRE_SPLITS:
         relations = [row.sample.relation for row in full[split]]
         rows = [row for row, name in enumerate(relations) if name == negative]
-        blocks = _na_blocks(rows, len(groups), split=split, seed=seed)
+        blocks = deal_negatives(rows, len(groups), seed=seed, name=f"imre/na/{split}")
         columns[split] = tuple(
             _file(relations, groups, blocks, task=task, cumulative=split == "test")
             for task in range(len(groups))
         )
     return Splits(groups, columns["train"], columns["val"], columns["test"])
-
-
-def _na_blocks(
-    rows: Sequence[int], tasks: int, *, split: str, seed: int | None
-) -> tuple[Rows, ...]:
-    if seed is not None:
-        import numpy
-
-        from mkgc_cl.seeds import derive
-
-        rng = numpy.random.default_rng(derive(seed, f"imre/na/{split}"))
-        rows = rng.permutation(rows).astype(int).tolist()
-    size = -(-len(rows) // tasks)
-    return tuple(tuple(sorted(rows[k * size : (k + 1) * size])) for k in range(tasks))
 
 
 def _file(

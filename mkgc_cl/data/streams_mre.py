@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mkgc_cl.data.captions import Captions, check_captions, read_captions
 from mkgc_cl.data.crops import Crops, read_image_crops, read_row_crops
 from mkgc_cl.data.locate import MRE_SPLITS, MrePaths, data_root
 from mkgc_cl.data.mre import read_mre, read_relation_names
@@ -38,16 +39,19 @@ def imre_stream(
     tasks: int | None = None,
     classes: Sequence[Sequence[str]] | None = None,
     seed: int | None = None,
-    build: bool = False,
+    build: bool | None = None,
     negative: str = NEGATIVE,
     images: Images = "image",
     missing_images: MissingImages = "error",
+    captions: str | Path | None = None,
+    captioner: str | None = None,
     crop_index: CropIndex = "file-row",
 ) -> TaskStream:
     """Return the IMRE stream.
 
     With none of ``classes``, ``seed`` and ``build`` the released split files are read (10, 7 or 5
-    tasks). Any of them builds the split from the full files instead.
+    tasks). Any of them builds the split from the full files instead, which may be those of another
+    corpus, with relations of its own.
 
     Args:
         root: the folder that holds ``MRE/``; ``None`` means ``MKGC_DATA``.
@@ -56,13 +60,16 @@ def imre_stream(
         seed: draws what is not given: without ``classes``, which relation comes in which task
             (without bias, as the paper describes; the relations all three files have), and in any
             case which task gets which N/A rows. Without a seed N/A rows are dealt as released.
-        build: builds the released split from the full files (needs no ``sep`` folder).
+        build: builds the released split from the full files (needs no ``sep`` folder); ``False``
+            never does, ``None`` does where there is no such folder. The result is the same.
         negative: name that the files have for a pair without a relation (``no_relation``, ``NA``,
             ``Other``): it is in every task and no class that is measured.
-        images: what a sample shows: the whole image (the paper), its crops, or both (the released
-            code).
+        images: what a sample shows: the whole image (the paper), its crops, both (the released
+            code), or ``"captions"`` in place of it.
         missing_images: ``"error"``, or ``"blank"`` to go on with the blank image; the provenance
             says how many.
+        captions: the JSON lines file of them, see :mod:`mkgc_cl.data.captions`.
+        captioner: whose captions, where the file has several.
         crop_index: ``"split-row"`` joins grounding crops as the released code does, by line of the
             split file, which is almost always the wrong sample.
 
@@ -73,9 +80,13 @@ def imre_stream(
         ConfigError: a setting is wrong.
     """
     policy = ImagePolicy(images, missing_images, crop_index)
+    check_captions(images, captions, captioner)
+    told = None if captions is None else read_captions(captions, captioner)
     paths = MrePaths(data_root(root, "MRE"))
     count = _task_count(tasks, classes)
     released = classes is None and seed is None and not build
+    if released and build is None and count in RELEASED:
+        released = paths.split_folder(count).exists()
     if count not in RELEASED and classes is None and seed is None:
         raise ConfigError(
             [
@@ -104,7 +115,9 @@ def imre_stream(
             image for tasks_, image, *_ in sorted(NOT_CUMULATIVE) if released and tasks_ == count
         ],
     }
-    return _stream(paths, full, splits, policy, made, negative=negative, released=released)
+    return _stream(
+        paths, full, splits, policy, made, captions=told, negative=negative, released=released
+    )
 
 
 def _task_count(tasks: int | None, classes: Sequence[Sequence[str]] | None) -> int:
@@ -136,6 +149,7 @@ def _stream(
     policy: ImagePolicy,
     made: dict[str, object],
     *,
+    captions: Captions | None,
     negative: str,
     released: bool,
 ) -> TaskStream:
@@ -146,7 +160,7 @@ def _stream(
     }
     every = [key for columns in keys.values() for column in columns for key in column]
     wanted, lists = _wanted(paths, full, every, policy)
-    visuals, count = resolve(wanted, policy)
+    visuals, count = resolve(wanted, policy, captions)
 
     def samples(column: Sequence[_Key]) -> tuple[RelationSample, ...]:
         return tuple(replace(full[key[0]][key[1]].sample, visual=visuals[key]) for key in column)
@@ -169,7 +183,9 @@ def _stream(
         if released
         else (),
     )
-    return TaskStream("imre", labels, tasks, provenance(made, splits, policy, count, digests))
+    return TaskStream(
+        "imre", labels, tasks, provenance(made, splits, policy, count, digests, captions)
+    )
 
 
 def _keys(split: str, lines: Iterable[tuple[int, int]], policy: ImagePolicy) -> list[_Key]:
@@ -201,7 +217,7 @@ def _wanted(
         image = full[split][row].image
         whole = Spot(folders[split][0], image) if policy.whole else None
         if not policy.crops:
-            return Wanted(whole)
+            return Wanted(whole, caption=image if policy.images == "captions" else None)
         by_row, by_image = grounding.get(split), detected.get(split)
         name = image.split(".")[0]
         return Wanted(

@@ -55,8 +55,8 @@ def read_bytes(path: Path) -> bytes:
         data = read_regular(path, limit=MAX_BYTES)
     except MissingDataError as error:
         raise MissingDataError(
-            "expected a file of the public download, found none; put it there "
-            "(`mkgc data check ROOT` lists everything that is missing)",
+            "expected a data file, found none; put it there or correct the path (`mkgc data check` "
+            "lists everything that is missing)",
             path=path,
         ) from error
     if not data:

@@ -14,12 +14,17 @@ class ViewPlan:
         grounding: side of the grounding crops in pixels, 0 for none.
         detected: side of the detected crops in pixels, 0 for none.
         crops: how many crops of each kind a sample has at most (the released code uses three).
+        caption: tokens of the caption, at most; 0 for none. What is longer is cut.
+        behind: whether the caption stands behind the text, in the text encoder's own input (ITA;
+            Wang et al., NAACL 2022), rather than beside it.
     """
 
     image: int
     grounding: int = 0
     detected: int = 0
     crops: int = 3
+    caption: int = 0
+    behind: bool = False
 
     @property
     def crop_sides(self) -> tuple[int, ...]:

@@ -6,14 +6,17 @@ import os
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, get_args
 
 from mkgc_cl.data.crops import CROPS_USED, Crops
 from mkgc_cl.data.images import BLANK, FileImage, ImageSource
 from mkgc_cl.data.samples import VisualInput
 from mkgc_cl.errors import ConfigError, DataError, ImageError, MissingDataError
 
-Images = Literal["image", "crops", "image+crops"]
+if TYPE_CHECKING:
+    from mkgc_cl.data.captions import Captions
+
+Images = Literal["image", "crops", "image+crops", "captions"]
 MissingImages = Literal["error", "blank"]
 CropIndex = Literal["file-row", "split-row"]
 
@@ -38,7 +41,8 @@ class ImagePolicy:
     """What images a stream shows.
 
     Args:
-        images: the whole image (the paper), the crops, or both (the released code).
+        images: the whole image (the paper), the crops, both (the released code), or captions in
+            place of the image.
         missing: ``"error"``, or ``"blank"`` to show the blank image where a file is missing.
         crop_index: how MRE grounding crops are joined. ``"file-row"`` is right: by row of the full
             file. ``"split-row"`` is the released code: by line of the split file, which gives
@@ -51,7 +55,7 @@ class ImagePolicy:
 
     def __post_init__(self) -> None:
         wanted: list[tuple[str, str, tuple[str, ...]]] = [
-            ("images", self.images, ("image", "crops", "image+crops")),
+            ("images", self.images, get_args(Images)),
             ("missing_images", self.missing, ("error", "blank")),
             ("crop_index", self.crop_index, ("file-row", "split-row")),
         ]
@@ -66,12 +70,12 @@ class ImagePolicy:
     @property
     def whole(self) -> bool:
         """Whether whole images are shown."""
-        return self.images != "crops"
+        return self.images in ("image", "image+crops")
 
     @property
     def crops(self) -> bool:
         """Whether crops are shown."""
-        return self.images != "image"
+        return self.images in ("crops", "image+crops")
 
     def can_list(self, path: Path) -> bool:
         """Whether a crop dictionary is there to be read; with ``missing="blank"`` it need not be.
@@ -98,11 +102,13 @@ class Wanted:
         image: the whole image; ``None`` where it is not shown.
         grounding: grounding crops; ``None`` where their dictionary is missing.
         detected: detected crops; ``None`` where their dictionary is missing.
+        caption: name of the image whose caption is shown; ``None`` where none is.
     """
 
     image: Spot | None = None
     grounding: tuple[Spot, ...] | None = ()
     detected: tuple[Spot, ...] | None = ()
+    caption: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +124,26 @@ def crop_spots(folders: tuple[str, ...], names: Crops) -> tuple[Spot, ...]:
     return tuple(Spot(folders, name) for name in names[:CROPS_USED])
 
 
+#: What the name of an image may end with; an id may leave it out, or have another one.
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
 class Folders:
-    """What is in the image folders; each is listed once, no file is touched."""
+    """What is in the image folders; each is listed once, no file is touched.
+
+    A file of the very name comes first. Where there is none, one that differs from it only in its
+    extension (:data:`EXTENSIONS`, or none) or in upper and lower case is it, too.
+    """
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str]] = {}
+        self._stems: dict[str, dict[str, list[str]]] = {}
 
     def find(self, spot: Spot) -> Path | None:
         """Return the path of an image, or ``None`` where none of its folders has it.
 
         Raises:
-            DataError: a folder cannot be listed.
+            DataError: a folder cannot be listed, or has several files that may be meant.
         """
         inner, name = os.path.split(spot.name)
         for folder in spot.folders:
@@ -138,7 +153,39 @@ class Folders:
                 names = self._names[full] = _listing(full)
             if name in names:
                 return Path(full, name)
+            found = self._alike(full, name)
+            if found is not None:
+                return Path(full, found)
         return None
+
+    def _alike(self, folder: str, name: str) -> str | None:
+        """Return the one file of a folder that goes by another spelling of ``name``."""
+        stems = self._stems.get(folder)
+        if stems is None:
+            stems = self._stems[folder] = {}
+            for file in self._names[folder]:
+                if image_stem(file) != file:
+                    stems.setdefault(image_stem(file).casefold(), []).append(file)
+        stem = image_stem(name)
+        found = stems.get(stem.casefold(), [])
+        found = [file for file in found if image_stem(file) == stem] or found
+        if len(found) > 1:
+            raise DataError(
+                f"expected one image for {name!r}, found {', '.join(sorted(found))}; give the name "
+                "of the one that is meant, or remove the others",
+                path=folder,
+            )
+        return found[0] if found else None
+
+
+def image_stem(name: str) -> str:
+    """Return the name of an image without its extension, if it has one of :data:`EXTENSIONS`.
+
+    >>> image_stem("17_06.JPG"), image_stem("17.06")
+    ('17_06', '17.06')
+    """
+    stem, extension = os.path.splitext(name)
+    return stem if stem and extension.lower() in EXTENSIONS else name
 
 
 def _listing(folder: str) -> frozenset[str]:
@@ -155,18 +202,22 @@ def _listing(folder: str) -> frozenset[str]:
 
 
 def resolve(
-    wanted: Mapping[K, Wanted], policy: ImagePolicy
+    wanted: Mapping[K, Wanted], policy: ImagePolicy, captions: Captions | None = None
 ) -> tuple[dict[K, VisualInput], ImageCount]:
     """Look for every image and build the visual inputs.
 
     Args:
         wanted: images by sample.
         policy: what to do with missing ones.
+        captions: of the images; what counts are then the captions.
 
     Raises:
+        DataError: captions are missing, likewise.
         ImageError: files are missing and ``policy.missing`` is ``"error"``: names the first and
             counts them.
     """
+    if captions is not None:
+        return _captioned(wanted, policy, captions)
     folders = Folders()
     sources: dict[Spot, ImageSource] = {}
     missing: list[Path] = []
@@ -194,6 +245,26 @@ def resolve(
     return visuals, ImageCount(len(sources), len(missing))
 
 
+def _captioned(
+    wanted: Mapping[K, Wanted], policy: ImagePolicy, captions: Captions
+) -> tuple[dict[K, VisualInput], ImageCount]:
+    """Look for every caption; ``missing="blank"`` shows no words where there is none."""
+    images = dict.fromkeys(want.caption for want in wanted.values() if want.caption is not None)
+    found = {image: captions.of(image) for image in images}
+    missing = [image for image, words in found.items() if words is None]
+    if missing and policy.missing == "error":
+        raise DataError(
+            f"{len(missing):,} of {len(found):,} images have no caption, the first is "
+            f'{missing[0]!r}; add them, or choose missing_images="blank" to go on without',
+            path=captions.path,
+        )
+    visuals = {
+        key: VisualInput(caption=None if want.caption is None else found[want.caption] or "")
+        for key, want in wanted.items()
+    }
+    return visuals, ImageCount(len(found), len(missing))
+
+
 def _every(wanted: Iterable[Wanted]) -> Iterable[Spot]:
     for want in wanted:
         if want.image is not None:
@@ -209,3 +280,12 @@ def _crops(
     if crops is None:
         return (BLANK,) * CROPS_USED
     return tuple(sources[spot] for spot in crops)
+
+
+def image_file(name: str) -> str:
+    """Return the usual file name of an image id, which may be one already.
+
+    >>> image_file("17_06_1"), image_file("17_06_1.PNG")
+    ('17_06_1.jpg', '17_06_1.PNG')
+    """
+    return name if image_stem(name) != name else f"{name}.jpg"

@@ -4,6 +4,7 @@ from mkgc_cl.models.base import ExtractionModel
 from mkgc_cl.models.dual_stream import DualStreamModel
 from mkgc_cl.models.gaussian import GaussianOptions, GaussianReadout, load_readout, save_readout
 from mkgc_cl.models.groups import build_optimizer, parameter_groups
+from mkgc_cl.models.growing import load_grown
 from mkgc_cl.models.mega import MEGAModel
 from mkgc_cl.models.memory_attention import MemoryAttentionReadout
 from mkgc_cl.models.mkgformer import MKGformerModel
@@ -28,6 +29,7 @@ __all__ = [
     "UMGFModel",
     "UMTModel",
     "build_optimizer",
+    "load_grown",
     "load_readout",
     "parameter_groups",
     "save_readout",

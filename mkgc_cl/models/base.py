@@ -78,6 +78,7 @@ class ExtractionModel(nn.Module, ABC):
         tokenizer: WordTokenizer,
         max_text_length: int,
         views: ViewPlan,
+        caption_tokenizer: WordTokenizer | None = None,
         tagger: Tagger = "crf",
         seed: int = 0,
     ) -> None:
@@ -86,7 +87,11 @@ class ExtractionModel(nn.Module, ABC):
         outputs = len(labels.outputs)
         self.labels = labels
         self.processor = Processor(
-            labels, tokenizer=tokenizer, max_text_length=max_text_length, views=views
+            labels,
+            tokenizer=tokenizer,
+            max_text_length=max_text_length,
+            views=views,
+            caption_tokenizer=caption_tokenizer,
         )
         tags = labels.kind == "ner"
         self.crf = GrowableCRF(outputs=outputs, seed=seed) if tags and tagger == "crf" else None

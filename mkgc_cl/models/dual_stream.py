@@ -22,7 +22,8 @@ from mkgc_cl.models.base import (
     relation_states,
     word_states,
 )
-from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
+from mkgc_cl.models.captions import CaptionStream, share_weights
+from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.heads import FusionHead, HeadOutput
 from mkgc_cl.models.image_plan import view_plan
 from mkgc_cl.models.output import DualStreamOutput
@@ -54,7 +55,11 @@ class DualStreamModel(ExtractionModel):
             :class:`~mkgc_cl.models.attention.SharedKeyAttention`).
         pooling: what a relation is read from: the class tokens of both streams (eq. 2) or the start
             markers of both entities and the visual class token.
-        images: which images become tokens; ``"crops"`` is the released code's input.
+        images: which images become tokens; ``"crops"`` is the released code's input. With
+            ``"captions"`` the vision stream reads words: ``vision`` is then a text encoder.
+        caption_tokenizer: of that encoder; that of the text by default.
+        share_captions: let it have the weights of the text encoder, its bias maps apart; see
+            :func:`~mkgc_cl.models.captions.share_weights`.
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
         max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest layers of both streams, embeddings included, that do not
@@ -78,6 +83,8 @@ class DualStreamModel(ExtractionModel):
         key_shape: KeyShape = "per-position",
         pooling: Pooling = "cls",
         images: Images = "image",
+        caption_tokenizer: WordTokenizer | None = None,
+        share_captions: bool = False,
         tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
@@ -87,12 +94,15 @@ class DualStreamModel(ExtractionModel):
         chosen = {"interaction": interaction, "key_shape": key_shape, "pooling": pooling}
         counts = {"interaction_layers": interaction_layers, "freeze_lower": freeze_lower}
         check_choices(chosen, _CHOICES, counts, dropout=dropout)
+        if share_captions and images != "captions":
+            raise ConfigError(["share_captions is for images='captions'; leave it out"])
         plan = view_plan(images, vision)
         super().__init__(
             labels,
             tokenizer=tokenizer,
             max_text_length=max_text_length,
             views=plan,
+            caption_tokenizer=caption_tokenizer,
             tagger=tagger,
             seed=seed,
         )
@@ -106,7 +116,8 @@ class DualStreamModel(ExtractionModel):
             max_length=max_text_length,
             generator=source["text"],
         )
-        self.vision = VisionStream(
+        stream = CaptionStream if images == "captions" else VisionStream
+        self.vision: VisionStream | CaptionStream = stream(
             vision,
             plan=plan,
             interaction_layers=interaction_layers,
@@ -118,6 +129,8 @@ class DualStreamModel(ExtractionModel):
             raise ConfigError(
                 [f"text width {width} and vision width {self.vision.width} differ; pair equal ones"]
             )
+        if isinstance(self.vision, CaptionStream) and share_captions:
+            share_weights(self.vision, self.text)
         positions = 1 if key_shape == "single" else max(max_text_length, self.vision.length)
         self.shared_keys = nn.ParameterList()
         for _ in range(interaction_layers if shared else 0):
@@ -149,6 +162,7 @@ class DualStreamModel(ExtractionModel):
         key_shape: KeyShape = "per-position",
         pooling: Pooling = "cls",
         images: Images = "image",
+        share_captions: bool = False,
         tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
@@ -159,11 +173,19 @@ class DualStreamModel(ExtractionModel):
         ``pretrained=False`` keeps the architectures and draws their weights from ``seed``.
         """
         encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        visual, caption_tokenizer = load_visual(
+            text if share_captions else vision,
+            captions=images == "captions",
+            pretrained=pretrained,
+            seed=seed,
+        )
         return cls(
             labels,
             text=encoder.module,
             tokenizer=encoder.tokenizer,
-            vision=load_vision_encoder(vision, pretrained=pretrained, seed=seed),
+            vision=visual,
+            caption_tokenizer=caption_tokenizer,
+            share_captions=share_captions,
             interaction=interaction,
             interaction_layers=interaction_layers,
             key_shape=key_shape,
@@ -180,10 +202,7 @@ class DualStreamModel(ExtractionModel):
         keys = list(self.shared_keys)
         text_mask = batch["attention_mask"]
         text, text_maps = self.text(batch["input_ids"], text_mask, keys)
-        crops = [batch[f"crop_{slot}"] for slot in range(len(self.vision.plan.crop_sides))]
-        vision, vision_mask, vision_maps = self.vision(
-            batch.get("images"), crops, batch["crops_present"], keys
-        )
+        vision, vision_mask, vision_maps = self.vision.read(batch, keys)
         visual = vision[:, 0][batch["visual_index"]]  # (B, D)
         words = None
         if self.labels.kind == "re":

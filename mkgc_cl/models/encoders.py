@@ -20,6 +20,7 @@ from mkgc_cl.data.tokenizer import (
     check_markers,
 )
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.models import dinov2
 from mkgc_cl.models.text import check_bert_family
 from mkgc_cl.models.vision import check_vit
 from mkgc_cl.models.whole_encoder import is_whole
@@ -124,8 +125,9 @@ def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Mo
 
     Args:
         name: ``"tiny"`` (a ViT: 32 px, patch 8, 4 blocks, width 64), ``"vit-384"`` (a ViT: 224 px,
-            patch 32, 6 blocks, width 384, made for ``minilm``; both drawn from ``seed``), a timm
-            model name, or a local folder in timm's hub layout.
+            patch 32, 6 blocks, width 384, made for ``minilm``; both drawn from ``seed``),
+            ``"dinov2-s"`` (the extra ``mkgc_cl[dinov2]``: a ViT of 224 px, patch 14, 10 blocks,
+            width 384, works offline), a timm model name, or a local folder in timm's hub layout.
         pretrained: load its weights; ``False`` keeps the architecture and draws them from ``seed``.
         seed: seed of drawn weights.
 
@@ -152,6 +154,8 @@ def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Mo
     with seeded(seed, "vision-encoder"):
         if name in presets:
             return presets[name]()
+        if name == dinov2.PRESET:
+            return dinov2.load_dinov2(pretrained=pretrained)
         try:
             source = f"local-dir:{name}" if Path(name).is_dir() else name
             backbone: nn.Module = timm.create_model(source, pretrained=pretrained, num_classes=0)
@@ -159,10 +163,43 @@ def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Mo
             raise ConfigError(
                 [
                     f"vision encoder {name!r} cannot be loaded ({_first_line(error)}); give a timm "
-                    f"name (weights need the network), a local folder, or one of {sorted(presets)}"
+                    f"name (weights need the network), a local folder, or one of "
+                    f"{sorted([*presets, dinov2.PRESET])}"
                 ]
             ) from error
     return backbone
+
+
+def load_visual(
+    name: str, *, captions: bool, pretrained: bool = True, seed: int = 0, vit: bool = True
+) -> tuple[nn.Module, WordTokenizer | None]:
+    """Load what reads the image side of a sample: images, or captions in their place.
+
+    Args:
+        name: of a vision encoder, or for captions of a text encoder.
+        captions: which of the two.
+        pretrained: load its weights; ``False`` draws them from ``seed``.
+        seed: seed of drawn weights.
+        vit: whether a vision encoder must be a plain ViT.
+
+    Returns:
+        The encoder, and for captions its tokenizer.
+
+    Raises:
+        ConfigError: the model cannot be found or loaded, or is of another kind.
+    """
+    if captions:
+        if name in ("vit-384", dinov2.PRESET):
+            raise ConfigError(
+                [
+                    f"captions are read by a text encoder, and {name!r} is one of images; give "
+                    "vision='minilm', a hub name or a local folder of a text encoder"
+                ]
+            )
+        encoder = load_text_encoder(name, pretrained=pretrained, seed=seed)
+        return encoder.module, encoder.tokenizer
+    load = load_vision_encoder if vit else load_backbone
+    return load(name, pretrained=pretrained, seed=seed), None
 
 
 def image_side(encoder: nn.Module) -> int:

@@ -7,6 +7,7 @@ from torch import nn
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.data.visuals import Images
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.captions import CAPTION_LENGTH
 from mkgc_cl.models.encoders import image_side
 from mkgc_cl.models.vision import check_vit
 
@@ -15,12 +16,15 @@ def view_plan(images: Images, vision: nn.Module) -> ViewPlan:
     """Sides of the images, in the released code's proportions (224 : 128 : 64), whole patches.
 
     Args:
-        images: which images become tokens; ``"crops"`` is the released code's input.
-        vision: a timm ViT.
+        images: which images become tokens; ``"crops"`` is the released code's input. With
+            ``"captions"`` words do.
+        vision: a timm ViT, or for captions a text encoder.
 
     Raises:
         ConfigError: ``images`` is unknown, or ``vision`` is no timm ViT.
     """
+    if images == "captions":
+        return ViewPlan(image=0, caption=CAPTION_LENGTH)
     check_vit(vision)
     side = image_side(vision)
     patch = int(vision.patch_embed.patch_size[0])  # type: ignore[index, union-attr]
@@ -31,5 +35,5 @@ def view_plan(images: Images, vision: nn.Module) -> ViewPlan:
         "image+crops": ViewPlan(image=side, grounding=scaled[0], detected=scaled[1]),
     }
     if images not in plans:
-        raise ConfigError([f"images={images!r}; choose one of {sorted(plans)}"])
+        raise ConfigError([f"images={images!r}; choose one of {sorted([*plans, 'captions'])}"])
     return plans[images]

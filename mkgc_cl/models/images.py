@@ -12,10 +12,11 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.images import BLANK_GREY
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.captions import CAPTION_LENGTH, CaptionEncoder
 from mkgc_cl.models.encoders import image_side
 from mkgc_cl.models.vision import pixel_statistics
 
-Objects = Literal["crops", "image"]
+Objects = Literal["crops", "image", "captions"]
 
 
 class ImageEncoder(nn.Module):
@@ -81,6 +82,15 @@ class ImageEncoder(nn.Module):
         tokens = self._tokens(images)[:, self._prefix :]
         return tokens, shown(images)[:, None].expand(-1, tokens.shape[1])
 
+    def grid_of(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
+        """Encode the whole images of a batch; see :meth:`grid`."""
+        return self.grid(batch["images"])
+
+    def vectors_of(self, batch: MultimodalBatch) -> Tensor:
+        """One vector per distinct whole image of a batch (U, D), zero where it is blank."""
+        images = batch["images"][:, None]
+        return self.objects(images, shown(images))[:, 0]
+
     def objects(self, pixels: Tensor, present: Tensor) -> Tensor:
         """Encode objects as the class token of their image, or the mean of its grid.
 
@@ -125,9 +135,20 @@ def shown(pixels: Tensor) -> Tensor:
 
 def object_plan(objects: Objects, *, side: int, most: int) -> ViewPlan:
     """Views that objects are taken from, all of the backbone's side."""
+    if objects == "captions":
+        return ViewPlan(image=0, caption=CAPTION_LENGTH)
     if objects == "image":
         return ViewPlan(image=side)
     return ViewPlan(image=0, grounding=side, detected=side, crops=most)
+
+
+def visual_encoder(
+    module: nn.Module, *, images: str, train_backbone: bool
+) -> ImageEncoder | CaptionEncoder:
+    """Return what a fusion model reads images by, or captions in their place."""
+    if images == "captions":
+        return CaptionEncoder(module, train_backbone=train_backbone)
+    return ImageEncoder(module, train_backbone=train_backbone)
 
 
 def slot_pixels(batch: MultimodalBatch, plan: ViewPlan) -> tuple[Tensor, Tensor]:

@@ -53,13 +53,11 @@ def word_parts(batch: MultimodalBatch, states: Tensor) -> Tensor:
     """``[first piece; mean of the pieces]`` of every word: (B, W, 2 D).
 
     Args:
-        batch: with ``word_starts`` and ``word_mask`` (B, W).
+        batch: with ``word_starts`` and ``word_mask`` (B, W), and ``text_lengths`` (B,).
         states: (B, T, D) of one layer.
     """
     starts, real = batch["word_starts"], batch["word_mask"]
-    pieces = (
-        batch["attention_mask"].sum(dim=1, keepdim=True) - 1
-    )  # what closes the sample is no word
+    pieces = batch["text_lengths"][:, None] - 1  # what closes the sample is no word
     ends = torch.cat([starts[:, 1:], starts[:, :1]], dim=1)  # of the last word, put right below
     last = real & ~torch.cat([real[:, 1:], torch.zeros_like(real[:, :1])], dim=1)
     ends = torch.where(last, pieces, ends)

@@ -11,9 +11,10 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
-from mkgc_cl.models.encoders import load_backbone, load_text_encoder
+from mkgc_cl.models.captions import CaptionEncoder
+from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.heads import LinearHead
-from mkgc_cl.models.images import ImageEncoder, Objects, object_plan, slot_pixels
+from mkgc_cl.models.images import Objects, object_plan, slot_pixels, visual_encoder
 from mkgc_cl.models.object_fusion import ObjectFusion
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.text import TextStream
@@ -46,7 +47,8 @@ class MEGAModel(ExtractionModel):
         tokenizer: its tokenizer.
         vision: a timm backbone, of any width.
         images: the objects: ``"crops"``, or ``"image"`` for the whole image as the only one, where
-            there are no crops.
+            there are no crops, or its caption (the class token) as the only one.
+        caption_tokenizer: of the text encoder that reads captions, ``vision``.
         alignments: ``"both"``, or ``"semantic"`` alone where samples have no structural one.
         train_vision: train the image backbone; else it stays as it is, for ever.
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
@@ -68,6 +70,7 @@ class MEGAModel(ExtractionModel):
         tokenizer: WordTokenizer,
         vision: nn.Module,
         images: Objects = "crops",
+        caption_tokenizer: WordTokenizer | None = None,
         alignments: Alignments = "both",
         train_vision: bool = False,
         tagger: Tagger = "crf",
@@ -82,12 +85,13 @@ class MEGAModel(ExtractionModel):
             {"freeze_lower": freeze_lower},
             dropout=dropout,
         )
-        encoder = ImageEncoder(vision, train_backbone=train_vision)
+        encoder = visual_encoder(vision, images=images, train_backbone=train_vision)
         super().__init__(
             labels,
             tokenizer=tokenizer,
             max_text_length=max_text_length,
-            views=object_plan(images, side=encoder.side, most=CROPS),
+            views=object_plan(images, side=getattr(encoder, "side", 0), most=CROPS),
+            caption_tokenizer=caption_tokenizer,
             tagger=tagger,
             seed=seed,
         )
@@ -130,11 +134,15 @@ class MEGAModel(ExtractionModel):
     ) -> MEGAModel:
         """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
         encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        visual, caption_tokenizer = load_visual(
+            vision, captions=images == "captions", pretrained=pretrained, seed=seed, vit=False
+        )
         return cls(
             labels,
             text=encoder.module,
             tokenizer=encoder.tokenizer,
-            vision=load_backbone(vision, pretrained=pretrained, seed=seed),
+            vision=visual,
+            caption_tokenizer=caption_tokenizer,
             images=images,
             alignments=alignments,
             train_vision=train_vision,
@@ -149,9 +157,12 @@ class MEGAModel(ExtractionModel):
         """Encode a batch and score it."""
         mask = batch["attention_mask"]
         states, _ = self.text(batch["input_ids"], mask, [])
-        # slot by slot: an alignment has a column a slot
-        pixels, present = slot_pixels(batch, self.processor.views)
-        vectors = self.vision.objects(pixels, present)
+        if isinstance(self.vision, CaptionEncoder):
+            vectors, present = self.vision.objects_of(batch)
+        else:
+            # slot by slot: an alignment has a column a slot
+            pixels, present = slot_pixels(batch, self.processor.views)
+            vectors = self.vision.objects(pixels, present)
         rows = batch["visual_index"]
         objects = self.fusion["objects"](
             states, mask, vectors[rows], present[rows], batch.get("alignment")

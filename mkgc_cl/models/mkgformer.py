@@ -9,7 +9,8 @@ from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.visuals import Images
 from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
-from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
+from mkgc_cl.models.captions import CaptionStream
+from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.image_plan import view_plan
 from mkgc_cl.models.output import ModelOutput
@@ -35,7 +36,9 @@ class MKGformerModel(ExtractionModel):
         fusion_layers: how many top layers interact; ``None`` for a third of the text encoder's, as
             in the paper (4 of 12), and at least one.
         images: which images become tokens. ``"crops"`` is the released code's input (RELEASED
-            CODE says that it reads the whole image, and never does).
+            CODE says that it reads the whole image, and never does). With ``"captions"`` the layers
+            of ``vision``, then a text encoder, read words as the blocks of a ViT do.
+        caption_tokenizer: of that encoder; that of the text by default.
         tagger: see :class:`~mkgc_cl.models.base.ExtractionModel`.
         max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest layers of both streams, embeddings included, that do not
@@ -58,6 +61,7 @@ class MKGformerModel(ExtractionModel):
         vision: nn.Module,
         fusion_layers: int | None = None,
         images: Images = "image",
+        caption_tokenizer: WordTokenizer | None = None,
         tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
@@ -72,11 +76,13 @@ class MKGformerModel(ExtractionModel):
             tokenizer=tokenizer,
             max_text_length=max_text_length,
             views=plan,
+            caption_tokenizer=caption_tokenizer,
             tagger=tagger,
             seed=seed,
         )
         self.text = TextStream.plain(text, max_length=max_text_length)
-        self.vision = VisionStream(
+        stream = CaptionStream if images == "captions" else VisionStream
+        self.vision: VisionStream | CaptionStream = stream(
             vision,
             plan=plan,
             interaction_layers=0,
@@ -97,7 +103,8 @@ class MKGformerModel(ExtractionModel):
         self.dropout = nn.Dropout(dropout)
         self.text.freeze_lower(freeze_lower)
         self.vision.freeze_lower(freeze_lower)
-        self.vision.vit.norm.requires_grad_(False)  # words read the blocks; nobody reads beyond
+        if isinstance(self.vision, VisionStream):
+            self.vision.vit.norm.requires_grad_(False)  # words read the blocks, nobody beyond
         if not train_head:
             self.head.requires_grad_(False)
 
@@ -119,11 +126,15 @@ class MKGformerModel(ExtractionModel):
     ) -> MKGformerModel:
         """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
         encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        visual, caption_tokenizer = load_visual(
+            vision, captions=images == "captions", pretrained=pretrained, seed=seed
+        )
         return cls(
             labels,
             text=encoder.module,
             tokenizer=encoder.tokenizer,
-            vision=load_vision_encoder(vision, pretrained=pretrained, seed=seed),
+            vision=visual,
+            caption_tokenizer=caption_tokenizer,
             fusion_layers=fusion_layers,
             images=images,
             tagger=tagger,
@@ -136,13 +147,11 @@ class MKGformerModel(ExtractionModel):
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it."""
         mask = batch["attention_mask"]
-        crops = [batch[f"crop_{slot}"] for slot in range(len(self.vision.plan.crop_sides))]
-        patches = self.vision.embed(batch.get("images"), crops)
         states = self.fusion(
             self.text,
             self.vision,
             words=(self.text.embeddings(input_ids=batch["input_ids"]), mask),
-            patches=(patches, self.vision.token_mask(batch["crops_present"])),
+            patches=self.vision.tokens(batch),
             visual_index=batch["visual_index"],
         )
         if self.labels.kind == "ner":

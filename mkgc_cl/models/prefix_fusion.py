@@ -14,13 +14,9 @@ from torch.nn import functional as F
 
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.attention import split_heads
+from mkgc_cl.models.captions import CaptionStream
 from mkgc_cl.models.text import TextStream, attend_text, finish_text_layer, project_text
-from mkgc_cl.models.vision import (
-    VisionStream,
-    attend_vision,
-    finish_vision_block,
-    project_vision,
-)
+from mkgc_cl.models.vision import VisionStream
 
 
 class PrefixFusion(nn.Module):
@@ -33,7 +29,8 @@ class PrefixFusion(nn.Module):
 
     Args:
         text: the text stream.
-        vision: the vision stream, of the same width D.
+        vision: the vision stream, of the same width D; or captions in its place, whose layers then
+            read words as a ViT's blocks do.
         layers: how many top layers interact (PAPER: 4 of 12).
         generator: source of the fusion weights' initial values (normal, as BERT's own).
 
@@ -44,7 +41,7 @@ class PrefixFusion(nn.Module):
     def __init__(
         self,
         text: TextStream,
-        vision: VisionStream,
+        vision: VisionStream | CaptionStream,
         *,
         layers: int,
         generator: torch.Generator,
@@ -55,7 +52,7 @@ class PrefixFusion(nn.Module):
                 [f"text width {text.width} and vision width {vision.width} differ; pair equal ones"]
             )
         # the first text layer that interacts needs one below it, whose keys the block reads
-        most = min(len(text.layers) - 1, len(vision.vit.blocks))
+        most = min(len(text.layers) - 1, len(vision.blocks))
         if not 1 <= layers <= most:
             raise ConfigError([f"fusion_layers={layers}; these encoders allow 1 to {most}"])
         self.weights = nn.ParameterList()
@@ -68,7 +65,7 @@ class PrefixFusion(nn.Module):
     def forward(
         self,
         text: TextStream,
-        vision: VisionStream,
+        vision: VisionStream | CaptionStream,
         *,
         words: tuple[Tensor, Tensor],
         patches: tuple[Tensor, Tensor],
@@ -94,16 +91,15 @@ class PrefixFusion(nn.Module):
         for layer in text.layers[:-depth]:
             context, prefix = _read(layer, states, mask)
             states = finish_text_layer(layer, context, states)
-        for block in vision.vit.blocks[:-depth]:
-            own = project_vision(block.attn, block.norm1(seen))
-            context, _ = attend_vision(block.attn, own, seen_mask, explicit=False)
-            seen = finish_vision_block(block, context, seen)
+        for block in vision.blocks[:-depth]:
+            context = vision.attend(block, vision.project(block, seen), seen_mask)
+            seen = vision.finish(block, context, seen)
         # from here on an image looks different to every sample
         seen, seen_mask = seen[visual_index], seen_mask[visual_index]
-        upper = zip(self.weights, text.layers[-depth:], vision.vit.blocks[-depth:], strict=True)
+        upper = zip(self.weights, text.layers[-depth:], vision.blocks[-depth:], strict=True)
         for weight, layer, block in upper:
-            context = attend_with_prefix(block, seen, seen_mask, prefix, mask)
-            seen = finish_vision_block(block, context, seen)
+            context = attend_with_prefix(vision, block, seen, seen_mask, prefix, mask)
+            seen = vision.finish(block, context, seen)
             context, prefix = _read(layer, states, mask)
             found = F.linear(correlate(context, seen, seen_mask), weight)
             states = finish_text_layer(layer, context, states, added=found)
@@ -111,7 +107,12 @@ class PrefixFusion(nn.Module):
 
 
 def attend_with_prefix(
-    block: Any, seen: Tensor, seen_mask: Tensor, prefix: tuple[Tensor, Tensor], mask: Tensor
+    vision: VisionStream | CaptionStream,
+    block: Any,
+    seen: Tensor,
+    seen_mask: Tensor,
+    prefix: tuple[Tensor, Tensor],
+    mask: Tensor,
 ) -> Tensor:
     """Attention of a vision block over the words before its own tokens.
 
@@ -119,7 +120,8 @@ def attend_with_prefix(
     far the sample was padded; here padding is masked.
 
     Args:
-        block: a timm block of H heads.
+        vision: the vision stream.
+        block: one of its blocks, of H heads.
         seen: (B, P, D) visual tokens.
         seen_mask: (B, P) bool, true on those of images that are there.
         prefix: keys and values, each (B, T, D), of the text layer below.
@@ -128,12 +130,11 @@ def attend_with_prefix(
     Returns:
         Context (B, P, D) before the block's output projection.
     """
-    query, key, value = project_vision(block.attn, block.norm1(seen))
+    query, key, value = vision.project(block, seen)
     heads = query.shape[1]  # the text's own number of heads may be another
     ahead_key, ahead_value = (split_heads(part, heads) for part in prefix)
     both = (query, torch.cat([ahead_key, key], dim=2), torch.cat([ahead_value, value], dim=2))
-    context, _ = attend_vision(block.attn, both, torch.cat([mask, seen_mask], 1), explicit=False)
-    return context
+    return vision.attend(block, both, torch.cat([mask, seen_mask], 1))
 
 
 def correlate(context: Tensor, seen: Tensor, seen_mask: Tensor) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_args
+from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from mkgc_cl.data.batch import MultimodalBatch
@@ -21,8 +22,10 @@ from mkgc_cl.models.base import (
     relation_states,
     word_states,
 )
-from mkgc_cl.models.encoders import load_text_encoder
+from mkgc_cl.models.captions import CAPTION_LENGTH, CaptionEncoder
+from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.heads import LinearHead
+from mkgc_cl.models.images import ImageEncoder, visual_encoder
 from mkgc_cl.models.layer_features import PARTS, default_layers, layer_features
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.whole_encoder import plain_stream
@@ -49,6 +52,11 @@ class TextModel(ExtractionModel):
         layers: layers that a readout reads beside the head, 0 for the embeddings; see
             :mod:`mkgc_cl.models.layer_features`. By default none is; ``None`` is the last and
             one or two below it.
+        captions: read the caption of the image behind the text (ITA; Wang et al., NAACL 2022), as
+            far as ``max_text_length`` leaves room.
+        beside: a frozen encoder of images, or of captions in their place, whose vector per sample
+            stands beside the layers' features for a readout; the head never sees it.
+        beside_tokenizer: of the encoder of captions.
         seed: seed of every parameter that is not pretrained.
 
     Raises:
@@ -69,6 +77,9 @@ class TextModel(ExtractionModel):
         dropout: float = 0.1,
         head_bias: bool = True,
         layers: Sequence[int] | None = (),
+        captions: bool = False,
+        beside: ImageEncoder | CaptionEncoder | None = None,
+        beside_tokenizer: WordTokenizer | None = None,
         seed: int = 0,
     ) -> None:
         check_choices(
@@ -81,7 +92,8 @@ class TextModel(ExtractionModel):
             labels,
             tokenizer=tokenizer,
             max_text_length=max_text_length,
-            views=ViewPlan(image=0),
+            views=self._views(captions, beside),
+            caption_tokenizer=beside_tokenizer,
             tagger=tagger,
             seed=seed,
         )
@@ -98,6 +110,17 @@ class TextModel(ExtractionModel):
         self.head = LinearHead(width=width, outputs=len(labels.outputs), seed=seed, bias=head_bias)
         self.text.freeze_lower(freeze_lower)
         self.layers = self._checked(layers)
+        self.vision = beside
+        if beside is not None and not self.layers:
+            raise ConfigError(["images stand beside the features of layers; give layers, too"])
+
+    @staticmethod
+    def _views(captions: bool, beside: ImageEncoder | CaptionEncoder | None) -> ViewPlan:
+        told = CAPTION_LENGTH if captions or isinstance(beside, CaptionEncoder) else 0
+        if captions and beside is not None:
+            raise ConfigError(["captions are read behind the text or beside it; leave one out"])
+        side = beside.side if isinstance(beside, ImageEncoder) else 0
+        return ViewPlan(image=side, caption=told, behind=captions)
 
     @classmethod
     def build(
@@ -115,9 +138,21 @@ class TextModel(ExtractionModel):
         head_bias: bool = True,
         layers: Sequence[int] | None = (),
         markers: MarkerKind = "new",
+        captions: bool = False,
+        beside: str | None = None,
+        images: Literal["image", "captions"] = "image",
         seed: int = 0,
     ) -> TextModel:
-        """Build the model from an encoder's name; see :mod:`mkgc_cl.models.encoders`."""
+        """Build the model from an encoder's name; see :mod:`mkgc_cl.models.encoders`.
+
+        ``beside`` names an encoder of ``images`` (or of captions in their place).
+        """
+        frozen, beside_tokenizer = None, None
+        if beside is not None:
+            module, beside_tokenizer = load_visual(
+                beside, captions=images == "captions", pretrained=pretrained, seed=seed, vit=False
+            )
+            frozen = visual_encoder(module, images=images, train_backbone=False)
         encoder = load_text_encoder(
             text, pretrained=pretrained, markers=markers, whole=True, seed=seed
         )
@@ -133,6 +168,9 @@ class TextModel(ExtractionModel):
             dropout=dropout,
             head_bias=head_bias,
             layers=layers,
+            captions=captions,
+            beside=frozen,
+            beside_tokenizer=beside_tokenizer,
             seed=seed,
         )
 
@@ -141,7 +179,8 @@ class TextModel(ExtractionModel):
         """Width of what a readout reads: of the layers' features, or of the head's where none."""
         if not self.layers:
             return super().readout_width
-        return PARTS[self.labels.kind] * self.text.width * len(self.layers)
+        beside = 0 if self.vision is None else self.vision.width
+        return PARTS[self.labels.kind] * self.text.width * len(self.layers) + beside
 
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it; in evaluation mode also read the layers for a readout."""
@@ -153,6 +192,11 @@ class TextModel(ExtractionModel):
         kept = {depth: states for depth, (states, _) in enumerate(run) if depth in wanted}
         output = self._read(batch, kept[len(self.text.layers)])
         features = layer_features(batch, [kept[layer] for layer in self.layers])
+        if self.vision is not None:
+            seen = self.vision.vectors_of(batch)[batch["visual_index"]].to(features.dtype)
+            if features.dim() == 3:
+                seen = seen[:, None].expand(-1, features.shape[1], -1)
+            features = torch.cat([features, seen], dim=-1)
         return replace(output, layer_features=features)
 
     def _read(self, batch: MultimodalBatch, states: Tensor) -> ModelOutput:

@@ -12,10 +12,11 @@ from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
-from mkgc_cl.models.encoders import load_backbone, load_text_encoder
+from mkgc_cl.models.captions import CaptionEncoder
+from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.graph_fusion import GraphFusion, ObjectAttention
 from mkgc_cl.models.heads import LinearHead
-from mkgc_cl.models.images import ImageEncoder, Objects, object_pixels, object_plan
+from mkgc_cl.models.images import Objects, object_pixels, object_plan, visual_encoder
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.seeds import seeded
@@ -37,7 +38,9 @@ class UMGFModel(ExtractionModel):
         tokenizer: its tokenizer.
         vision: a timm backbone; the paper's is ResNet-152.
         train_vision: train the backbone, as its authors do.
-        images: what the objects are: ``"crops"``, or ``"image"`` where a stream has no crops.
+        images: what the objects are: ``"crops"``, or ``"image"`` where a stream has no crops, or
+            the caption of the image (its class token) as the only one.
+        caption_tokenizer: of the text encoder that reads captions, ``vision``.
         objects: most objects a sample may have; those there are not take no part.
         width: width of the graph's nodes, a multiple of ``heads``.
         layers: number of fusion layers.
@@ -63,6 +66,7 @@ class UMGFModel(ExtractionModel):
         vision: nn.Module,
         train_vision: bool = True,
         images: Objects = "crops",
+        caption_tokenizer: WordTokenizer | None = None,
         objects: int = 4,
         width: int = 512,
         layers: int = 6,
@@ -81,13 +85,14 @@ class UMGFModel(ExtractionModel):
             dropout=dropout,
         )
         _check_sizes({"objects": objects, "width": width, "layers": layers, "heads": heads})
-        encoder = ImageEncoder(vision, train_backbone=train_vision)
-        plan = object_plan(images, side=encoder.side, most=objects)
+        encoder = visual_encoder(vision, images=images, train_backbone=train_vision)
+        plan = object_plan(images, side=getattr(encoder, "side", 0), most=objects)
         super().__init__(
             labels,
             tokenizer=tokenizer,
             max_text_length=max_text_length,
             views=plan,
+            caption_tokenizer=caption_tokenizer,
             tagger=tagger,
             seed=seed,
         )
@@ -135,11 +140,15 @@ class UMGFModel(ExtractionModel):
     ) -> UMGFModel:
         """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
         encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        visual, caption_tokenizer = load_visual(
+            vision, captions=images == "captions", pretrained=pretrained, seed=seed, vit=False
+        )
         return cls(
             labels,
             text=encoder.module,
             tokenizer=encoder.tokenizer,
-            vision=load_backbone(vision, pretrained=pretrained, seed=seed),
+            vision=visual,
+            caption_tokenizer=caption_tokenizer,
             train_vision=train_vision,
             images=images,
             objects=objects,
@@ -158,8 +167,11 @@ class UMGFModel(ExtractionModel):
         """Encode a batch and score it."""
         mask = batch["attention_mask"]
         text, _ = self.text(batch["input_ids"], mask, [])
-        pixels, present = object_pixels(batch, self.processor.views, self.objects)
-        found = self.vision.objects(pixels, present)
+        if isinstance(self.vision, CaptionEncoder):
+            found, present = self.vision.objects_of(batch)
+        else:
+            pixels, present = object_pixels(batch, self.processor.views, self.objects)
+            found = self.vision.objects(pixels, present)
         fused = self.fusion(text, mask, found, present, batch["visual_index"])
         both = torch.cat([text, fused], dim=-1)
         if self.labels.kind == "re":

@@ -10,17 +10,18 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.processor import IGNORED
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
-from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
 from mkgc_cl.models.coupled import CoupledFusion, Projections
-from mkgc_cl.models.encoders import load_backbone, load_text_encoder
+from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.heads import GrowableCRF, LinearHead
-from mkgc_cl.models.images import ImageEncoder
+from mkgc_cl.models.images import object_plan, visual_encoder
 from mkgc_cl.models.output import ModelOutput, SpanOutput
 from mkgc_cl.models.span_tags import SPAN_TAGS, conversion_matrix, span_of
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.seeds import derive
+
+GridOf = Literal["image", "captions"]
 
 
 class UMTModel(ExtractionModel):
@@ -41,7 +42,9 @@ class UMTModel(ExtractionModel):
         labels: the stream's classes.
         text: a BERT-family encoder.
         tokenizer: its tokenizer.
-        vision: a timm backbone; the paper's is ResNet-152.
+        vision: a timm backbone; the paper's is ResNet-152. For captions a text encoder.
+        images: the grid is that of the whole image, or the words of its caption.
+        caption_tokenizer: of the encoder of captions.
         train_vision: train the backbone (RELEASED CODE: frozen).
         projections: see :class:`~mkgc_cl.models.coupled.CoupledFusion`.
         conversion: weight c of the converted span emissions; 0 leaves them out.
@@ -64,6 +67,8 @@ class UMTModel(ExtractionModel):
         text: nn.Module,
         tokenizer: WordTokenizer,
         vision: nn.Module,
+        images: GridOf = "image",
+        caption_tokenizer: WordTokenizer | None = None,
         train_vision: bool = False,
         projections: Projections = "one",
         conversion: float = 0.5,
@@ -75,28 +80,29 @@ class UMTModel(ExtractionModel):
         seed: int = 0,
     ) -> None:
         check_choices(
-            {"projections": projections},
-            {"projections": get_args(Projections)},
+            {"projections": projections, "images": images},
+            {"projections": get_args(Projections), "images": get_args(GridOf)},
             {"freeze_lower": freeze_lower},
             dropout=dropout,
         )
         _check_weights(conversion, span_loss)
-        images = ImageEncoder(vision, train_backbone=train_vision)
+        encoder = visual_encoder(vision, images=images, train_backbone=train_vision)
         super().__init__(
             labels,
             tokenizer=tokenizer,
             max_text_length=max_text_length,
-            views=ViewPlan(image=images.side),
+            views=object_plan(images, side=getattr(encoder, "side", 0), most=0),
+            caption_tokenizer=caption_tokenizer,
             tagger=tagger,
             seed=seed,
         )
         self.text = TextStream.plain(text, max_length=max_text_length)
-        self.vision = images
+        self.vision = encoder
         tags = labels.kind == "ner"
         layer = self.text.layers[0]  # the fusion layers are of the encoder's own shape
         self.fusion = CoupledFusion(
             width=self.text.width,
-            grid_width=images.width,
+            grid_width=encoder.width,
             heads=layer.attention.self.num_attention_heads,
             inner=layer.intermediate.dense.out_features,
             dropout=dropout,
@@ -127,6 +133,7 @@ class UMTModel(ExtractionModel):
         text: str = "tiny",
         vision: str = "tiny",
         pretrained: bool = True,
+        images: GridOf = "image",
         train_vision: bool = False,
         projections: Projections = "one",
         conversion: float = 0.5,
@@ -139,11 +146,16 @@ class UMTModel(ExtractionModel):
     ) -> UMTModel:
         """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
         encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        visual, caption_tokenizer = load_visual(
+            vision, captions=images == "captions", pretrained=pretrained, seed=seed, vit=False
+        )
         return cls(
             labels,
             text=encoder.module,
             tokenizer=encoder.tokenizer,
-            vision=load_backbone(vision, pretrained=pretrained, seed=seed),
+            vision=visual,
+            images=images,
+            caption_tokenizer=caption_tokenizer,
             train_vision=train_vision,
             projections=projections,
             conversion=conversion,
@@ -160,7 +172,7 @@ class UMTModel(ExtractionModel):
         mask = batch["attention_mask"]
         text, _ = self.text(batch["input_ids"], mask, [])
         states = self.dropout(text)  # one draw for both branches
-        fused = self.fusion(states, mask, *self.vision.grid(batch["images"]), batch["visual_index"])
+        fused = self.fusion(states, mask, *self.vision.grid_of(batch), batch["visual_index"])
         if self.aux_head is None or self.fusion.auxiliary is None:
             features = relation_states(batch, fused, "entity-markers")
             return self.scored(batch, text, features, features=features)

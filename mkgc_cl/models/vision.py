@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.attention import (
@@ -158,6 +159,42 @@ class VisionStream(nn.Module):
                     maps.append(own)
             states = finish_vision_block(block, context, states)
         return self.vit.norm(states), mask, tuple(maps)
+
+    def read(
+        self, batch: MultimodalBatch, keys: list[Tensor]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Encode the distinct visual inputs of a batch; see :meth:`forward`."""
+        found: tuple[Tensor, Tensor, tuple[Tensor, ...]] = self(
+            batch.get("images"), self._crops(batch), batch["crops_present"], keys
+        )
+        return found
+
+    def _crops(self, batch: MultimodalBatch) -> list[Tensor]:
+        return [batch[f"crop_{slot}"] for slot in range(len(self.plan.crop_sides))]
+
+    # ---- one block at a time, as prefix fusion runs it ----
+
+    @property
+    def blocks(self) -> Any:
+        """The blocks."""
+        return self.vit.blocks
+
+    def tokens(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
+        """Embedded visual tokens (U, P, D) and their mask (U, P)."""
+        embedded = self.embed(batch.get("images"), self._crops(batch))
+        return embedded, self.token_mask(batch["crops_present"])
+
+    def project(self, block: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of a block, each (U, H, P, D/H)."""
+        return project_vision(block.attn, block.norm1(states))
+
+    def attend(self, block: Any, parts: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
+        """Context (U, P, D) of a block's attention over keys and values that may be longer."""
+        return attend_vision(block.attn, parts, mask, explicit=False)[0]
+
+    def finish(self, block: Any, context: Tensor, states: Tensor) -> Tensor:
+        """States (U, P, D) that leave a block."""
+        return finish_vision_block(block, context, states)
 
     def freeze_lower(self, layers: int) -> None:
         """Stop training the patch embedding and the lowest ``layers`` blocks.

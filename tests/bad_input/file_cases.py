@@ -41,7 +41,7 @@ WORDS = "['Anna', 'Lee', 'met', 'Bo0', 'in', 'Rome']"
 UNKNOWN_RELATION = ("one of the 22 relations", "'/per/per/pear'", "did you mean '/per/per/")
 FOREIGN_LABEL = ("only relations the task's training file has", "/per/per/peer", "fetch the split")
 FOREIGN_TAG = ("expected the tag O for 'Bo'", "types LOC only", "B-PER", "fetch the file")
-ORPHAN = ("I-PER to follow B-PER", "an entity starts with B-PER")
+ORPHAN = ("expected tags in BIO, found I-PER", "give repair='conlleval'")
 BLANK = 'missing_images="blank"'
 FIX = "correct or remove the line"
 FETCH = "fetch the file again"
@@ -179,33 +179,44 @@ FILE_CASES = [
         ("empty", lambda _: b"", "train.txt: ", "empty file"),
         ("byte-order mark", lambda d: BOM + d, "train.txt:1: ", "BOM"),
         ("not UTF-8", swap_bytes(b"Rome", b"R\xf4me"), "train.txt:7: ", "0xf4"),
-        ("code", line(2, PAYLOAD), "train.txt:2: ", "word, tab, tag", "makedirs", FIX),
+        ("code", line(2, PAYLOAD), "train.txt:2: ", "2 columns, found 1", "makedirs", FIX),
         ("code as a tag", swap("B-LOC", PAYLOAD), "train.txt:7: ", "the tag", "makedirs"),
         ("orphan I-", swap("Anna\tB-PER", "Anna\tO"), "train.txt:3: ", *ORPHAN, "after O"),
-        ("I- at the start", swap("Anna\tB-PER", "Anna\tI-PER"), ":2: ", *ORPHAN, "the start of"),
-        ("I- of another type", swap("Lee\tI-PER", "Lee\tI-LOC"), ":3: ", "found it after B-PER"),
+        ("I- at the start", swap("Anna\tB-PER", "Anna\tI-PER"), ":2: ", *ORPHAN, "at the start"),
+        ("I- of another type", swap("Lee\tI-PER", "Lee\tI-LOC"), ":3: ", "I-LOC after B-PER"),
         (
             "unknown tag",
             swap("B-LOC", "B-GPE"),
             ":7: ",
-            "PER, LOC, ORG, MISC",
+            "LOC, MISC, ORG, PER",
             "'B-GPE'",
-            "correct",
+            "correct the tag, or read the files with stream_from_files",
         ),
         (
             "no tab",
             swap("Anna\tB-PER", "Anna B-PER"),
             ":2: ",
-            "word, tab, tag",
+            "2 columns, found 1",
             "'Anna B-PER'",
             FIX,
         ),
-        ("no word", swap("Anna\tB-PER", "\tB-PER"), ":2: ", "word, tab, tag", r"'\tB-PER'", FIX),
+        ("no word", swap("Anna\tB-PER", "\tB-PER"), ":2: ", "a word in column 0", FIX),
         ("no image id", swap("IMGID:train_0\n", ""), ":1: ", "IMGID: line before", "add the line"),
-        ("empty image id", swap("IMGID:train_0", "IMGID:"), ":1: ", "an image id", "write the"),
-        ("image path", swap("IMGID:train_0", "IMGID:../0"), ":1: ", "'IMGID:../0'", "write the"),
+        (
+            "empty image id",
+            swap("IMGID:train_0", "IMGID:"),
+            ":1: ",
+            "name of an image",
+            "found ''",
+            FIX,
+        ),
+        (
+            "image path",
+            swap("IMGID:train_0", "IMGID:../0"),
+            ":1: ",
+            "inside its folder, found '../0'",
+        ),
         ("empty sentence", lambda d: b"IMGID:9\n\n" + d, "train.txt:1: ", "empty sentence"),
-        ("no blank line", swap("sings\tO\n\n", "sings\tO\n"), ":5: ", "starts at line 1"),
         ("a sentence twice", repeat_sentence, "train.txt:32: ", "duplicate of line 1"),
     ),
     *cases(
@@ -214,7 +225,7 @@ FILE_CASES = [
             "label absent",
             swap("B-MISC", "O"),
             "expected sentences for the type 'MISC' (rule 'priority'), found none",
-            'fetch the file again, or take rule="keep-all-mentions"',
+            "fetch the file again",
         ),
         build=True,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,7 +39,7 @@ def test_a_sound_download_without_images_is_usable(
     assert found["exit_code"] == 0
     assert found["problems"] == []
     remarks = {item["path"]: item["remark"] for item in found["missing"]}  # type: ignore[attr-defined]
-    assert remarks["MRE/data/txt/sep10"] == "needed for imre(..., tasks=10)"
+    assert remarks["MRE/data/txt/sep10"] == "the released split of imre(..., tasks=10)"
     first = "MRE/data/img_org/train/train_0.jpg"
     assert remarks[first] == "the first of 160 of 160 MRE images that are missing"
 
@@ -46,7 +47,7 @@ def test_a_sound_download_without_images_is_usable(
 def test_every_snippet_it_prints_runs(download: Path) -> None:
     names: dict[str, Callable[..., TaskStream]] = {"imre": imre_stream, "imner": imner_stream}
     snippets = [code for code, _ in check_data(download).run]
-    assert len(snippets) == 5
+    assert len(snippets) == 7  # without their folders sep10 and sep7 are built
     for code in snippets:
         call = ast.parse(code, mode="eval").body
         assert isinstance(call, ast.Call)
@@ -65,8 +66,8 @@ def test_text_output_names_everything(
     assert "malformed (3)" in out
     assert f"{download}/MRE/data/txt/ours_val.txt:2: expected one Python dict literal" in out
     assert "... and 1 more" in out
-    assert "from mkgc_cl.scenarios import imner, imre" in out
-    assert "imre(" not in out.split("can be run")[1].replace("import imner, imre", "")
+    assert "from mkgc_cl.scenarios import imner\n" in out
+    assert "imre(" not in out.split("can be run")[1]
 
 
 def test_all_problems_are_listed_not_only_the_first(download: Path, edit: Edit) -> None:
@@ -79,8 +80,8 @@ def test_all_problems_are_listed_not_only_the_first(download: Path, edit: Edit) 
     lines = [(error.path.name, error.line) for error in found.problems if error.path]
     assert lines == [
         *(("ours_train.txt", i) for i in range(1, 6)),
-        ("train.txt", 3),
         ("train.txt", 13),
+        ("train.txt", 3),
     ]
 
 
@@ -189,10 +190,71 @@ def test_a_folder_of_images_that_cannot_be_listed(download: Path) -> None:
 def test_a_lost_split_file_is_missing_not_malformed(download: Path) -> None:
     (download / "MRE/data/txt/sep5/ours_test_2.txt").unlink()
     found = check_data(download)
-    assert ("MRE/data/txt/sep5/ours_test_2.txt", "needed for imre(..., tasks=5)") in found.missing
+    assert (
+        "MRE/data/txt/sep5/ours_test_2.txt",
+        "the released split of imre(..., tasks=5)",
+    ) in found.missing
     assert not found.problems
     assert not any("tasks=5" in code for code, _ in found.run)
     assert any("tasks=8, seed=0" in code for code, _ in found.run)
+
+
+def test_a_type_without_training_samples_cannot_be_run(download: Path, edit: Edit) -> None:
+    mner = "MNER/data/twitter2017"
+    edit(f"{mner}/train.txt", lambda text: text.replace("B-MISC", "O"))
+    for folder in ("sep-PLOM", "sep-POLM-NEW"):
+        edit(f"{mner}/{folder}/train_3.txt", lambda text: text.replace("B-MISC", "O"))
+    found = check_data(download)
+    assert not any(code.startswith("imner") for code, _ in found.run)
+    assert any("'MISC'" in str(problem) for problem in found.problems)
+
+
+def test_full_files_alone_can_be_run(download: Path) -> None:
+    for folder in ("MRE/data/txt/sep5", "MNER/data/twitter2017/sep-PLOM"):
+        shutil.rmtree(download / folder)
+    found = check_data(download)
+    runnable = "\n".join(code for code, _ in found.run)
+    assert "tasks=5" in runnable
+    assert "('PER', 'LOC', 'ORG', 'MISC')" in runnable
+    stream = imre_stream(download, tasks=5, missing_images="blank")
+    assert stream.provenance["source"] == "built from the full files"
+    with pytest.raises(DataError, match="sep5"):
+        imre_stream(download, tasks=5, build=False, missing_images="blank")
+
+
+def test_another_corpus_in_the_same_format(tmp_path: Path) -> None:
+    mre, mner = tmp_path / "MRE/data/txt", tmp_path / "MNER/data/twitter2017"
+    mre.mkdir(parents=True)
+    mner.mkdir(parents=True)
+    for split in ("train", "val", "test"):
+        rows = [
+            {
+                "token": ["a", split, str(i)],
+                "h": {"name": "a", "pos": [0, 1]},
+                "t": {"name": split, "pos": [1, 2]},
+                "img_id": i,
+                "relation": name,
+            }
+            for i, name in enumerate(["owns", "None", "met"])
+        ]
+        (mre / f"ours_{split}.txt").write_text("".join(f"{row}\n" for row in rows))
+    for split in ("train", "valid", "test"):
+        text = "IMGID: 1\nAnn\tI-person\nLee\tI-person\n\nIMGID:2\nRome\tI-geo-loc\n\xa0\tO\n"
+        (mner / f"{split}.txt").write_text(text + "Bo\tI-person\n")
+    found = check_data(tmp_path)
+    assert found.problems == []
+    assert [code.split(", ", 1)[1] for code, _ in found.run] == [
+        'tasks=2, seed=0, missing_images="blank")',
+        "order=('person', 'geo-loc'), missing_images=\"blank\")",
+    ]
+    stream = imner_stream(tmp_path, missing_images="blank")
+    assert (stream.provenance["scheme"], stream.labels.classes) == ("IOB1", ("person", "geo-loc"))
+    # a sentence goes to the task of its rarest type
+    assert [s.tags for t in stream.tasks for s in t.train] == [  # type: ignore[union-attr]
+        ("B-person", "I-person"),
+        ("B-geo-loc", "O", "O"),
+    ]
+    assert imre_stream(tmp_path, tasks=2, seed=0, missing_images="blank").tasks
 
 
 def test_an_empty_folder_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mkgc_cl.data import imner_stream
 from mkgc_cl.data.locate import MnerPaths
 from mkgc_cl.data.mner import TYPES, read_mner, scan_mner
 from mkgc_cl.data.textfile import TextFile
+from mkgc_cl.errors import DataError
 
 WORD = st.text(min_size=1, max_size=5).filter(
     lambda word: bool(word.strip()) and not set(word) & set("\t\n\r")
@@ -77,3 +79,15 @@ def test_golden_counts(data_root: Path, split: str, rows: int, entities: dict[st
     tags = Counter(tag[2:] for row in found for tag in row.sample.tags if tag[0] == "B")
     assert tags == entities
     assert max(len(row.sample.tokens) for row in found) <= 50
+
+
+def test_stray_tags_are_read_as_conlleval_does_on_request(download: Path) -> None:
+    train = download / "MNER" / "data" / "twitter2017" / "train.txt"
+    train.write_text(train.read_text().replace("Rome\tB-LOC\ngreets", "Rome\tI-LOC\ngreets"))
+    with pytest.raises(DataError) as caught:
+        imner_stream(download, build=True, missing_images="blank")
+    assert (caught.value.path, caught.value.line) == (train, 7)
+    stream = imner_stream(download, build=True, repair="conlleval", missing_images="blank")
+    assert stream.provenance["repaired"] == {"conlleval": 1}
+    (sample, *_) = stream.tasks[2].train
+    assert sample.tags == ("B-LOC", "O", "O")  # type: ignore[union-attr]

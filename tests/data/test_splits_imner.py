@@ -12,7 +12,8 @@ from mkgc_cl.data import TaskStream, imner_stream
 from mkgc_cl.data.locate import MNER_SPLITS, MnerPaths
 from mkgc_cl.data.mner import TYPES, TaggingRow, read_mner
 from mkgc_cl.data.samples import TaggingSample, Task
-from mkgc_cl.data.splits_imner import RELEASED, as_groups, build_imner, keep_tags
+from mkgc_cl.data.splits import keep_tags
+from mkgc_cl.data.splits_imner import RELEASED, as_groups, build_imner
 from mkgc_cl.errors import ConfigError
 
 # class: train sentences, entities; validation sentences, entities; test entities

@@ -369,7 +369,7 @@ def test_an_alignment_of_another_shape_is_refused(build: Build, make_sample: Mak
 
 
 WRONG: dict[str, dict[str, Any]] = {
-    r"images='all'; choose one of \['crops', 'image'\]": {"images": "all"},
+    r"images='all'; choose one of \['crops', 'image', 'captions'\]": {"images": "all"},
     r"alignments='none'; choose one of \['both', 'semantic'\]": {"alignments": "none"},
     "freeze_lower=-1; give 0 or more": {"freeze_lower": -1},
     "max_text_length=129 but the encoder has 128": {"max_text_length": 129},

@@ -228,7 +228,7 @@ def test_a_batch_without_any_object_works(make_sample: MakeSample) -> None:
 
 def test_wrong_options_name_the_choice() -> None:
     wrong: dict[str, dict[str, Any]] = {
-        r"images='grid'; choose one of \['crops', 'image'\]": {"images": "grid"},
+        r"images='grid'; choose one of \['crops', 'image', 'captions'\]": {"images": "grid"},
         r"object_attention='none'; choose one of \['full', 'bare'\]": {"object_attention": "none"},
         "objects=0; give 1 or more": {"objects": 0},
         "layers=0; give 1 or more": {"layers": 0},

@@ -10,14 +10,32 @@ from typing import Any
 import pytest
 
 from mkgc_cl.data.demo import demo_stream
+from mkgc_cl.data.files import stream_from_files, stream_from_mapping, stream_from_yaml
 from mkgc_cl.data.streams_mner import imner_stream
 from mkgc_cl.data.streams_mre import imre_stream
 from mkgc_cl.errors import DataError, ImageError
-from mkgc_cl.scenarios import KnowledgeBenchmark, as_benchmark, demo, imner, imre
+from mkgc_cl.scenarios import (
+    KnowledgeBenchmark,
+    as_benchmark,
+    demo,
+    from_files,
+    from_mapping,
+    from_yaml,
+    imner,
+    imre,
+)
 
 
 @pytest.mark.parametrize(
-    ("ours", "builder"), [(imre, imre_stream), (imner, imner_stream), (demo, demo_stream)]
+    ("ours", "builder"),
+    [
+        (imre, imre_stream),
+        (imner, imner_stream),
+        (demo, demo_stream),
+        (from_files, stream_from_files),
+        (from_yaml, stream_from_yaml),
+        (from_mapping, stream_from_mapping),
+    ],
 )
 def test_arguments_and_documentation_stay(ours: Any, builder: Callable[..., Any]) -> None:
     assert ours.__doc__ == builder.__doc__
@@ -54,6 +72,16 @@ def test_demo(task: Any, tasks: int) -> None:
     again = demo(task, seed=1, **sizes)
     assert again.stream == benchmark.stream
     assert demo(task, seed=2, **sizes).stream != benchmark.stream
+
+
+@pytest.mark.parametrize("rule", ["rarest", "first", "keep-all", "duplicate"])
+def test_own_files_by_every_rule(tmp_path: Path, rule: Any) -> None:
+    """What the rules make obeys what every benchmark must: no double, no label of a later task."""
+    path = tmp_path / "t.txt"
+    path.write_text("A\tB-X\nB\tB-Y\n\nC\tB-X\n\nD\tB-Y\n\nE\tB-X\nF\tI-X\nG\tB-Y\n")
+    # `first` leaves the last type those sentences alone that have no other
+    benchmark = from_files(train=path, test=path, kind="ner", multi_type=rule)
+    assert [e.classes for e in benchmark.train_stream] == [("X",), ("Y",)]
 
 
 @pytest.mark.parametrize(
