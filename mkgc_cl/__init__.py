@@ -13,8 +13,9 @@ The names that most programs begin with are here, and each is imported when it i
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mkgc_cl._lazy import lazy_names
 
 if TYPE_CHECKING:
     from mkgc_cl.models import DualStreamModel, TextModel, build_optimizer
@@ -51,31 +52,20 @@ __all__ = [
     "run_stream",
 ]
 
-_MODULES = {
-    "mkgc_cl.models": ("DualStreamModel", "TextModel", "build_optimizer"),
-    "mkgc_cl.scenarios": ("demo", "imner", "imre", "make_benchmark"),
-    "mkgc_cl.strategies": (
-        "AttentionDistillationPlugin",
-        "GradientModulationPlugin",
-        "MultimodalStrategy",
-        "PrototypeReplayPlugin",
-        "continual_evaluator",
-        "mspt",
-        "run_stream",
-    ),
-    "mkgc_cl.strategies.contract": ("check_system",),
-}
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its module when it is first asked for (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "mkgc_cl.models": ["DualStreamModel", "TextModel", "build_optimizer"],
+        "mkgc_cl.scenarios": ["demo", "imner", "imre", "make_benchmark"],
+        "mkgc_cl.strategies": [
+            "AttentionDistillationPlugin",
+            "GradientModulationPlugin",
+            "MultimodalStrategy",
+            "PrototypeReplayPlugin",
+            "continual_evaluator",
+            "mspt",
+            "run_stream",
+        ],
+        "mkgc_cl.strategies.contract": ["check_system"],
+    },
+)

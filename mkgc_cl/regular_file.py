@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from mkgc_cl.errors import DataError, MissingDataError
@@ -30,17 +31,38 @@ def regular_size(path: str | Path, *, limit: int) -> int:
     """
     # looked at before it is opened: to open a device can be an act of its own
     found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
-        kind = _OTHER_KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-        raise DataError(
-            f"expected a regular file, found {kind}; it must be a readable file", path=path
-        )
+    _require_regular(found, path)
     if found.st_size > limit:
         raise DataError(
             f"expected at most {limit:,} bytes, found {found.st_size:,}; give a smaller file",
             path=path,
         )
     return found.st_size
+
+
+def open_regular(path: str | Path, *, limit: int) -> BufferedReader:
+    """Open a file for reading, without waiting for what may have come in its place.
+
+    Args:
+        path: the file; links are followed.
+        limit: most bytes it may have.
+
+    Raises:
+        DataError: it is no regular file, or larger than ``limit``.
+        OSError: it is not there, or cannot be opened.
+    """
+    regular_size(path, limit=limit)
+    return _opened(path)
+
+
+def _opened(path: str | Path) -> BufferedReader:
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115  # the caller's to close
+    try:
+        _require_regular(os.fstat(file.fileno()), path)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def read_regular(path: str | Path, *, limit: int) -> bytes:
@@ -58,7 +80,7 @@ def read_regular(path: str | Path, *, limit: int) -> bytes:
     """
     try:
         size = regular_size(path, limit=limit)
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        with _opened(path) as file:
             data = file.read(size + 1)
     except DataError:
         raise
@@ -75,6 +97,14 @@ def read_regular(path: str | Path, *, limit: int) -> bytes:
             path=path,
         )
     return data
+
+
+def _require_regular(found: os.stat_result, path: str | Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = _OTHER_KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise DataError(
+            f"expected a regular file, found {kind}; it must be a readable file", path=path
+        )
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -134,6 +134,11 @@ class KnowledgeExperience(DatasetExperience[AvalancheDataset]):
         return bound
 
 
+def experiences_of(given: Any) -> list[KnowledgeExperience]:
+    """Experiences that are given as one, or as any collection of them."""
+    return [given] if isinstance(given, KnowledgeExperience) else list(given)
+
+
 class KnowledgeBenchmark(CLScenario[Any]):
     """An Avalanche benchmark with ``train_stream``, ``valid_stream`` and ``test_stream``.
 

@@ -1,22 +1,33 @@
-"""Training template, plugins and named recipes."""
+"""Training template, plugins and named recipes, each imported when it is first asked for."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mkgc_cl._lazy import lazy_names
 from mkgc_cl.scenarios import avalanche_home as avalanche_home  # before Avalanche is imported
-from mkgc_cl.strategies.adapted import adapt_strategy
-from mkgc_cl.strategies.cumulative import CumulativePlugin
-from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
-from mkgc_cl.strategies.emar import EMARPlugin
-from mkgc_cl.strategies.evaluation import ContinualMetrics, JsonLinesLogger, continual_evaluator
-from mkgc_cl.strategies.ewc import EWCPlugin
-from mkgc_cl.strategies.gaussian import GaussianReadoutPlugin
-from mkgc_cl.strategies.modulation import GradientModulationPlugin
-from mkgc_cl.strategies.mspt import mspt
-from mkgc_cl.strategies.rate_control import control_coefficients
-from mkgc_cl.strategies.replay import PrototypeReplayPlugin
-from mkgc_cl.strategies.rp_cre import RPCREPlugin
-from mkgc_cl.strategies.run import StreamResult, run_stream
-from mkgc_cl.strategies.stages import StepPolicy
-from mkgc_cl.strategies.template import MultimodalStrategy
-from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin
+
+if TYPE_CHECKING:
+    from mkgc_cl.strategies.adapted import adapt_strategy
+    from mkgc_cl.strategies.assembly import mspt
+    from mkgc_cl.strategies.cumulative import CumulativePlugin
+    from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
+    from mkgc_cl.strategies.emar import EMARPlugin
+    from mkgc_cl.strategies.evaluation import (
+        ContinualMetrics,
+        JsonLinesLogger,
+        continual_evaluator,
+    )
+    from mkgc_cl.strategies.ewc import EWCPlugin
+    from mkgc_cl.strategies.gaussian import GaussianReadoutPlugin
+    from mkgc_cl.strategies.modulation import GradientModulationPlugin
+    from mkgc_cl.strategies.rate_control import control_coefficients
+    from mkgc_cl.strategies.replay import PrototypeReplayPlugin
+    from mkgc_cl.strategies.rp_cre import RPCREPlugin
+    from mkgc_cl.strategies.run import StreamResult, run_stream
+    from mkgc_cl.strategies.stages import StepPolicy
+    from mkgc_cl.strategies.template import MultimodalStrategy
+    from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin
 
 __all__ = [
     "AttentionDistillationPlugin",
@@ -39,3 +50,29 @@ __all__ = [
     "mspt",
     "run_stream",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "mkgc_cl.strategies.adapted": ["adapt_strategy"],
+        "mkgc_cl.strategies.assembly": ["mspt"],
+        "mkgc_cl.strategies.cumulative": ["CumulativePlugin"],
+        "mkgc_cl.strategies.distillation": ["AttentionDistillationPlugin"],
+        "mkgc_cl.strategies.emar": ["EMARPlugin"],
+        "mkgc_cl.strategies.evaluation": [
+            "ContinualMetrics",
+            "JsonLinesLogger",
+            "continual_evaluator",
+        ],
+        "mkgc_cl.strategies.ewc": ["EWCPlugin"],
+        "mkgc_cl.strategies.gaussian": ["GaussianReadoutPlugin"],
+        "mkgc_cl.strategies.modulation": ["GradientModulationPlugin"],
+        "mkgc_cl.strategies.rate_control": ["control_coefficients"],
+        "mkgc_cl.strategies.replay": ["PrototypeReplayPlugin"],
+        "mkgc_cl.strategies.rp_cre": ["RPCREPlugin"],
+        "mkgc_cl.strategies.run": ["StreamResult", "run_stream"],
+        "mkgc_cl.strategies.stages": ["StepPolicy"],
+        "mkgc_cl.strategies.template": ["MultimodalStrategy"],
+        "mkgc_cl.strategies.token_distillation": ["TokenDistillationPlugin"],
+    },
+)

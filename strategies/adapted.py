@@ -17,7 +17,7 @@ from mkgc_cl.data.processor import IGNORED, Processor
 from mkgc_cl.data.readiness import require_samples
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import ExtractionModel, ModelOutput
-from mkgc_cl.scenarios.benchmark import KnowledgeExperience, avalanche_dataset
+from mkgc_cl.scenarios.benchmark import KnowledgeExperience, avalanche_dataset, experiences_of
 from mkgc_cl.strategies.compatibility import refusals, refuse
 from mkgc_cl.strategies.measured import measure
 
@@ -102,13 +102,13 @@ def adapt_strategy(strategy_class: type[Strategy]) -> type[Strategy]:
         def train(
             self, experiences: Any, eval_streams: Sequence[Any] = (), **kwargs: Any
         ) -> dict[str, Any]:
-            bound = [self._bind(experience) for experience in _as_list(experiences)]
-            streams = [[self._bind(e) for e in _as_list(stream)] for stream in eval_streams]
+            bound = [self._bind(experience) for experience in experiences_of(experiences)]
+            streams = [[self._bind(e) for e in experiences_of(stream)] for stream in eval_streams]
             metrics: dict[str, Any] = super().train(bound, streams, **kwargs)
             return metrics
 
         def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
-            bound = [self._bind(experience) for experience in _as_list(experiences)]
+            bound = [self._bind(experience) for experience in experiences_of(experiences)]
             metrics: dict[str, Any] = super().eval(bound, **kwargs)
             return metrics
 
@@ -141,7 +141,3 @@ def rows_of(experience: KnowledgeExperience, processor: Processor) -> KnowledgeE
 
     require_samples([experience.samples], processor)
     return experience.bind(avalanche_dataset(experience.dataset, collate_fn=collate))
-
-
-def _as_list(experiences: Any) -> list[KnowledgeExperience]:
-    return [experiences] if isinstance(experiences, KnowledgeExperience) else list(experiences)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
+from mkgc_cl._checks import did_you_mean
 from mkgc_cl.config import fitted
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.errors import ConfigError
@@ -117,6 +117,5 @@ def options_of(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _unknown(name: str, option: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(option, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(option, known)
     return f"{name} has no option {option!r}; {hint}it has {', '.join(known) or 'none'}"

@@ -9,8 +9,8 @@ import inspect
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -59,25 +59,74 @@ def check_system(
         ContractError: naming the promise that is broken, or under which the system fails.
         ConfigError: there is no system of this name, or an option does not fit.
     """
+    for check in yield_checks(recipe, kind, options=options):
+        check()
+
+
+def yield_checks(
+    recipe: Callable[..., MultimodalStrategy] | str,
+    kind: TaskKind,
+    *,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[Check]:
+    """Yield one check per promise, for a test suite that shows which of them is broken.
+
+    >>> checks = list(yield_checks("Vanilla", "re"))
+    >>> str(checks[1])
+    'vanilla-re-learns_and_stays_finite'
+
+    With pytest: ``@pytest.mark.parametrize("check", yield_checks(mine, "re"), ids=str)``. Nothing
+    is trained before a check is called, and what several of them need is trained once.
+
+    Args:
+        recipe: as in :func:`check_system`.
+        kind: likewise.
+        options: likewise.
+
+    Raises:
+        ConfigError: there is no system of this name.
+    """
     if isinstance(recipe, str):
         recipe = recipe_of(recipe)
     trial = Trial(recipe, kind, dict(options or {}))
-    try:
-        trial.build(trial.stream.labels)
-    except ConfigError:
-        raise  # an option does not fit: no promise is broken
-    except Exception as error:
-        words = f"it cannot be built: {type(error).__name__}: {error}"
-        raise ContractError(f"{trial.name} on {kind!r}: {words}") from error
-    for law in LAWS:
+    yield from (Check(trial, law) for law in (can_be_built, *LAWS))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise of one system: call it.
+
+    Args:
+        trial: the system.
+        law: the promise.
+    """
+
+    trial: Trial
+    law: Callable[[Trial], Iterator[str]]
+
+    def __str__(self) -> str:
+        return f"{self.trial.name}-{self.trial.kind}-{self.law.__name__}"
+
+    def __call__(self) -> None:
+        """Look whether the promise is kept.
+
+        Raises:
+            ContractError: it is not; says what was found.
+            ConfigError: an option of the system does not fit.
+        """
+        name = f"{self.trial.name} on {self.trial.kind!r}"
         try:
-            complaint = next(law(trial), None)
+            complaint = next(self.law(self.trial), None)
+        except ContractError:
+            raise
         except Exception as error:
-            promise = str(law.__doc__).partition("\n")[0]
+            if self.law is can_be_built:
+                raise  # an option does not fit: no promise is broken
+            promise = str(self.law.__doc__).partition("\n")[0]
             complaint = f"{promise} It fails with {type(error).__name__}: {error}"
-            raise ContractError(f"{trial.name} on {kind!r}: {complaint}") from error
+            raise ContractError(f"{name}: {complaint}") from error
         if complaint is not None:
-            raise ContractError(f"{trial.name} on {kind!r}: {complaint}")
+            raise ContractError(f"{name}: {complaint}")
 
 
 @dataclass
@@ -93,11 +142,11 @@ class Trial:
     recipe: Callable[..., MultimodalStrategy]
     kind: TaskKind
     options: dict[str, Any]
-    stream: TaskStream = field(init=False)
-    _plain: MultimodalStrategy | None = None
 
-    def __post_init__(self) -> None:
-        self.stream = tiny_stream(self.kind)
+    @cached_property
+    def stream(self) -> TaskStream:
+        """The first two tasks of the synthetic stream."""
+        return tiny_stream(self.kind)
 
     @property
     def name(self) -> str:
@@ -117,12 +166,23 @@ class Trial:
             strategy.train(experience)
         return strategy
 
-    @property
+    @cached_property
     def plain(self) -> MultimodalStrategy:
         """Seed 0, both tasks, nothing else."""
-        if self._plain is None:
-            self._plain = self.run(self.stream)
-        return self._plain
+        return self.run(self.stream)
+
+
+def can_be_built(trial: Trial) -> Iterator[str]:
+    """A recipe builds a strategy, or says in a ConfigError which option does not fit."""
+    try:
+        trial.build(trial.stream.labels)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ContractError(
+            f"{trial.name} on {trial.kind!r}: it cannot be built: {type(error).__name__}: {error}"
+        ) from error
+    yield from ()
 
 
 def learns_and_stays_finite(trial: Trial) -> Iterator[str]:

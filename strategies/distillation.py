@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
+from torch.nn import functional as F
 
+from mkgc_cl._checks import at_least, one_of, require
 from mkgc_cl.data.batch import MultimodalBatch
-from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
 from mkgc_cl.objectives.distillation import Axis, attention_distillation_loss, reduce_map
+from mkgc_cl.strategies.teacher import Teacher
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
 class AttentionDistillationPlugin(SupervisedPlugin):
     r"""Add :math:`\lambda(\mathcal{L}^v_{AD} + \mathcal{L}^t_{AD})` to the loss (eq. 14-15).
 
-    The teacher is the model as the task finds it (after the previous task and its memory phase),
-    frozen and in evaluation mode; a task that an exception cut off keeps its teacher when it is
-    begun again. Its reduced maps of a sample never change during a task, so they are computed once
-    a
-    sample and kept: one teacher pass per sample and task, whatever the epochs.
+    The teacher is the model as the task finds it, after the previous task and its memory phase; it
+    encodes every sample once per task (:class:`~mkgc_cl.strategies.teacher.Teacher`).
 
     Only samples of the current task are distilled, as in the released code. The distance is
     averaged over samples and layers and summed over both streams.
@@ -37,7 +35,7 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         normalize_rows: RELEASED CODE: its normalization, under which the gradient is zero.
 
     Attributes:
-        teacher_samples: samples the teacher has encoded so far, over all tasks.
+        teacher: the model of the task before, and its maps.
         losses: the unweighted distillation loss of every step.
 
     Raises:
@@ -53,37 +51,36 @@ class AttentionDistillationPlugin(SupervisedPlugin):
         normalize_rows: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= weight < float("inf") or axis not in ("width", "height"):
-            raise ConfigError([f"weight={weight}, axis={axis!r}; give 0 or more, width or height"])
-        if center and axis == "height":
-            raise ConfigError(
-                [
-                    "axis='height' cannot be centered: such a row sums to 0; take axis='width', "
-                    "or center=False (ad_center in mspt and in the experiments)"
-                ]
-            )
+        centered = (
+            "axis='height' cannot be centered: such a row sums to 0; take axis='width', or "
+            "center=False (ad_center in mspt and in the experiments)"
+        )
+        require(
+            at_least("weight", weight, 0),
+            one_of("axis", axis, get_args(Axis)),
+            [centered] if center and axis == "height" else [],
+        )
         self.weight = weight
         self.axis = axis
         self.center = center
         self.normalize_rows = normalize_rows
-        self.teacher_samples = 0
         self.losses: list[float] = []
-        self._teacher: ExtractionModel | None = None
-        self._encode: Callable[[ExtractionModel, MultimodalBatch], ModelOutput] | None = None
-        self._known: dict[str, tuple[Tensor, Tensor]] = {}
-        self._tasks = 0
+        self.teacher: Teacher[tuple[Tensor, Tensor]] = Teacher(self._maps)
+
+    @property
+    def teacher_samples(self) -> int:
+        """Samples the teacher has encoded so far, over all tasks."""
+        return self.teacher.samples
 
     def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Freeze the model the previous task left."""
-        if self._tasks > 0 and self.weight > 0 and self._teacher is None:
-            # taken here and not after the task, so that no order of plugins puts it before replay
-            self._teacher = strategy.snapshot()
-            self._encode = strategy.encode  # in the student's precision, or rounding is "lost"
+        if self.weight > 0:
+            self.teacher.begin_task(strategy)
 
     def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Add the distillation loss of the batch's current samples."""
-        rows = (~strategy.batch["replayed"]).nonzero().flatten()
-        if self._teacher is None or strategy.phase != "task" or len(rows) == 0:
+        rows = (~strategy.batch.replayed).nonzero().flatten()
+        if self.teacher.model is None or strategy.phase != "task" or len(rows) == 0:
             return
         loss = self.distance(strategy.batch, strategy.dual_output, rows)
         self.losses.append(float(loss.detach()))
@@ -91,14 +88,14 @@ class AttentionDistillationPlugin(SupervisedPlugin):
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Let the teacher and its maps go."""
-        self._tasks += 1
-        self._teacher = self._encode = None
-        self._known = {}
+        strategy.when_task_ends(self.teacher.end_task)
 
     def distance(self, batch: MultimodalBatch, output: DualStreamOutput, rows: Tensor) -> Tensor:
         """Distillation loss of samples ``rows`` (N,) of a batch: a scalar (eq. 14)."""
         text, vision = reduced_maps(output, axis=self.axis, center=self.center)
-        before_text, before_vision = self._teacher_maps(batch, rows, length=text.shape[-1])
+        known, length = self.teacher.answers(batch, rows), text.shape[-1]
+        before_text = torch.stack([F.pad(t, (0, length - t.shape[-1])) for t, _ in known])
+        before_vision = torch.stack([v for _, v in known])
         pairs = ((before_text, text[rows]), (before_vision, vision[rows]))
         total = text.new_zeros(())
         for before, now in pairs:  # each (N, L, H, positions)
@@ -111,41 +108,27 @@ class AttentionDistillationPlugin(SupervisedPlugin):
             total = total + torch.stack(layers).mean()
         return total
 
+    def traces(self) -> dict[str, list[float]]:
+        """The loss of every step."""
+        return {"distillation_loss": list(self.losses)}
+
     def state_dict(self) -> dict[str, Any]:
-        """What later tasks depend on; the teacher is the model itself at the next task's start."""
-        return {
-            "tasks": self._tasks,
-            "teacher_samples": self.teacher_samples,
-            "losses": list(self.losses),
-        }
+        """What later tasks depend on."""
+        return {**self.teacher.state_dict(), "losses": list(self.losses)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        self._teacher, self._encode, self._known = None, None, {}  # of whatever it was used for
-        self._tasks = int(state["tasks"])
-        self.teacher_samples = int(state["teacher_samples"])
+        self.teacher.load_state_dict(state)
         self.losses = list(state["losses"])
 
-    @torch.no_grad()
-    def _teacher_maps(
-        self, batch: MultimodalBatch, rows: Tensor, *, length: int
-    ) -> tuple[Tensor, Tensor]:
-        """The teacher's reduced maps of samples ``rows``: (N, L, H, T) and (N, L, H, P)."""
-        teacher, encode = self._teacher, self._encode
-        if teacher is None or encode is None:
-            raise ConfigError(["there is no teacher before the second task"])
-        new = [row for row in rows.tolist() if batch.uids[row] not in self._known]
-        if new:
-            part = batch.select(torch.tensor(new, device=rows.device))
-            output = cast(DualStreamOutput, encode(teacher, part))  # a copy of the student
-            text, vision = reduced_maps(output, axis=self.axis, center=self.center)
-            lengths = output.text_mask.sum(dim=1).tolist()
-            for index, uid in enumerate(part.uids):
-                self._known[uid] = (text[index, ..., : lengths[index]], vision[index])
-            self.teacher_samples += len(new)
-        known = [self._known[batch.uids[row]] for row in rows.tolist()]
-        padded = [torch.nn.functional.pad(t, (0, length - t.shape[-1])) for t, _ in known]
-        return torch.stack(padded), torch.stack([vision for _, vision in known])
+    def _maps(
+        self, batch: MultimodalBatch, output: ModelOutput, model: ExtractionModel
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Reduced maps of every sample: (L, H, T) of its T tokens and (L, H, P)."""
+        dual = cast(DualStreamOutput, output)  # of a copy of the student
+        text, vision = reduced_maps(dual, axis=self.axis, center=self.center)
+        lengths = dual.text_mask.sum(dim=1).tolist()
+        return [(text[i, ..., :length], vision[i]) for i, length in enumerate(lengths)]
 
 
 def reduced_maps(

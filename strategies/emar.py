@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
+from mkgc_cl._checks import at_least
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample, TaggingSample
-from mkgc_cl.errors import ConfigError
 from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.memory.selection import select_exemplars
 from mkgc_cl.models import ModelOutput, PrototypeReadout
 from mkgc_cl.models.base import negative_log
 from mkgc_cl.models.prototypes import Prototypes, class_prototypes, predicting_prototypes
 from mkgc_cl.models.spans import span_features
-from mkgc_cl.seeds import generator
-from mkgc_cl.strategies.exemplar_store import (
-    CHOICES,
-    ExemplarStore,
-    Scope,
-    running_task,
-    slot_types,
-    span_pooling,
-    wrong_options,
-)
+from mkgc_cl.strategies.exemplar_store import Scope, running_task, slot_types, span_pooling
+from mkgc_cl.strategies.memory import ExemplarPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class EMARPlugin(SupervisedPlugin):
+class EMARPlugin(ExemplarPlugin):
     r"""Rehearse in two voices: the task's own loss, and likeness to prototypes.
 
     The task's epochs are the first stage. Then exemplars are chosen by K-means, and ``cycles``
@@ -45,7 +36,7 @@ class EMARPlugin(SupervisedPlugin):
     :class:`~mkgc_cl.models.PrototypeReadout`; until the first ones are there, its head predicts,
     and an evaluation within a task reads those of the tasks before. For tagging (no paper has it)
     an exemplar's features are means over gold spans, reconsolidation scores spans against a
-    prototype an entity type, and the tagging head predicts.
+    prototype per entity type, and the tagging head predicts.
 
     RELEASED CODE: a relation's name, encoded, is a member of its prototype, those of relations to
     come included; here nothing of the future is known. RELEASED CODE: a task's own exemplars count
@@ -53,7 +44,7 @@ class EMARPlugin(SupervisedPlugin):
     gradients, is up to the strategy: :class:`~mkgc_cl.strategies.stages.StepPolicy`.
 
     Args:
-        size: exemplars a slot, at least 0; 0 does nothing at all.
+        size: exemplars per slot, at least 0; 0 does nothing at all.
         scope: a slot is a class (EMAR-BERT) or a task (RELEASED CODE of Han et al.).
         cycles: rounds of activation and reconsolidation, at least 0.
         na_policy: what becomes of N/A; see :class:`PrototypeReplayPlugin`. A class without
@@ -85,25 +76,19 @@ class EMARPlugin(SupervisedPlugin):
         lr_scale: float = 1.0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        given = {"scope": scope, "na_policy": na_policy}
-        counts = {"batch_size": batch_size}
-        wrong = wrong_options(given, CHOICES, size=size, counts=counts, lr_scale=lr_scale)
-        if cycles < 0:
-            wrong.append(f"cycles={cycles}; give 0 or more")
-        if wrong:
-            raise ConfigError(wrong)
-        self.size = size
-        self.scope: Scope = scope
+        super().__init__(
+            size=size,
+            scope=scope,
+            na_policy=na_policy,
+            batch_size=batch_size,
+            lr_scale=lr_scale,
+            seed=seed,
+            draws={"selection": "exemplar-selection", "order": "emar-order"},
+            problems=at_least("cycles", cycles, 0),
+        )
         self.cycles = cycles
-        self.na_policy: NaPolicy = na_policy
         self.normalize = normalize
         self.mix_head_rows = mix_head_rows
-        self.batch_size = batch_size
-        self.lr_scale = lr_scale
-        self.store = ExemplarStore()
-        self._selection = generator(seed, "exemplar-selection")
-        self._order = generator(seed, "emar-order")
 
     def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Check that predictions will go through prototypes."""
@@ -115,12 +100,7 @@ class EMARPlugin(SupervisedPlugin):
         if self.size == 0:
             return
         task = running_task(strategy)
-        self.store.fill(
-            task,
-            scope=self.scope,
-            na_policy=self.na_policy,
-            choose=partial(self._choose, strategy),
-        )
+        self.fill(strategy, partial(self._choose, strategy))
         own = {sample.identity for sample in task.samples}
         memory = self.store.exemplars()
         earlier = [sample for sample in memory if sample.identity not in own]
@@ -128,7 +108,7 @@ class EMARPlugin(SupervisedPlugin):
             strategy.memory_phase,
             epochs=1,
             batch_size=self.batch_size or strategy.train_mb_size,
-            source=self._order,
+            source=self._draws["order"],
             lr_scale=self.lr_scale,
         )
         for _ in range(self.cycles):
@@ -141,32 +121,6 @@ class EMARPlugin(SupervisedPlugin):
         if strategy.network.labels.kind == "re":
             self._store_prototypes(strategy, memory)
 
-    def exemplars(self) -> list[Sample]:
-        """Every stored sample."""
-        return self.store.exemplars()
-
-    def state_dict(self) -> dict[str, Any]:
-        """What later tasks depend on; the prototypes that predict are the model's."""
-        return {
-            "exemplars": self.store.state_dict(),
-            "selection": self._selection.get_state(),
-            "order": self._order.get_state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], *, samples: Iterable[Sample]) -> None:
-        """Go on from :meth:`state_dict`.
-
-        Args:
-            state: the state.
-            samples: where the stored identities are found: the training samples of the stream.
-
-        Raises:
-            DataError: a stored identity is not among them.
-        """
-        self.store.load_state_dict(state["exemplars"], samples=samples)
-        self._selection.set_state(state["selection"])
-        self._order.set_state(state["order"])
-
     def _choose(
         self, strategy: MultimodalStrategy, slot: str, candidates: Sequence[Sample]
     ) -> list[int]:
@@ -174,7 +128,9 @@ class EMARPlugin(SupervisedPlugin):
         if task.labels.kind == "ner":
             pool = span_pooling(task.labels, slot_types(task, slot, self.scope))
         features = strategy.features(candidates, pool=pool)
-        return select_exemplars(features, self.size, selection="kmeans", source=self._selection)
+        return select_exemplars(
+            features, self.size, selection="kmeans", source=self._draws["selection"]
+        )
 
     def _prototypes(self, strategy: MultimodalStrategy, memory: Sequence[Sample]) -> Prototypes:
         """Prototypes of relations or entity types, as the model sees the memory now."""

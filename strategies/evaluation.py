@@ -17,7 +17,8 @@ from torch import Tensor
 from mkgc_cl.metrics.counts import Counts, relation_counts, span_counts
 from mkgc_cl.metrics.matrix import BEFORE, IncompleteMatrixError, ResultMatrix
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience
-from mkgc_cl.strategies.template import MultimodalStrategy, evaluation_plugin
+from mkgc_cl.strategies.evaluator import evaluation_plugin
+from mkgc_cl.strategies.template import MultimodalStrategy
 
 
 class ContinualMetrics(PluginMetric[dict[str, float]]):

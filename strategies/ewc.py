@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
+from mkgc_cl._checks import at_least, one_of, require
 from mkgc_cl.data.samples import Sample
-from mkgc_cl.errors import ConfigError, DataError, TrainingError
+from mkgc_cl.errors import DataError, TrainingError
 from mkgc_cl.objectives.consolidation import add_quadratic_penalty, diagonal_fisher
 from mkgc_cl.seeds import generator
 from mkgc_cl.strategies.template import MultimodalStrategy
@@ -36,8 +38,8 @@ class EWCPlugin(SupervisedPlugin):
     Args:
         weight: lambda, at least 0 (100 as in the code of Han et al. 2020); 0 does nothing.
         mode: ``"online"`` adds a task's Fisher to ``decay`` times the ones before and anchors at
-            the latest weights (Schwarz et al. 2018); ``"separate"`` keeps one Fisher and anchor a
-            task (Kirkpatrick et al.); ``"last"`` keeps the last task's (RELEASED CODE).
+            the latest weights (Schwarz et al. 2018); ``"separate"`` keeps one Fisher and anchor
+            per task (Kirkpatrick et al.); ``"last"`` keeps the last task's (RELEASED CODE).
         decay: factor on the Fisher of earlier tasks (``"online"``), in (0, 1].
         samples: samples of a task that the Fisher is estimated on; ``None`` for all.
         seed: seed of their choice.
@@ -59,19 +61,14 @@ class EWCPlugin(SupervisedPlugin):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        wrong = []
-        if not 0 <= weight < float("inf"):
-            wrong.append(f"weight={weight}; give 0 or more")
-        if mode not in ("online", "separate", "last"):
-            wrong.append(f"mode={mode!r}; choose one of ['online', 'separate', 'last']")
-        if not 0 < decay <= 1:
-            wrong.append(f"decay={decay}; give a number above 0, at most 1")
-        if mode in ("separate", "last") and decay != 1:
-            wrong.append(f"decay={decay}; mode={mode!r} has no decay, leave it out")
-        if samples is not None and samples < 1:
-            wrong.append(f"samples={samples}; give 1 or more, or None for all")
-        if wrong:
-            raise ConfigError(wrong)
+        undecayed = mode in ("separate", "last") and decay != 1
+        require(
+            at_least("weight", weight, 0),
+            one_of("mode", mode, get_args(EWCMode)),
+            [] if 0 < decay <= 1 else [f"decay={decay}; give a number above 0, at most 1"],
+            [f"decay={decay}; mode={mode!r} has no decay, leave it out"] if undecayed else [],
+            at_least("samples", samples, 1, none="all"),
+        )
         self.weight = weight
         self.mode = mode
         self.decay = decay
@@ -96,7 +93,8 @@ class EWCPlugin(SupervisedPlugin):
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Keep the task's samples for the next one's beginning."""
-        self._previous = tuple(strategy.experience.samples)
+        samples = tuple(strategy.experience.samples)
+        strategy.when_task_ends(partial(setattr, self, "_previous", samples))
 
     def after_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Add the penalty to loss and gradients, in memory phases too.
@@ -112,6 +110,10 @@ class EWCPlugin(SupervisedPlugin):
         penalty = torch.stack(each).sum()
         self.penalties.append(float(penalty))
         strategy.loss = strategy.loss + self.weight * penalty
+
+    def traces(self) -> dict[str, list[float]]:
+        """The penalty of every step."""
+        return {"ewc_penalty": list(self.penalties)}
 
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on.

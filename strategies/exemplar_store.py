@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 from torch import Tensor
 
@@ -15,15 +15,10 @@ from mkgc_cl.memory.exemplars import ExemplarMemory, NaPolicy
 from mkgc_cl.models import ModelOutput
 from mkgc_cl.models.spans import mean_of_words
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, group_label
-from mkgc_cl.strategies.template import MultimodalStrategy
+from mkgc_cl.strategies.plugin_interface import PluginInterface
 
 Scope = Literal["class", "task"]
 Choose = Callable[[str, Sequence[Sample]], Sequence[int]]
-
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    "scope": get_args(Scope),
-    "na_policy": get_args(NaPolicy),
-}
 
 
 class ExemplarStore:
@@ -136,7 +131,7 @@ def negative_slot(task: KnowledgeExperience) -> str:
     return task.na or "O"
 
 
-def running_task(strategy: MultimodalStrategy) -> KnowledgeExperience:
+def running_task(strategy: PluginInterface) -> KnowledgeExperience:
     """The task that a strategy trains on.
 
     Raises:
@@ -171,35 +166,3 @@ def span_pooling(
 def _pooled(output: ModelOutput, targets: Tensor, *, outputs: Sequence[int]) -> Tensor:
     words, mask = cast(Tensor, output.word_features), cast(Tensor, output.word_mask)
     return mean_of_words(words, mask, targets, outputs)
-
-
-def wrong_options(
-    chosen: Mapping[str, str],
-    choices: Mapping[str, Sequence[str]],
-    *,
-    size: int,
-    counts: Mapping[str, Any],
-    lr_scale: float,
-) -> list[str]:
-    """What is wrong with options that methods with exemplars share, a line each.
-
-    Args:
-        chosen: the choices made, by name of the option.
-        choices: what there is to choose from.
-        size: exemplars a slot.
-        counts: numbers that may be ``None``.
-        lr_scale: factor on learning rates.
-    """
-    wrong = [
-        f"{name}={value!r}; choose one of {list(choices[name])}"
-        for name, value in chosen.items()
-        if value not in choices[name]
-    ]
-    if size < 0:
-        wrong.append(f"size={size}; give 0 or more")
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            wrong.append(f"{name}={value}; give 1 or more, or None for the strategy's")
-    if not 0 < lr_scale < float("inf"):
-        wrong.append(f"lr_scale={lr_scale}; give a number above 0")
-    return wrong

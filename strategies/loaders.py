@@ -29,7 +29,7 @@ class Loaders:
 
     Args:
         processor: of the model.
-        eval_size: samples an evaluation step.
+        eval_size: samples per evaluation step.
         buckets: batch samples of like length together in training.
         pin: copy batches to pinned memory.
         seed: seed of the loaders' workers.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import torch
@@ -126,15 +127,28 @@ class Rows:
         return torch.zeros_like(self.mb_y)
 
 
+_means_of_nothing: ContextVar[float] = ContextVar("means_of_nothing", default=0.0)
+"""What a mean of Avalanche is of nothing: 0 as ever, but NaN while it measures for us."""
+
+_mean = Mean.result
+
+
+@functools.wraps(_mean)
+def _mean_or_nothing(mean: Mean) -> float:
+    return _mean(mean) if mean.weight else _means_of_nothing.get()
+
+
+# Once and for all threads: whoever else asks a mean, in any thread, hears what he always heard.
+Mean.result = _mean_or_nothing
+
+
 @contextmanager
 def _means_of_nothing_undefined() -> Iterator[None]:
-    """Let Avalanche's means say NaN of nothing, where they would say 0."""
-    original: Callable[[Mean], float] = Mean.result
-    Mean.result = lambda mean: original(mean) if mean.weight else math.nan
+    token = _means_of_nothing.set(math.nan)
     try:
         yield
     finally:
-        Mean.result = original
+        _means_of_nothing.reset(token)
 
 
 def _values(result: Any) -> Sequence[MetricValue]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from avalanche.core import SupervisedPlugin
 
+from mkgc_cl._checks import at_least, one_of, require
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.objectives.modulation import (
     Coefficients,
@@ -93,22 +95,18 @@ class GradientModulationPlugin(SupervisedPlugin):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        wrong = []
-        if not 0 <= alpha < float("inf"):
-            wrong.append(f"alpha={alpha}; give 0 or more")
-        if target not in ("dominant", "paper") or schedule not in ("average", "per-step"):
-            wrong.append(
-                f"target={target!r}, schedule={schedule!r}; choose 'dominant' or 'paper', "
-                "'average' or 'per-step'"
-            )
-        wrong += [
+        pairs = [
             f"constant_coefficients of task {task} are {list(pair)}; give two numbers from 0 to 1, "
             "for text and vision"
             for task, pair in enumerate(constant_coefficients or (), start=1)
             if len(pair) != 2 or not all(0 <= number <= 1 for number in pair)
         ]
-        if wrong:
-            raise ConfigError(wrong)
+        require(
+            at_least("alpha", alpha, 0),
+            one_of("target", target, get_args(Target)),
+            one_of("schedule", schedule, get_args(Schedule)),
+            pairs,
+        )
         self.constant_coefficients = (
             None
             if constant_coefficients is None
@@ -154,7 +152,7 @@ class GradientModulationPlugin(SupervisedPlugin):
     def after_forward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Read the ratio off the batch, choose coefficients, shield what is not modulated."""
         self._step = None
-        replayed = strategy.batch["replayed"]
+        replayed = strategy.batch.replayed
         counted = torch.ones_like(replayed) if self.modulate_replay else ~replayed
         if not bool(counted.any()):
             return
@@ -191,7 +189,7 @@ class GradientModulationPlugin(SupervisedPlugin):
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Mark the task as trained to its end: one that an exception cut off is no task before."""
-        self._ended = True
+        strategy.when_task_ends(partial(setattr, self, "_ended", True))
 
     def mean_coefficients(self) -> list[Coefficients]:
         """Mean of the coefficients that were applied in each task; (1, 1) where none was.
@@ -202,6 +200,15 @@ class GradientModulationPlugin(SupervisedPlugin):
         edges = pairwise([*self.boundaries, len(self.applied)])
         tasks = [self.applied[start:end] for start, end in edges]
         return [average(steps or [Coefficients(1.0, 1.0)]) for steps in tasks]
+
+    def traces(self) -> dict[str, list[float]]:
+        """Ratio and coefficients of every observed step, and the steps at which tasks begin."""
+        return {
+            "gamma": list(self.ratios),
+            "coefficient_text": [step.text for step in self.applied],
+            "coefficient_vision": [step.vision for step in self.applied],
+            "boundaries": [float(step) for step in self.boundaries],
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on."""

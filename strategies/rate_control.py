@@ -20,9 +20,9 @@ modulation with a memory, and no control.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-from mkgc_cl.errors import ConfigError
+from mkgc_cl._checks import one_of, require
 from mkgc_cl.objectives.modulation import Coefficients
 from mkgc_cl.scenarios.benchmark import KnowledgeBenchmark
 from mkgc_cl.strategies.modulation import GradientModulationPlugin
@@ -53,10 +53,7 @@ def control_coefficients(
         wrong.append(
             f"the strategy has {len(plugins)} GradientModulationPlugins; give it one to control for"
         )
-    if control not in ("same rates", "one rate"):
-        wrong.append(f"control={control!r}; choose 'same rates' or 'one rate'")
-    if wrong:
-        raise ConfigError(wrong)
+    require(wrong, one_of("control", control, get_args(RateControl)))
     for experience in benchmark.train_stream:
         modulated.train(experience)
     means = plugins[0].mean_coefficients()

@@ -10,8 +10,9 @@ from avalanche.training.plugins import EvaluationPlugin
 from mkgc_cl.data.visuals import Images
 from mkgc_cl.models import ExtractionModel, build_optimizer
 from mkgc_cl.strategies.evaluation import continual_evaluator
+from mkgc_cl.strategies.precision import Precision
 from mkgc_cl.strategies.stages import StepPolicy
-from mkgc_cl.strategies.template import MultimodalStrategy, Precision
+from mkgc_cl.strategies.template import MultimodalStrategy
 
 
 @dataclass(frozen=True, slots=True)

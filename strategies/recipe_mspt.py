@@ -11,9 +11,9 @@ from mkgc_cl.models.base import Pooling, Tagger
 from mkgc_cl.models.dual_stream import Interaction
 from mkgc_cl.objectives.distillation import Axis
 from mkgc_cl.objectives.modulation import Target
+from mkgc_cl.strategies.assembly import mspt
 from mkgc_cl.strategies.exemplar_store import Scope
 from mkgc_cl.strategies.modulation import Schedule
-from mkgc_cl.strategies.mspt import mspt
 from mkgc_cl.strategies.recipe import Encoders, Training
 from mkgc_cl.strategies.replay import ReplaySchedule
 from mkgc_cl.strategies.template import MultimodalStrategy
@@ -89,7 +89,7 @@ def mspt_recipe(
         tagger: what scores tags (a CRF: the paper).
         token_weight: weight of ExtendNER's teacher for words ``O``, see
             :class:`TokenDistillationPlugin` (0, off: the paper). It wants the softmax tagger, and
-            works beside attention distillation, with a model and a pass a sample of its own.
+            works beside attention distillation, with a model and a pass per sample of its own.
 
     Raises:
         ConfigError: an option does not fit.

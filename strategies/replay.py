@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
-from avalanche.core import SupervisedPlugin
 from torch.nn import functional as F
 
+from mkgc_cl._checks import at_least, one_of
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.memory.exemplars import ExemplarMemory, NaPolicy
+from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.memory.selection import Selection, select_exemplars
-from mkgc_cl.seeds import generator
-from mkgc_cl.strategies.exemplar_store import (
-    CHOICES,
-    ExemplarStore,
-    Scope,
-    running_task,
-    slot_types,
-    span_pooling,
-    wrong_options,
-)
+from mkgc_cl.strategies.exemplar_store import Scope, running_task, slot_types, span_pooling
+from mkgc_cl.strategies.memory import ExemplarPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 Features = Literal["sample", "spans"]
 ReplaySchedule = Literal["after", "mixed", "alternate", "round-robin"]
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    **CHOICES,
-    "selection": get_args(Selection),
-    "features": get_args(Features),
-    "schedule": get_args(ReplaySchedule),
-}
 
-
-class PrototypeReplayPlugin(SupervisedPlugin):
+class PrototypeReplayPlugin(ExemplarPlugin):
     """Keep a few prototypical exemplars and replay them.
 
     After a task, the samples nearest to the K-means centers of the encoder's features are kept (Cui
@@ -46,7 +31,7 @@ class PrototypeReplayPlugin(SupervisedPlugin):
     normalize=True, schedule="round-robin"``.
 
     Args:
-        size: exemplars a slot, at least 0; 0 does nothing at all.
+        size: exemplars per slot, at least 0; 0 does nothing at all.
         scope: a slot is a class (released code) or a task (paper: "six examples per task").
         selection: ``"kmeans"``; ``"herding"`` or ``"random"`` (RELEASED CODE) for comparison.
         na_policy: what becomes of N/A, which recurs in every task (scope ``"class"``; likewise
@@ -85,52 +70,47 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         lr_scale: float = 1.0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        given = {
-            "scope": scope,
-            "selection": selection,
-            "na_policy": na_policy,
-            "features": features,
-            "schedule": schedule,
-        }
-        counts = {"epochs": epochs, "batch_size": batch_size}
-        wrong = wrong_options(given, _CHOICES, size=size, counts=counts, lr_scale=lr_scale)
         alongside = schedule in ("mixed", "alternate", "round-robin")
-        if alongside and (epochs is not None or lr_scale != 1):
-            wrong.append(
-                f"epochs={epochs}, lr_scale={lr_scale}; schedule={schedule!r} has no memory phase, "
-                "leave both out"
-            )
-        if schedule == "round-robin" and batch_size is not None:
-            wrong.append(f"batch_size={batch_size}; schedule='round-robin' has none, leave it out")
-        if wrong:
-            raise ConfigError(wrong)
-        self.size = size
-        self.scope: Scope = scope
+        idle = (
+            f"epochs={epochs}, lr_scale={lr_scale}; schedule={schedule!r} has no memory phase, "
+            "leave both out"
+        )
+        fixed = f"batch_size={batch_size}; schedule='round-robin' has none, leave it out"
+        super().__init__(
+            size=size,
+            scope=scope,
+            na_policy=na_policy,
+            batch_size=batch_size,
+            lr_scale=lr_scale,
+            seed=seed,
+            draws={"selection": "exemplar-selection", "replay": "replay-order"},
+            problems=[
+                *one_of("selection", selection, get_args(Selection)),
+                *one_of("features", features, get_args(Features)),
+                *one_of("schedule", schedule, get_args(ReplaySchedule)),
+                *at_least("epochs", epochs, 1, none="the strategy's"),
+                *([idle] if alongside and (epochs, lr_scale) != (None, 1) else []),
+                *([fixed] if schedule == "round-robin" and batch_size is not None else []),
+            ],
+        )
         self.selection: Selection = selection
-        self.na_policy: NaPolicy = na_policy
         self.features = features
         self.normalize = normalize
         self.schedule = schedule
         self.epochs = epochs
-        self.batch_size = batch_size
-        self.lr_scale = lr_scale
-        self._store = ExemplarStore()
-        self._selection = generator(seed, "exemplar-selection")
-        self._replay = generator(seed, "replay-order")
 
     def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Bring exemplars along with the task's batches, if the schedule says so."""
         if self.features == "spans" and self.size > 0 and strategy.network.labels.kind == "re":
             raise ConfigError(["features='spans'; relations have no tagged spans, choose 'sample'"])
         if self.schedule == "round-robin":
-            strategy.replay_in_turn(self._store.by_task())
+            strategy.replay_in_turn(self.store.by_task())
         elif self.schedule != "after":
             strategy.replay_beside(
                 self.exemplars(),
                 batch_size=self.batch_size or strategy.train_mb_size,
                 schedule=self.schedule,
-                source=self._replay,
+                source=self._draws["replay"],
             )
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
@@ -138,52 +118,16 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         if self.size == 0:
             return
         later = bool(self.memory.slots)
-        self._store.fill(
-            running_task(strategy),
-            scope=self.scope,
-            na_policy=self.na_policy,
-            choose=partial(self._choose, strategy),
-        )
+        self.fill(strategy, partial(self._choose, strategy))
         if self.schedule == "after" and later:
             epochs = strategy.train_epochs if self.epochs is None else self.epochs
             strategy.memory_phase(
                 self.exemplars(),
                 epochs=epochs,
                 batch_size=self.batch_size or strategy.train_mb_size,
-                source=self._replay,
+                source=self._draws["replay"],
                 lr_scale=self.lr_scale,
             )
-
-    def exemplars(self) -> list[Sample]:
-        """Every stored sample."""
-        return self._store.exemplars()
-
-    @property
-    def memory(self) -> ExemplarMemory:
-        """The exemplars' identities by slot."""
-        return self._store.memory
-
-    def state_dict(self) -> dict[str, Any]:
-        """What later tasks depend on."""
-        return {
-            "exemplars": self._store.state_dict(),
-            "selection": self._selection.get_state(),
-            "replay": self._replay.get_state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], *, samples: Iterable[Sample]) -> None:
-        """Go on from :meth:`state_dict`.
-
-        Args:
-            state: the state.
-            samples: where the stored identities are found: the training samples of the stream.
-
-        Raises:
-            DataError: a stored identity is not among them.
-        """
-        self._store.load_state_dict(state["exemplars"], samples=samples)
-        self._selection.set_state(state["selection"])
-        self._replay.set_state(state["replay"])
 
     def _choose(
         self, strategy: MultimodalStrategy, slot: str, candidates: Sequence[Sample]
@@ -196,5 +140,5 @@ class PrototypeReplayPlugin(SupervisedPlugin):
         if self.normalize:
             features = F.normalize(features, dim=-1)
         return select_exemplars(
-            features, self.size, selection=self.selection, source=self._selection
+            features, self.size, selection=self.selection, source=self._draws["selection"]
         )

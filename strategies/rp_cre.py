@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
+from mkgc_cl._checks import at_least
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.memory.exemplars import NaPolicy
@@ -16,12 +16,11 @@ from mkgc_cl.memory.selection import select_exemplars
 from mkgc_cl.models import MemoryAttentionReadout, ModelOutput
 from mkgc_cl.models.base import negative_log
 from mkgc_cl.models.prototypes import class_prototypes
-from mkgc_cl.seeds import generator
-from mkgc_cl.strategies.exemplar_store import CHOICES, ExemplarStore, running_task, wrong_options
+from mkgc_cl.strategies.memory import ExemplarPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class RPCREPlugin(SupervisedPlugin):
+class RPCREPlugin(ExemplarPlugin):
     """Train an attention memory network on exemplars after every task, and predict through it.
 
     After the task's epochs, exemplars of every relation are chosen by K-means, and prototypes are
@@ -64,23 +63,22 @@ class RPCREPlugin(SupervisedPlugin):
         lr_scale: float = 1.0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        given, counts = {"na_policy": na_policy}, {"batch_size": batch_size}
-        wrong = wrong_options(given, CHOICES, size=size, counts=counts, lr_scale=lr_scale)
-        if memory_epochs < 1:
-            wrong.append(f"memory_epochs={memory_epochs}; give 1 or more")
-        if wrong:
-            raise ConfigError(wrong)
-        self.size = size
+        super().__init__(
+            size=size,
+            scope="class",
+            na_policy=na_policy,
+            batch_size=batch_size,
+            lr_scale=lr_scale,
+            seed=seed,
+            draws={
+                "selection": "exemplar-selection",
+                "order": "rp-cre-order",
+                "network": "memory-networks",
+            },
+            problems=at_least("memory_epochs", memory_epochs, 1),
+        )
         self.memory_epochs = memory_epochs
-        self.na_policy: NaPolicy = na_policy
         self.reset_network = reset_network
-        self.batch_size = batch_size
-        self.lr_scale = lr_scale
-        self.store = ExemplarStore()
-        self._selection = generator(seed, "exemplar-selection")
-        self._order = generator(seed, "rp-cre-order")
-        self._network = generator(seed, "memory-networks")
 
     def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Check that the network is there and will learn."""
@@ -109,7 +107,7 @@ class RPCREPlugin(SupervisedPlugin):
         self._fill(strategy)
         self._take_prototypes(strategy, readout)
         if self.reset_network:
-            readout.reset(self._network)
+            readout.reset(self._draws["network"])
             for parameter in readout.parameters():
                 strategy.optimizer.state.pop(parameter, None)
 
@@ -120,7 +118,7 @@ class RPCREPlugin(SupervisedPlugin):
             self.store.exemplars(),
             epochs=self.memory_epochs,
             batch_size=self.batch_size or strategy.train_mb_size,
-            source=self._order,
+            source=self._draws["order"],
             lr_scale=self.lr_scale,
             loss=loss,
         )
@@ -129,42 +127,13 @@ class RPCREPlugin(SupervisedPlugin):
         self._fill(strategy)
         self._take_prototypes(strategy, readout)
 
-    def exemplars(self) -> list[Sample]:
-        """Every stored sample."""
-        return self.store.exemplars()
-
-    def state_dict(self) -> dict[str, Any]:
-        """What later tasks depend on; network and prototypes are the model's."""
-        return {
-            "exemplars": self.store.state_dict(),
-            "selection": self._selection.get_state(),
-            "order": self._order.get_state(),
-            "network": self._network.get_state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], *, samples: Iterable[Sample]) -> None:
-        """Go on from :meth:`state_dict`.
-
-        Args:
-            state: the state.
-            samples: where the stored identities are found: the training samples of the stream.
-
-        Raises:
-            DataError: a stored identity is not among them.
-        """
-        self.store.load_state_dict(state["exemplars"], samples=samples)
-        self._selection.set_state(state["selection"])
-        self._order.set_state(state["order"])
-        self._network.set_state(state["network"])
-
     def _fill(self, strategy: MultimodalStrategy) -> None:
         def choose(slot: str, candidates: Sequence[Sample]) -> list[int]:
             features = strategy.features(candidates)
-            return select_exemplars(features, self.size, selection="kmeans", source=self._selection)
+            source = self._draws["selection"]
+            return select_exemplars(features, self.size, selection="kmeans", source=source)
 
-        self.store.fill(
-            running_task(strategy), scope="class", na_policy=self.na_policy, choose=choose
-        )
+        self.fill(strategy, choose)
 
     def _take_prototypes(
         self, strategy: MultimodalStrategy, readout: MemoryAttentionReadout

@@ -11,12 +11,9 @@ from mkgc_cl.data.readiness import require_readable
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.metrics.matrix import ResultMatrix
 from mkgc_cl.scenarios.benchmark import KnowledgeBenchmark
-from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
 from mkgc_cl.strategies.evaluation import result_matrix
-from mkgc_cl.strategies.ewc import EWCPlugin
-from mkgc_cl.strategies.modulation import GradientModulationPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
-from mkgc_cl.strategies.token_distillation import TokenDistillationPlugin
+from mkgc_cl.strategies.traces import traces_of
 
 Progress = Callable[[int, int, float], None]
 
@@ -28,9 +25,8 @@ class StreamResult:
     Args:
         matrix: counts after every task on every task seen.
         seconds: wall time of training and evaluation.
-        traces: values per step by name: ``gamma`` (contribution ratio), ``coefficient_text``,
-            ``coefficient_vision``, ``distillation_loss``, ``token_distillation_loss``,
-            ``ewc_penalty``, and ``boundaries`` (steps of ``gamma`` at which tasks begin).
+        traces: values per step by name, as plugins publish them
+            (:func:`~mkgc_cl.strategies.traces.traces_of`).
     """
 
     matrix: ResultMatrix
@@ -79,21 +75,4 @@ def run_stream(
             progress(index + 1, tasks, matrix.average_f1(split)[-1])
     if matrix is None:
         raise ConfigError(["the benchmark has no task to train on"])
-    return StreamResult(matrix, time.perf_counter() - started, _traces(strategy))
-
-
-def _traces(strategy: MultimodalStrategy) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for plugin in strategy.plugins:
-        if isinstance(plugin, GradientModulationPlugin):
-            found["gamma"] = list(plugin.ratios)
-            found["coefficient_text"] = [step.text for step in plugin.applied]
-            found["coefficient_vision"] = [step.vision for step in plugin.applied]
-            found["boundaries"] = [float(step) for step in plugin.boundaries]
-        elif isinstance(plugin, AttentionDistillationPlugin):
-            found["distillation_loss"] = list(plugin.losses)
-        elif isinstance(plugin, TokenDistillationPlugin):
-            found["token_distillation_loss"] = list(plugin.losses)
-        elif isinstance(plugin, EWCPlugin):
-            found["ewc_penalty"] = list(plugin.penalties)
-    return found
+    return StreamResult(matrix, time.perf_counter() - started, traces_of(strategy.plugins))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mkgc_cl.errors import ConfigError
+from mkgc_cl._checks import above_zero, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,7 @@ class StepPolicy:
     norm_by_part: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise ConfigError(
-                [f"max_grad_norm={self.max_grad_norm}; give a number above 0, or None for no bound"]
-            )
+        require(above_zero("max_grad_norm", self.max_grad_norm, none="no bound"))
 
     def begin_stage(self, optimizer: Optimizer) -> None:
         """Forget moments and step counts, if stages have optimizers of their own."""

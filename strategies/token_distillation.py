@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, get_args
 
 import torch
@@ -10,12 +9,14 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor
 from torch.nn import functional as F
 
+from mkgc_cl._checks import above_zero, at_least, one_of, require
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.processor import IGNORED
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import ExtractionModel, ModelOutput
 from mkgc_cl.models.base import negative_log
 from mkgc_cl.objectives.token_distillation import Restrict, teacher_words, token_divergence
+from mkgc_cl.strategies.teacher import Teacher
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 OUTSIDE = 0
@@ -31,11 +32,10 @@ class TokenDistillationPlugin(SupervisedPlugin):
     own loss is, over all words of a sample and then over samples: with weight 1 every word counts
     as much as it does in plain fine-tuning, whichever of the two it has.
 
-    The teacher is the model as the task finds it, frozen and in evaluation mode; a task that an
-    exception cut off keeps its teacher when it is begun again. What it says of a sample never
-    changes during a task, so it is computed once per sample and kept. Replayed samples, and memory
-    phases, have the plain loss. The exchange is added to the loss, which keeps what other plugins
-    add to it, in any order.
+    The teacher is the model as the task finds it
+    (:class:`~mkgc_cl.strategies.teacher.Teacher`). Replayed samples, and memory phases, have the
+    plain loss. The exchange is added to the loss, which keeps what other plugins add to it, in any
+    order.
 
     Args:
         weight: factor on the divergence, at least 0. 0 switches the plugin off: words ``O`` keep
@@ -45,7 +45,7 @@ class TokenDistillationPlugin(SupervisedPlugin):
             :func:`~mkgc_cl.objectives.token_distillation.token_divergence`.
 
     Attributes:
-        teacher_samples: samples the teacher has tagged so far, over all tasks.
+        teacher: the model of the task before, and its words.
         losses: the divergence of every step, unweighted, averaged as above over its current
             samples.
 
@@ -58,24 +58,21 @@ class TokenDistillationPlugin(SupervisedPlugin):
         self, *, weight: float = 1.0, temperature: float = 1.0, restrict: Restrict = "pad"
     ) -> None:
         super().__init__()
-        wrong = []
-        if not 0 <= weight < float("inf"):
-            wrong.append(f"weight={weight}; give 0 or more")
-        if not 0 < temperature < float("inf"):
-            wrong.append(f"temperature={temperature}; give a number above 0")
-        if restrict not in get_args(Restrict):
-            wrong.append(f"restrict={restrict!r}; choose one of {list(get_args(Restrict))}")
-        if wrong:
-            raise ConfigError(wrong)
+        require(
+            at_least("weight", weight, 0),
+            above_zero("temperature", temperature),
+            one_of("restrict", restrict, get_args(Restrict)),
+        )
         self.weight = weight
         self.temperature = temperature
         self.restrict: Restrict = restrict
-        self.teacher_samples = 0
         self.losses: list[float] = []
-        self._teacher: ExtractionModel | None = None
-        self._encode: Callable[[ExtractionModel, MultimodalBatch], ModelOutput] | None = None
-        self._known: dict[str, Tensor] = {}
-        self._tasks = 0
+        self.teacher: Teacher[Tensor] = Teacher(self._words)
+
+    @property
+    def teacher_samples(self) -> int:
+        """Samples the teacher has tagged so far, over all tasks."""
+        return self.teacher.samples
 
     def before_train_dataset_adaptation(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Freeze the model the previous task left.
@@ -86,20 +83,19 @@ class TokenDistillationPlugin(SupervisedPlugin):
         if self.weight == 0:
             return
         check_tagger(strategy.network)
-        if self._tasks > 0 and self._teacher is None:
-            self._teacher = strategy.snapshot()
-            self._encode = strategy.encode  # in the student's precision
+        self.teacher.begin_task(strategy)
 
     def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Exchange the cross-entropy of the current samples' words ``O`` for the divergence."""
-        teacher = self._teacher
-        rows = (~strategy.batch["replayed"]).nonzero().flatten()
+        teacher = self.teacher.model
+        rows = (~strategy.batch.replayed).nonzero().flatten()
         if teacher is None or strategy.phase != "task" or len(rows) == 0:
             return
         logits, targets = strategy.output.logits[rows], strategy.mb_y[rows]
         seen = strategy.network.seen_ids
+        known, words = self.teacher.answers(strategy.batch, rows), targets.shape[1]
         divergence = token_divergence(
-            self._teacher_words(teacher, strategy.batch, rows, words=targets.shape[1]),
+            torch.stack([F.pad(sample, (0, 0, 0, words - len(sample))) for sample in known]),
             logits.index_select(-1, seen),
             teacher.seen[seen],
             temperature=self.temperature,
@@ -108,48 +104,34 @@ class TokenDistillationPlugin(SupervisedPlugin):
         labelled = negative_log(logits, targets, seen=seen)  # (N, W)
         share = (targets == OUTSIDE) / (targets != IGNORED).sum(dim=1, keepdim=True)
         samples = strategy.batch.size()
-        distilled, replaced = ((share * words).sum() for words in (divergence, labelled))
+        distilled, replaced = ((share * each).sum() for each in (divergence, labelled))
         self.losses.append(float(distilled.detach()) / len(rows))
         strategy.loss = strategy.loss + (self.weight * distilled - replaced) / samples
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Let the teacher and what it said go."""
-        self._tasks += 1
-        self._teacher = self._encode = None
-        self._known = {}
+        strategy.when_task_ends(self.teacher.end_task)
+
+    def traces(self) -> dict[str, list[float]]:
+        """The divergence of every step."""
+        return {"token_distillation_loss": list(self.losses)}
 
     def state_dict(self) -> dict[str, Any]:
-        """What later tasks depend on; the teacher is the model itself at the next task's start."""
-        return {
-            "tasks": self._tasks,
-            "teacher_samples": self.teacher_samples,
-            "losses": list(self.losses),
-        }
+        """What later tasks depend on."""
+        return {**self.teacher.state_dict(), "losses": list(self.losses)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        self._teacher, self._encode, self._known = None, None, {}  # of whatever it was used for
-        self._tasks = int(state["tasks"])
-        self.teacher_samples = int(state["teacher_samples"])
+        self.teacher.load_state_dict(state)
         self.losses = list(state["losses"])
 
-    @torch.no_grad()
-    def _teacher_words(
-        self, teacher: ExtractionModel, batch: MultimodalBatch, rows: Tensor, *, words: int
-    ) -> Tensor:
-        """The teacher's log-probabilities of samples ``rows`` (N,): (N, W, K), 0 on padding."""
-        new = [row for row in rows.tolist() if batch.uids[row] not in self._known]
-        if new and self._encode is not None:
-            part = batch.select(torch.tensor(new, device=rows.device))
-            scores = teacher_words(
-                self._encode(teacher, part).logits, teacher.seen, temperature=self.temperature
-            )
-            lengths = part["word_mask"].sum(dim=1).tolist()
-            for index, uid in enumerate(part.uids):
-                self._known[uid] = scores[index, : lengths[index]]
-            self.teacher_samples += len(new)
-        known = [self._known[batch.uids[row]] for row in rows.tolist()]
-        return torch.stack([F.pad(sample, (0, 0, 0, words - len(sample))) for sample in known])
+    def _words(
+        self, batch: MultimodalBatch, output: ModelOutput, model: ExtractionModel
+    ) -> list[Tensor]:
+        """Log-probabilities of every sample's W words: (W, K)."""
+        scores = teacher_words(output.logits, model.seen, temperature=self.temperature)
+        lengths = batch.word_mask.sum(dim=1).tolist()
+        return [scores[row, :length] for row, length in enumerate(lengths)]
 
 
 def check_tagger(model: ExtractionModel) -> None:

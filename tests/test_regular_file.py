@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mkgc_cl.errors import DataError, MissingDataError
-from mkgc_cl.regular_file import read_regular
+from mkgc_cl.regular_file import open_regular, read_regular
 
 
 def test_a_file_up_to_the_limit_is_read_and_links_are_followed(tmp_path: Path) -> None:
@@ -72,3 +73,17 @@ def test_a_file_that_grows_meanwhile_is_refused(
     monkeypatch.setattr(os, "stat", lambda _: before)
     with pytest.raises(DataError, match="changed while it was read"):
         read_regular(path, limit=10)
+
+
+@pytest.mark.parametrize("read", [read_regular, open_regular])
+def test_a_pipe_that_comes_in_its_place_is_not_waited_for(
+    read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    before = os.stat(path)
+    path.unlink()
+    os.mkfifo(path)
+    monkeypatch.setattr(os, "stat", lambda _: before)
+    with pytest.raises(DataError, match="expected a regular file, found a named pipe"):
+        read(path, limit=10)

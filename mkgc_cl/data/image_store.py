@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import DataError, MissingDataError
-from mkgc_cl.regular_file import read_regular
+from mkgc_cl.regular_file import open_regular, read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -212,9 +211,8 @@ class ImageStore:
         """
         path = (self.directory / name).absolute()
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-                raise DataError("expected a regular file, found a pipe or a device", path=path)
-            with path.open("rb") as file:
+            # of bounded size: digesting what somebody else's program put there could take hours
+            with open_regular(path, limit=max(SHARD_BYTES, self._image_bytes)) as file:
                 stamp = _stamp(file)
                 if _whole.get(path) != stamp:
                     self._verify(file, path)
@@ -229,8 +227,7 @@ class ImageStore:
 
     def _verify(self, file: BufferedReader, path: Path) -> None:
         size = os.fstat(file.fileno()).st_size
-        # Of bounded size: digesting what somebody else's program put there could take hours.
-        if size % self._image_bytes or size > max(SHARD_BYTES, self._image_bytes):
+        if size % self._image_bytes:
             raise DataError(
                 f"not a whole shard of the image cache: {size:,} bytes, expected a multiple of "
                 f"{self._image_bytes:,}",

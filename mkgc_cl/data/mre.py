@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from mkgc_cl._checks import did_you_mean
 from mkgc_cl.data.locate import MRE_SPLITS, check_split
 from mkgc_cl.data.negative import NEGATIVE, require_negative
 from mkgc_cl.data.samples import Place, RelationSample
@@ -234,8 +234,8 @@ def _span(value: object, side: str, tokens: tuple[str, ...]) -> tuple[int, int]:
 
 
 def _unknown(relation: str, known: frozenset[str]) -> _BadRowError:
-    close = difflib.get_close_matches(relation, sorted(known), n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "correct it or add it to ours_rel2id.json"
+    hint = did_you_mean(relation, sorted(known)).strip()
+    hint = hint or "correct it or add it to ours_rel2id.json"
     return _BadRowError(
         f"expected one of the {len(known)} relations of ours_rel2id.json, found {relation!r}", hint
     )

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, get_args
 
+from mkgc_cl._checks import one_of, require
 from mkgc_cl.errors import ConfigError
 
 MARKERS = ("<s>", "</s>", "<o>", "</o>")
@@ -129,5 +130,4 @@ class HashTokenizer:
 
 def check_markers(markers: str) -> None:
     """Raise :class:`ConfigError` for a kind of markers there is not."""
-    if markers not in get_args(MarkerKind):
-        raise ConfigError([f"markers={markers!r}; choose one of {list(get_args(MarkerKind))}"])
+    require(one_of("markers", markers, get_args(MarkerKind)))

@@ -8,12 +8,12 @@ first is kept.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from mkgc_cl.errors import ConfigError
+from mkgc_cl._checks import at_least, one_of, require
 
 Selection = Literal["kmeans", "herding", "random"]
 
@@ -45,8 +45,7 @@ def select_exemplars(
     Raises:
         ConfigError: ``size`` is negative or ``selection`` is unknown.
     """
-    if size < 0:
-        raise ConfigError([f"a memory of {size} exemplars; give 0 or more"])
+    require(at_least("size", size, 0), one_of("selection", selection, get_args(Selection)))
     rows = len(features)
     if size == 0 or rows == 0:
         return []
@@ -55,10 +54,8 @@ def select_exemplars(
         return drawn
     if selection == "herding":
         return herd(features, min(size, rows))
-    if selection == "kmeans":
-        centers = kmeans_centers(features, min(size, rows), source=source)
-        return sorted(nearest_rows(features, centers))
-    raise ConfigError([f"selection={selection!r}; choose kmeans, herding or random"])
+    centers = kmeans_centers(features, min(size, rows), source=source)
+    return sorted(nearest_rows(features, centers))
 
 
 def kmeans_centers(features: Tensor, clusters: int, *, source: torch.Generator) -> Tensor:

@@ -1,4 +1,26 @@
-"""Models of both tasks, their encoders and their heads."""
+"""Models of both tasks, their encoders and their heads.
+
+Shapes in docstrings, here and everywhere else in the package:
+
+======  ============================================================================
+letter  number of
+======  ============================================================================
+B       samples of a batch
+N       samples, rows or candidates of any other collection
+U       different visual inputs of a batch: samples may share one
+T       tokens (word pieces with special tokens) of the longest sample
+W       words of the longest sample
+S       spans; in (3, S, S) the pixels of a side
+P       patches of an image, its class token included where the text says so
+V       slots for crops
+L       layers that interact, or are read
+H       heads of an attention
+D       the width of an encoder's states
+F       the width of what is classified: its features
+C       outputs: relations with N/A, or tags with ``O``
+K       outputs that compete: those seen so far; in clustering, the clusters
+======  ============================================================================
+"""
 
 from mkgc_cl.models.base import ExtractionModel
 from mkgc_cl.models.dual_stream import DualStreamModel

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mkgc_cl._checks import at_least, one_of, require, unit_interval
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.processor import IGNORED, Processor
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.views import ViewPlan
-from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.heads import (
     BioGrammar,
     FusionHead,
@@ -83,7 +83,7 @@ class ExtractionModel(nn.Module, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_choices({"tagger": tagger}, {"tagger": get_args(Tagger)})
+        require(one_of("tagger", tagger, get_args(Tagger)))
         outputs = len(labels.outputs)
         self.labels = labels
         self.processor = Processor(
@@ -134,9 +134,9 @@ class ExtractionModel(nn.Module, ABC):
             seen=self.seen_ids,
             features=features,
             text_states=states,
-            text_mask=batch["attention_mask"],
+            text_mask=batch.attention_mask,
             word_features=words,
-            word_mask=None if words is None else batch["word_mask"],
+            word_mask=None if words is None else batch.word_mask,
         )
 
     def observe(self, classes: Sequence[str]) -> None:
@@ -225,12 +225,12 @@ def relation_states(batch: MultimodalBatch, states: Tensor, pooling: Pooling) ->
     """
     if pooling == "cls":
         return states[:, 0]
-    return gather_positions(states, batch["marker_positions"]).flatten(1)
+    return gather_positions(states, batch.marker_positions).flatten(1)
 
 
 def word_states(batch: MultimodalBatch, states: Tensor) -> Tensor:
     """State of every word's first token: (B, W, D) of (B, T, D)."""
-    return gather_positions(states, batch["word_starts"])
+    return gather_positions(states, batch.word_starts)
 
 
 def gather_positions(states: Tensor, positions: Tensor) -> Tensor:
@@ -238,24 +238,10 @@ def gather_positions(states: Tensor, positions: Tensor) -> Tensor:
     return states.gather(1, positions[..., None].expand(-1, -1, states.shape[-1]))
 
 
-def check_choices(
-    chosen: Mapping[str, str],
-    choices: Mapping[str, Sequence[str]],
-    counts: Mapping[str, int] | None = None,
-    *,
-    dropout: float = 0.0,
-) -> None:
-    """Raise :class:`ConfigError` for what a model cannot be built with, all at once.
-
-    A choice there is not, a negative count, a dropout that is no probability.
-    """
-    wrong = [
-        f"{name}={value!r}; choose one of {list(choices[name])}"
-        for name, value in chosen.items()
-        if value not in choices[name]
+def common_problems(tagger: str, freeze_lower: int, dropout: float) -> list[str]:
+    """What is wrong with options that all models have; see :mod:`mkgc_cl._checks`."""
+    return [
+        *one_of("tagger", tagger, get_args(Tagger)),
+        *at_least("freeze_lower", freeze_lower, 0),
+        *unit_interval("dropout", dropout),
     ]
-    wrong += [f"{name}={n}; give 0 or more" for name, n in (counts or {}).items() if n < 0]
-    if not 0 <= dropout <= 1:
-        wrong.append(f"dropout={dropout}; give 0 to 1")
-    if wrong:
-        raise ConfigError(wrong)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import nn
 
+from mkgc_cl._checks import at_least, one_of, require
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.visuals import Images
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.attention import KeyShape
+from mkgc_cl.models.backbones import MultimodalModel
 from mkgc_cl.models.base import (
-    ExtractionModel,
     Pooling,
     Tagger,
-    check_choices,
+    common_problems,
     relation_states,
     word_states,
 )
 from mkgc_cl.models.captions import CaptionStream, share_weights
-from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.heads import FusionHead, HeadOutput
 from mkgc_cl.models.image_plan import view_plan
 from mkgc_cl.models.output import DualStreamOutput
@@ -33,14 +32,8 @@ from mkgc_cl.seeds import generator
 
 Interaction = Literal["shared-key", "self"]
 
-_CHOICES: Mapping[str, Sequence[str]] = {
-    "interaction": get_args(Interaction),
-    "key_shape": get_args(KeyShape),
-    "pooling": get_args(Pooling),
-}
 
-
-class DualStreamModel(ExtractionModel):
+class DualStreamModel(MultimodalModel):
     """Text encoder and ViT whose top layers attend through one learnable key (paper, section 4).
 
     Args:
@@ -71,6 +64,8 @@ class DualStreamModel(ExtractionModel):
         ConfigError: the two encoders differ in width, or an option does not fit the encoders.
     """
 
+    vision_kind = "vit"
+
     def __init__(
         self,
         labels: LabelSpace,
@@ -91,11 +86,17 @@ class DualStreamModel(ExtractionModel):
         dropout: float = 0.1,
         seed: int = 0,
     ) -> None:
-        chosen = {"interaction": interaction, "key_shape": key_shape, "pooling": pooling}
-        counts = {"interaction_layers": interaction_layers, "freeze_lower": freeze_lower}
-        check_choices(chosen, _CHOICES, counts, dropout=dropout)
-        if share_captions and images != "captions":
-            raise ConfigError(["share_captions is for images='captions'; leave it out"])
+        require(
+            one_of("images", images, get_args(Images)),
+            one_of("interaction", interaction, get_args(Interaction)),
+            one_of("key_shape", key_shape, get_args(KeyShape)),
+            one_of("pooling", pooling, get_args(Pooling)),
+            at_least("interaction_layers", interaction_layers, 0),
+            ["share_captions is for images='captions'; leave it out"]
+            if share_captions and images != "captions"
+            else [],
+            common_problems(tagger, freeze_lower, dropout),
+        )
         plan = view_plan(images, vision)
         super().__init__(
             labels,
@@ -149,61 +150,13 @@ class DualStreamModel(ExtractionModel):
         self.text.freeze_lower(freeze_lower)
         self.vision.freeze_lower(freeze_lower)
 
-    @classmethod
-    def build(
-        cls,
-        labels: LabelSpace,
-        *,
-        text: str = "tiny",
-        vision: str = "tiny",
-        pretrained: bool = True,
-        interaction: Interaction = "shared-key",
-        interaction_layers: int = 3,
-        key_shape: KeyShape = "per-position",
-        pooling: Pooling = "cls",
-        images: Images = "image",
-        share_captions: bool = False,
-        tagger: Tagger = "crf",
-        max_text_length: int = 128,
-        freeze_lower: int = 0,
-        seed: int = 0,
-    ) -> DualStreamModel:
-        """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class.
-
-        ``pretrained=False`` keeps the architectures and draws their weights from ``seed``.
-        """
-        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
-        visual, caption_tokenizer = load_visual(
-            text if share_captions else vision,
-            captions=images == "captions",
-            pretrained=pretrained,
-            seed=seed,
-        )
-        return cls(
-            labels,
-            text=encoder.module,
-            tokenizer=encoder.tokenizer,
-            vision=visual,
-            caption_tokenizer=caption_tokenizer,
-            share_captions=share_captions,
-            interaction=interaction,
-            interaction_layers=interaction_layers,
-            key_shape=key_shape,
-            pooling=pooling,
-            images=images,
-            tagger=tagger,
-            max_text_length=max_text_length,
-            freeze_lower=freeze_lower,
-            seed=seed,
-        )
-
     def forward(self, batch: MultimodalBatch) -> DualStreamOutput:
         """Encode a batch and score it; see :class:`~mkgc_cl.models.output.DualStreamOutput`."""
         keys = list(self.shared_keys)
-        text_mask = batch["attention_mask"]
-        text, text_maps = self.text(batch["input_ids"], text_mask, keys)
+        text_mask = batch.attention_mask
+        text, text_maps = self.text(batch.input_ids, text_mask, keys)
         vision, vision_mask, vision_maps = self.vision.read(batch, keys)
-        visual = vision[:, 0][batch["visual_index"]]  # (B, D)
+        visual = vision[:, 0][batch.visual_index]  # (B, D)
         words = None
         if self.labels.kind == "re":
             features = torch.cat([relation_states(batch, text, self.pooling), visual], dim=-1)
@@ -211,7 +164,7 @@ class DualStreamModel(ExtractionModel):
         else:
             features = torch.cat([text[:, 0], visual], dim=-1)
             # PAPER: eq. (3) adds BERT's position embedding of the word to the visual class token.
-            placed = visual[:, None] + self.text.positions(batch["word_starts"])
+            placed = visual[:, None] + self.text.positions(batch.word_starts)
             words = torch.cat([word_states(batch, text), placed], dim=-1)
             read = tuple(self.dropout(part) for part in words.chunk(2, dim=-1))
         scores = HeadOutput(*map(self.spread, self.head(*read, outputs=self.seen_ids)))
@@ -226,7 +179,7 @@ class DualStreamModel(ExtractionModel):
             vision_states=vision,
             visual=visual,
             vision_mask=vision_mask,
-            visual_index=batch["visual_index"],
+            visual_index=batch.visual_index,
             text_maps=tuple(scores.view_as(scores) for scores in text_maps),
             vision_maps=tuple(scores.view_as(scores) for scores in vision_maps),
             word_features=words,

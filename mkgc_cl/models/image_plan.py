@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from mkgc_cl._checks import one_of, require
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.data.visuals import Images
-from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.captions import CAPTION_LENGTH
 from mkgc_cl.models.encoders import image_side
 from mkgc_cl.models.vision import check_vit
@@ -34,6 +34,5 @@ def view_plan(images: Images, vision: nn.Module) -> ViewPlan:
         "crops": ViewPlan(image=0, grounding=scaled[0], detected=scaled[1]),
         "image+crops": ViewPlan(image=side, grounding=scaled[0], detected=scaled[1]),
     }
-    if images not in plans:
-        raise ConfigError([f"images={images!r}; choose one of {sorted([*plans, 'captions'])}"])
+    require(one_of("images", images, sorted([*plans, "captions"])))
     return plans[images]

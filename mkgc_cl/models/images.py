@@ -164,8 +164,8 @@ def slot_pixels(batch: MultimodalBatch, plan: ViewPlan) -> tuple[Tensor, Tensor]
     if plan.image:
         images = batch["images"][:, None]
         return images, shown(images)
-    crops = torch.stack([batch[f"crop_{slot}"] for slot in range(len(plan.crop_sides))], dim=1)
-    return crops, batch["crops_present"] & shown(crops)
+    crops = torch.stack([batch.crop(slot) for slot in range(len(plan.crop_sides))], dim=1)
+    return crops, batch.crops_present & shown(crops)
 
 
 def object_pixels(batch: MultimodalBatch, plan: ViewPlan, most: int) -> tuple[Tensor, Tensor]:

@@ -43,9 +43,9 @@ def relation_parts(batch: MultimodalBatch, states: Tensor) -> Tensor:
         batch: with ``marker_positions`` (B, 2) and ``entities`` (B, T).
         states: (B, T, D) of one layer.
     """
-    member = torch.stack([batch["entities"] & 1, batch["entities"] >> 1], dim=1)  # (B, 2, T)
+    member = torch.stack([batch.entities & 1, batch.entities >> 1], dim=1)  # (B, 2, T)
     means = _means(member.bool(), states)
-    markers = gather_positions(states, batch["marker_positions"])
+    markers = gather_positions(states, batch.marker_positions)
     return torch.cat([relation_states(batch, states, "cls")[:, None], markers, means], 1).flatten(1)
 
 
@@ -56,8 +56,8 @@ def word_parts(batch: MultimodalBatch, states: Tensor) -> Tensor:
         batch: with ``word_starts`` and ``word_mask`` (B, W), and ``text_lengths`` (B,).
         states: (B, T, D) of one layer.
     """
-    starts, real = batch["word_starts"], batch["word_mask"]
-    pieces = batch["text_lengths"][:, None] - 1  # what closes the sample is no word
+    starts, real = batch.word_starts, batch.word_mask
+    pieces = batch.text_lengths[:, None] - 1  # what closes the sample is no word
     ends = torch.cat([starts[:, 1:], starts[:, :1]], dim=1)  # of the last word, put right below
     last = real & ~torch.cat([real[:, 1:], torch.zeros_like(real[:, :1])], dim=1)
     ends = torch.where(last, pieces, ends)

@@ -7,12 +7,18 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
+from mkgc_cl._checks import one_of, require
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
-from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
+from mkgc_cl.models.backbones import MultimodalModel
+from mkgc_cl.models.base import (
+    Tagger,
+    common_problems,
+    relation_states,
+    word_states,
+)
 from mkgc_cl.models.captions import CaptionEncoder
-from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.images import Objects, object_plan, slot_pixels, visual_encoder
 from mkgc_cl.models.object_fusion import ObjectFusion
@@ -26,8 +32,8 @@ CROPS = 3
 """Crops of each kind that count as objects."""
 
 
-class MEGAModel(ExtractionModel):
-    """Text encoder, one vector an object, and two alignments between them.
+class MEGAModel(MultimodalModel):
+    """Text encoder, one vector per object, and two alignments between them.
 
     Relations: with ``x = [h_head ; h_tail]`` at the start markers and o of
     :class:`~mkgc_cl.models.object_fusion.ObjectFusion`, the head reads ``W_2 [x ; o]``. Tags are a
@@ -79,11 +85,10 @@ class MEGAModel(ExtractionModel):
         dropout: float = 0.5,
         seed: int = 0,
     ) -> None:
-        check_choices(
-            {"images": images, "alignments": alignments},
-            {"images": get_args(Objects), "alignments": get_args(Alignments)},
-            {"freeze_lower": freeze_lower},
-            dropout=dropout,
+        require(
+            one_of("images", images, get_args(Objects)),
+            one_of("alignments", alignments, get_args(Alignments)),
+            common_problems(tagger, freeze_lower, dropout),
         )
         encoder = visual_encoder(vision, images=images, train_backbone=train_vision)
         super().__init__(
@@ -115,57 +120,19 @@ class MEGAModel(ExtractionModel):
         self.dropout = nn.Dropout(dropout)
         self.text.freeze_lower(freeze_lower)
 
-    @classmethod
-    def build(
-        cls,
-        labels: LabelSpace,
-        *,
-        text: str = "tiny",
-        vision: str = "tiny",
-        pretrained: bool = True,
-        images: Objects = "crops",
-        alignments: Alignments = "both",
-        train_vision: bool = False,
-        tagger: Tagger = "crf",
-        max_text_length: int = 128,
-        freeze_lower: int = 0,
-        dropout: float = 0.5,
-        seed: int = 0,
-    ) -> MEGAModel:
-        """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
-        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
-        visual, caption_tokenizer = load_visual(
-            vision, captions=images == "captions", pretrained=pretrained, seed=seed, vit=False
-        )
-        return cls(
-            labels,
-            text=encoder.module,
-            tokenizer=encoder.tokenizer,
-            vision=visual,
-            caption_tokenizer=caption_tokenizer,
-            images=images,
-            alignments=alignments,
-            train_vision=train_vision,
-            tagger=tagger,
-            max_text_length=max_text_length,
-            freeze_lower=freeze_lower,
-            dropout=dropout,
-            seed=seed,
-        )
-
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it."""
-        mask = batch["attention_mask"]
-        states, _ = self.text(batch["input_ids"], mask, [])
+        mask = batch.attention_mask
+        states, _ = self.text(batch.input_ids, mask, [])
         if isinstance(self.vision, CaptionEncoder):
             vectors, present = self.vision.objects_of(batch)
         else:
             # slot by slot: an alignment has a column a slot
             pixels, present = slot_pixels(batch, self.processor.views)
             vectors = self.vision.objects(pixels, present)
-        rows = batch["visual_index"]
+        rows = batch.visual_index
         objects = self.fusion["objects"](
-            states, mask, vectors[rows], present[rows], batch.get("alignment")
+            states, mask, vectors[rows], present[rows], batch.alignment
         )
         if self.labels.kind == "ner":
             words = word_states(batch, states)

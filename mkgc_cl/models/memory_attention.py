@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mkgc_cl.errors import ConfigError
+from mkgc_cl._checks import at_least, require
 from mkgc_cl.models.heads import FusionHead, LinearHead, spread
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.prototypes import PrototypeMemory
@@ -47,9 +47,7 @@ class MemoryAttentionReadout(PrototypeMemory):
         outputs, width = head.rows.shape
         value_width = width if value_width is None else value_width
         given = {"heads": heads, "key_width": key_width, "value_width": value_width}
-        wrong = [f"{name}={number}; give 1 or more" for name, number in given.items() if number < 1]
-        if wrong:
-            raise ConfigError(wrong)
+        require(*(at_least(name, number, 1) for name, number in given.items()))
         super().__init__(outputs=outputs, width=width)
         # in a tuple, so that the head stays the model's: it is saved and optimized there, once
         self._head = (head,)

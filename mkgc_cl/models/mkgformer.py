@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from torch import nn
 
+from mkgc_cl._checks import one_of, require
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.visuals import Images
-from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
+from mkgc_cl.models.backbones import MultimodalModel
+from mkgc_cl.models.base import (
+    Tagger,
+    common_problems,
+    relation_states,
+    word_states,
+)
 from mkgc_cl.models.captions import CaptionStream
-from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.image_plan import view_plan
 from mkgc_cl.models.output import ModelOutput
@@ -20,7 +28,7 @@ from mkgc_cl.models.vision import VisionStream
 from mkgc_cl.seeds import generator
 
 
-class MKGformerModel(ExtractionModel):
+class MKGformerModel(MultimodalModel):
     """Text encoder and ViT with prefix-guided interaction and correlation-aware fusion.
 
     Relations are scored by ``W [h_<s> ; h_<o>] + b`` from the start markers of both entities, tags
@@ -52,6 +60,8 @@ class MKGformerModel(ExtractionModel):
         ConfigError: the two encoders differ in width, or an option does not fit the encoders.
     """
 
+    vision_kind = "vit"
+
     def __init__(
         self,
         labels: LabelSpace,
@@ -69,7 +79,10 @@ class MKGformerModel(ExtractionModel):
         train_head: bool = True,
         seed: int = 0,
     ) -> None:
-        check_choices({}, {}, {"freeze_lower": freeze_lower}, dropout=dropout)
+        require(
+            one_of("images", images, get_args(Images)),
+            common_problems(tagger, freeze_lower, dropout),
+        )
         plan = view_plan(images, vision)
         super().__init__(
             labels,
@@ -108,51 +121,15 @@ class MKGformerModel(ExtractionModel):
         if not train_head:
             self.head.requires_grad_(False)
 
-    @classmethod
-    def build(
-        cls,
-        labels: LabelSpace,
-        *,
-        text: str = "tiny",
-        vision: str = "tiny",
-        pretrained: bool = True,
-        fusion_layers: int | None = None,
-        images: Images = "image",
-        tagger: Tagger = "crf",
-        max_text_length: int = 128,
-        freeze_lower: int = 0,
-        train_head: bool = True,
-        seed: int = 0,
-    ) -> MKGformerModel:
-        """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
-        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
-        visual, caption_tokenizer = load_visual(
-            vision, captions=images == "captions", pretrained=pretrained, seed=seed
-        )
-        return cls(
-            labels,
-            text=encoder.module,
-            tokenizer=encoder.tokenizer,
-            vision=visual,
-            caption_tokenizer=caption_tokenizer,
-            fusion_layers=fusion_layers,
-            images=images,
-            tagger=tagger,
-            max_text_length=max_text_length,
-            freeze_lower=freeze_lower,
-            train_head=train_head,
-            seed=seed,
-        )
-
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it."""
-        mask = batch["attention_mask"]
+        mask = batch.attention_mask
         states = self.fusion(
             self.text,
             self.vision,
-            words=(self.text.embeddings(input_ids=batch["input_ids"]), mask),
+            words=(self.text.embeddings(input_ids=batch.input_ids), mask),
             patches=self.vision.tokens(batch),
-            visual_index=batch["visual_index"],
+            visual_index=batch.visual_index,
         )
         if self.labels.kind == "ner":
             words = word_states(batch, states)

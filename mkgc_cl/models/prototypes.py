@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mkgc_cl._checks import one_of, require
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models.base import ExtractionModel, Readout, check_choices
+from mkgc_cl.models.base import ExtractionModel, Readout
 from mkgc_cl.models.heads import spread
 from mkgc_cl.models.output import ModelOutput
 
@@ -18,7 +19,7 @@ Kind = TypeVar("Kind", bound="PrototypeMemory")
 
 
 class Prototypes(NamedTuple):
-    """One vector a class: ``vectors`` (C, F), and which classes have one: ``known`` (C,) bool."""
+    """One vector per class: ``vectors`` (C, F), and which classes have one: ``known`` (C,) bool."""
 
     vectors: Tensor
     known: Tensor
@@ -148,7 +149,7 @@ class PrototypeReadout(PrototypeMemory):
     """
 
     def __init__(self, *, outputs: int, width: int, metric: Metric = "dot") -> None:
-        check_choices({"metric": metric}, {"metric": get_args(Metric)})
+        require(one_of("metric", metric, get_args(Metric)))
         super().__init__(outputs=outputs, width=width)
         self.metric: Metric = metric
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from mkgc_cl._checks import one_of, require
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import MarkerKind, WordTokenizer
@@ -18,7 +19,7 @@ from mkgc_cl.models.base import (
     ExtractionModel,
     Pooling,
     Tagger,
-    check_choices,
+    common_problems,
     relation_states,
     word_states,
 )
@@ -82,11 +83,9 @@ class TextModel(ExtractionModel):
         beside_tokenizer: WordTokenizer | None = None,
         seed: int = 0,
     ) -> None:
-        check_choices(
-            {"pooling": pooling},
-            {"pooling": get_args(Pooling)},
-            {"freeze_lower": freeze_lower},
-            dropout=dropout,
+        require(
+            one_of("pooling", pooling, get_args(Pooling)),
+            common_problems(tagger, freeze_lower, dropout),
         )
         super().__init__(
             labels,
@@ -185,15 +184,15 @@ class TextModel(ExtractionModel):
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it; in evaluation mode also read the layers for a readout."""
         if self.training or not self.layers:
-            states, _ = self.text(batch["input_ids"], batch["attention_mask"], [])
+            states, _ = self.text(batch.input_ids, batch.attention_mask, [])
             return self._read(batch, states)
-        run = self.text.layer_by_layer(batch["input_ids"], batch["attention_mask"], [])
+        run = self.text.layer_by_layer(batch.input_ids, batch.attention_mask, [])
         wanted = {*self.layers, len(self.text.layers)}
         kept = {depth: states for depth, (states, _) in enumerate(run) if depth in wanted}
         output = self._read(batch, kept[len(self.text.layers)])
         features = layer_features(batch, [kept[layer] for layer in self.layers])
         if self.vision is not None:
-            seen = self.vision.vectors_of(batch)[batch["visual_index"]].to(features.dtype)
+            seen = self.vision.vectors_of(batch)[batch.visual_index].to(features.dtype)
             if features.dim() == 3:
                 seen = seen[:, None].expand(-1, features.shape[1], -1)
             features = torch.cat([features, seen], dim=-1)

@@ -7,13 +7,18 @@ from typing import get_args
 import torch
 from torch import nn
 
+from mkgc_cl._checks import at_least, one_of, require
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
-from mkgc_cl.errors import ConfigError
-from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
+from mkgc_cl.models.backbones import MultimodalModel
+from mkgc_cl.models.base import (
+    Tagger,
+    common_problems,
+    relation_states,
+    word_states,
+)
 from mkgc_cl.models.captions import CaptionEncoder
-from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.graph_fusion import GraphFusion, ObjectAttention
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.images import Objects, object_pixels, object_plan, visual_encoder
@@ -22,8 +27,8 @@ from mkgc_cl.models.text import TextStream
 from mkgc_cl.seeds import seeded
 
 
-class UMGFModel(ExtractionModel):
-    """Multimodal graph fusion: BERT, one vector an object, and a CRF over ``[BERT x ; fused x]``.
+class UMGFModel(MultimodalModel):
+    """Multimodal graph fusion: BERT, one vector per object, and a CRF over ``[BERT x ; fused x]``.
 
     RELEASED CODE takes four crops that were found by grounding the names of all entity types, so
     that the first task sees what later ones are about. Here objects are the crops a sample comes
@@ -78,13 +83,16 @@ class UMGFModel(ExtractionModel):
         dropout: float = 0.4,
         seed: int = 0,
     ) -> None:
-        check_choices(
-            {"images": images, "object_attention": object_attention},
-            {"images": get_args(Objects), "object_attention": get_args(ObjectAttention)},
-            {"freeze_lower": freeze_lower},
-            dropout=dropout,
+        sizes = {"objects": objects, "width": width, "layers": layers, "heads": heads}
+        wrong = [line for name, size in sizes.items() for line in at_least(name, size, 1)]
+        if not wrong and width % heads:
+            wrong = [f"width={width} is not a multiple of heads={heads}; give one"]
+        require(
+            one_of("images", images, get_args(Objects)),
+            one_of("object_attention", object_attention, get_args(ObjectAttention)),
+            wrong,
+            common_problems(tagger, freeze_lower, dropout),
         )
-        _check_sizes({"objects": objects, "width": width, "layers": layers, "heads": heads})
         encoder = visual_encoder(vision, images=images, train_backbone=train_vision)
         plan = object_plan(images, side=getattr(encoder, "side", 0), most=objects)
         super().__init__(
@@ -117,73 +125,19 @@ class UMGFModel(ExtractionModel):
         )
         self.text.freeze_lower(freeze_lower)
 
-    @classmethod
-    def build(
-        cls,
-        labels: LabelSpace,
-        *,
-        text: str = "tiny",
-        vision: str = "tiny",
-        pretrained: bool = True,
-        train_vision: bool = True,
-        images: Objects = "crops",
-        objects: int = 4,
-        width: int = 512,
-        layers: int = 6,
-        heads: int = 8,
-        object_attention: ObjectAttention = "full",
-        tagger: Tagger = "crf",
-        max_text_length: int = 128,
-        freeze_lower: int = 0,
-        dropout: float = 0.4,
-        seed: int = 0,
-    ) -> UMGFModel:
-        """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
-        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
-        visual, caption_tokenizer = load_visual(
-            vision, captions=images == "captions", pretrained=pretrained, seed=seed, vit=False
-        )
-        return cls(
-            labels,
-            text=encoder.module,
-            tokenizer=encoder.tokenizer,
-            vision=visual,
-            caption_tokenizer=caption_tokenizer,
-            train_vision=train_vision,
-            images=images,
-            objects=objects,
-            width=width,
-            layers=layers,
-            heads=heads,
-            object_attention=object_attention,
-            tagger=tagger,
-            max_text_length=max_text_length,
-            freeze_lower=freeze_lower,
-            dropout=dropout,
-            seed=seed,
-        )
-
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it."""
-        mask = batch["attention_mask"]
-        text, _ = self.text(batch["input_ids"], mask, [])
+        mask = batch.attention_mask
+        text, _ = self.text(batch.input_ids, mask, [])
         if isinstance(self.vision, CaptionEncoder):
             found, present = self.vision.objects_of(batch)
         else:
             pixels, present = object_pixels(batch, self.processor.views, self.objects)
             found = self.vision.objects(pixels, present)
-        fused = self.fusion(text, mask, found, present, batch["visual_index"])
+        fused = self.fusion(text, mask, found, present, batch.visual_index)
         both = torch.cat([text, fused], dim=-1)
         if self.labels.kind == "re":
             features = relation_states(batch, both, "entity-markers")
             return self.scored(batch, text, features, features=features)
         words = word_states(batch, both)
         return self.scored(batch, text, words, features=both[:, 0], words=words)
-
-
-def _check_sizes(sizes: dict[str, int]) -> None:
-    wrong = [f"{name}={size}; give 1 or more" for name, size in sizes.items() if size < 1]
-    if not wrong and sizes["width"] % sizes["heads"]:
-        wrong = [f"width={sizes['width']} is not a multiple of heads={sizes['heads']}; give one"]
-    if wrong:
-        raise ConfigError(wrong)

@@ -6,14 +6,20 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from mkgc_cl._checks import at_least, one_of, require, unit_interval
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.processor import IGNORED
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models.base import ExtractionModel, Tagger, check_choices, relation_states, word_states
+from mkgc_cl.models.backbones import MultimodalModel
+from mkgc_cl.models.base import (
+    Tagger,
+    common_problems,
+    relation_states,
+    word_states,
+)
 from mkgc_cl.models.coupled import CoupledFusion, Projections
-from mkgc_cl.models.encoders import load_text_encoder, load_visual
 from mkgc_cl.models.heads import GrowableCRF, LinearHead
 from mkgc_cl.models.images import object_plan, visual_encoder
 from mkgc_cl.models.output import ModelOutput, SpanOutput
@@ -24,7 +30,7 @@ from mkgc_cl.seeds import derive
 GridOf = Literal["image", "captions"]
 
 
-class UMTModel(ExtractionModel):
+class UMTModel(MultimodalModel):
     """Unified multimodal transformer: BERT, the grid of the whole image, and a span detector.
 
     Tagging: emissions are ``(1 - c) E + c E_span M`` with ``M`` the
@@ -79,13 +85,13 @@ class UMTModel(ExtractionModel):
         dropout: float = 0.1,
         seed: int = 0,
     ) -> None:
-        check_choices(
-            {"projections": projections, "images": images},
-            {"projections": get_args(Projections), "images": get_args(GridOf)},
-            {"freeze_lower": freeze_lower},
-            dropout=dropout,
+        require(
+            one_of("projections", projections, get_args(Projections)),
+            one_of("images", images, get_args(GridOf)),
+            unit_interval("conversion", conversion),
+            at_least("span_loss", span_loss, 0),
+            common_problems(tagger, freeze_lower, dropout),
         )
-        _check_weights(conversion, span_loss)
         encoder = visual_encoder(vision, images=images, train_backbone=train_vision)
         super().__init__(
             labels,
@@ -125,54 +131,12 @@ class UMTModel(ExtractionModel):
             self.aux_crf = GrowableCRF(outputs=spans, seed=own)
         self.text.freeze_lower(freeze_lower)
 
-    @classmethod
-    def build(
-        cls,
-        labels: LabelSpace,
-        *,
-        text: str = "tiny",
-        vision: str = "tiny",
-        pretrained: bool = True,
-        images: GridOf = "image",
-        train_vision: bool = False,
-        projections: Projections = "one",
-        conversion: float = 0.5,
-        span_loss: float = 0.5,
-        tagger: Tagger = "crf",
-        max_text_length: int = 128,
-        freeze_lower: int = 0,
-        dropout: float = 0.1,
-        seed: int = 0,
-    ) -> UMTModel:
-        """Build the model from encoder names; see :mod:`mkgc_cl.models.encoders` and the class."""
-        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
-        visual, caption_tokenizer = load_visual(
-            vision, captions=images == "captions", pretrained=pretrained, seed=seed, vit=False
-        )
-        return cls(
-            labels,
-            text=encoder.module,
-            tokenizer=encoder.tokenizer,
-            vision=visual,
-            images=images,
-            caption_tokenizer=caption_tokenizer,
-            train_vision=train_vision,
-            projections=projections,
-            conversion=conversion,
-            span_loss=span_loss,
-            tagger=tagger,
-            max_text_length=max_text_length,
-            freeze_lower=freeze_lower,
-            dropout=dropout,
-            seed=seed,
-        )
-
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it; a :class:`~mkgc_cl.models.output.SpanOutput` for tags."""
-        mask = batch["attention_mask"]
-        text, _ = self.text(batch["input_ids"], mask, [])
+        mask = batch.attention_mask
+        text, _ = self.text(batch.input_ids, mask, [])
         states = self.dropout(text)  # one draw for both branches
-        fused = self.fusion(states, mask, *self.vision.grid_of(batch), batch["visual_index"])
+        fused = self.fusion(states, mask, *self.vision.grid_of(batch), batch.visual_index)
         if self.aux_head is None or self.fusion.auxiliary is None:
             features = relation_states(batch, fused, "entity-markers")
             return self.scored(batch, text, features, features=features)
@@ -188,7 +152,7 @@ class UMTModel(ExtractionModel):
             text_states=text,
             text_mask=mask,
             word_features=words,
-            word_mask=batch["word_mask"],
+            word_mask=batch.word_mask,
             span_logits=spans,
         )
 
@@ -219,13 +183,3 @@ class UMTModel(ExtractionModel):
             output.span_logits, spans, mask=targets != IGNORED, reduction=reduction
         )
         return main - self.span_loss * likelihood
-
-
-def _check_weights(conversion: float, span_loss: float) -> None:
-    wrong = []
-    if not 0 <= conversion <= 1:
-        wrong.append(f"conversion={conversion}; give 0 to 1")
-    if not span_loss >= 0:
-        wrong.append(f"span_loss={span_loss}; give 0 or more")
-    if wrong:
-        raise ConfigError(wrong)

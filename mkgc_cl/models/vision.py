@@ -165,7 +165,7 @@ class VisionStream(nn.Module):
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Encode the distinct visual inputs of a batch; see :meth:`forward`."""
         found: tuple[Tensor, Tensor, tuple[Tensor, ...]] = self(
-            batch.get("images"), self._crops(batch), batch["crops_present"], keys
+            batch.images, self._crops(batch), batch.crops_present, keys
         )
         return found
 
@@ -181,8 +181,8 @@ class VisionStream(nn.Module):
 
     def tokens(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
         """Embedded visual tokens (U, P, D) and their mask (U, P)."""
-        embedded = self.embed(batch.get("images"), self._crops(batch))
-        return embedded, self.token_mask(batch["crops_present"])
+        embedded = self.embed(batch.images, self._crops(batch))
+        return embedded, self.token_mask(batch.crops_present)
 
     def project(self, block: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of a block, each (U, H, P, D/H)."""

@@ -268,7 +268,7 @@ def test_nearest_rows_give_way() -> None:
 
 def test_wrong_settings_are_refused() -> None:
     features = torch.randn(3, 2)
-    with pytest.raises(ConfigError, match="memory of -1 exemplars"):
+    with pytest.raises(ConfigError, match="size=-1; give 0 or more"):
         select_exemplars(features, -1, selection="random", source=source())
-    with pytest.raises(ConfigError, match="choose kmeans, herding or random"):
+    with pytest.raises(ConfigError, match="choose one of"):
         select_exemplars(features, 2, selection="best", source=source())  # type: ignore[arg-type]

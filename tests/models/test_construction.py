@@ -11,7 +11,14 @@ import torch
 
 from mkgc_cl.data.samples import LabelSpace, Sample
 from mkgc_cl.errors import ConfigError, DataError
-from mkgc_cl.models import DualStreamModel
+from mkgc_cl.models import (
+    DualStreamModel,
+    MEGAModel,
+    MKGformerModel,
+    TextModel,
+    UMGFModel,
+    UMTModel,
+)
 from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
 
 Build = Callable[..., DualStreamModel]
@@ -86,10 +93,32 @@ def test_options_that_fit_nothing_are_refused(message: str, build: Build) -> Non
         build("re", **WRONG[message])
 
 
-def test_several_wrong_options_are_reported_at_once(build: Build) -> None:
-    with pytest.raises(ConfigError, match="2 mistake") as caught:
-        build("re", interaction="both", freeze_lower=-2)
-    assert len(caught.value.problems) == 2
+COMMON = {"tagger": "hmm", "freeze_lower": -2, "dropout": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("model", "wrong"),
+    [
+        (DualStreamModel, {"interaction": "both", "images": "all", "interaction_layers": -1}),
+        (UMTModel, {"projections": "three", "conversion": 2.0, "span_loss": -1.0}),
+        (UMGFModel, {"images": "grid", "object_attention": "no", "objects": 0, "width": 0}),
+        (MEGAModel, {"images": "grid", "alignments": "none"}),
+        (MKGformerModel, {"images": "all"}),
+        (TextModel, {"pooling": "mean"}),
+    ],
+)
+def test_all_wrong_options_are_reported_at_once(model: Any, wrong: dict[str, Any]) -> None:
+    """UMT, UMGF, MKGformer and the dual stream had told them in two rounds, the tagger last."""
+    given = {**wrong, **COMMON}
+    with pytest.raises(ConfigError) as caught:
+        model.build(LabelSpace("ner", ("PER",)), **given)
+    named = {problem.partition("=")[0] for problem in caught.value.problems}
+    assert named == set(given)
+
+
+def test_an_option_that_a_model_has_not_is_refused_before_encoders_are_loaded() -> None:
+    with pytest.raises(TypeError, match="interacton"):
+        DualStreamModel.build(LabelSpace("ner", ("PER",)), text="unknown", interacton="self")
 
 
 def test_modules_of_ones_own_are_checked_before_they_are_used() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from avalanche.evaluation import metrics as found
 from matplotlib import pyplot
 
 from mkgc_cl.scenarios import make_benchmark
-from mkgc_cl.strategies import JsonLinesLogger, continual_evaluator
+from mkgc_cl.strategies import JsonLinesLogger, continual_evaluator, measured
 from mkgc_cl.strategies.avalanche_parts import METRICS
 
 EVAL = {"experience": True, "stream": True}
@@ -146,6 +147,31 @@ def test_nothing_is_emitted_that_was_not_measured(kit: Any, kind: str) -> None:
         int(name.rsplit("/", 1)[1]) for name in own if "valid_stream/Task000/Exp001/" in name
     }
     assert classes == {y for s in second.valid for y in strategy.network.processor.target(s)}
+
+
+def test_means_of_others_are_what_they_were_while_ours_measure() -> None:
+    """In another thread, and in this one afterwards, in whatever order two runs come to an end."""
+    inside, outside = threading.Event(), threading.Event()
+    heard: list[float] = []
+
+    def other() -> None:
+        inside.wait()
+        heard.append(found.Mean().result())
+        with measured._means_of_nothing_undefined():
+            outside.set()
+            heard.append(found.Mean().result())
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with measured._means_of_nothing_undefined():
+        heard.append(found.Mean().result())
+        inside.set()
+        outside.wait()
+    thread.join()
+    assert math.isnan(heard[0])
+    assert heard[1] == 0
+    assert math.isnan(heard[2])
+    assert found.Mean().result() == 0
 
 
 def test_loss_weighs_samples(kit: Any, kind: str) -> None:

@@ -322,10 +322,10 @@ def test_state_is_a_copy(kit: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "advice"),
     [
-        ({"weight": -1.0}, "give 0 or more, width or height"),
-        ({"axis": "depth"}, "give 0 or more, width or height"),
+        ({"weight": -1.0}, "weight=-1.0; give 0 or more"),
+        ({"axis": "depth"}, "choose one of"),
         ({"axis": "height"}, "take axis='width', or center=False"),
-        ({"weight": float("nan")}, "give 0 or more, width or height"),
+        ({"weight": float("nan")}, "weight=nan; give 0 or more"),
     ],
 )
 def test_wrong_options(options: Any, advice: str) -> None:

@@ -106,7 +106,7 @@ def test_the_task_of_a_sample_outlives_a_choice_among_all_and_a_state(kit: Any) 
     again = emr(scope="class")
     everything = [s for experience in benchmark.train_stream for s in experience.samples]
     again.load_state_dict(plugin.state_dict(), samples=everything)
-    for store in (plugin._store, again._store, plugin._store.copy()):
+    for store in (plugin.store, again.store, plugin.store.copy()):
         groups = [{s.identity for s in group} for group in store.by_task()]
         assert all(group and group <= task for group, task in zip(groups, arrived, strict=True))
         assert sum(map(len, groups)) == len(plugin.exemplars())

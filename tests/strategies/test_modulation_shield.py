@@ -51,7 +51,7 @@ class SeparateGradients(SupervisedPlugin):
             "replayed": losses[replayed].sum() / len(losses),
         }
         rows = (~replayed).nonzero().flatten()
-        if self.distillation._teacher is not None and len(rows) and strategy.phase == "task":
+        if self.distillation.teacher.model is not None and len(rows) and strategy.phase == "task":
             terms["distilled"] = WEIGHT * self.distillation.distance(batch, output, rows)
         named = dict(model.named_parameters())
         found = {}

@@ -29,12 +29,14 @@ from mkgc_cl.strategies import (
 )
 from mkgc_cl.strategies.catalogue import build_system, checked_options, options_of, recipe_of
 from mkgc_cl.strategies.contract import (
+    Check,
     ContractError,
     Trial,
     bears_poor_tasks,
     check_system,
     keeps_no_other_samples,
     tiny_stream,
+    yield_checks,
 )
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
 from mkgc_cl.strategies.stages import StepPolicy
@@ -65,16 +67,24 @@ OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
 """Options that change what a model is made of or what keeps a state."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
-def test_a_system_keeps_the_contract(name: str, kind: Any) -> None:
-    check_system(name, kind, options=FASTER.get(name))
+CHECKS = [
+    *(
+        check
+        for name, kind in PAIRS
+        for check in yield_checks(name, kind, options=FASTER.get(name))
+    ),
+    *(
+        check
+        for name, kind, options in OTHERWISE
+        for check in yield_checks(name, kind, options=options)
+    ),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "kind", "options"), OTHERWISE)
-def test_with_other_parts_too(name: str, kind: Any, options: dict[str, Any]) -> None:
-    check_system(name, kind, options=options)
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+def test_a_system_keeps_the_contract(check: Check) -> None:
+    check()
 
 
 SOURCE = r"(?i)\bpaper\b|\bcode\b|public (BERT )?version|et al\.|Huszar|\bours\b|see ``"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,12 @@ from mkgc_cl.scenarios import demo
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience
 from mkgc_cl.strategies import (
     AttentionDistillationPlugin,
+    EWCPlugin,
     GradientModulationPlugin,
     MultimodalStrategy,
     PrototypeReplayPlugin,
     continual_evaluator,
+    template,
 )
 
 
@@ -33,6 +37,22 @@ def all_plugins(schedule: str = "after") -> list[Any]:
         AttentionDistillationPlugin(weight=0.1),
         PrototypeReplayPlugin(size=2, schedule=schedule),  # type: ignore[arg-type]
     ]
+
+
+def test_every_override_of_avalanche_has_a_row_and_its_test() -> None:
+    rows = re.findall(
+        r"^``(\w+)``(.+?)\*(test_\w+)\*", str(template.__doc__), re.MULTILINE | re.DOTALL
+    )
+    bases = [base for base in MultimodalStrategy.__mro__ if base.__module__.startswith("avalanche")]
+    overrides = {
+        name
+        for name in vars(MultimodalStrategy)
+        if not name.startswith(("__", "_abc", "_is_protocol"))
+        and any(name in vars(base) for base in bases)
+    }
+    assert sorted(name for name, _, _ in rows) == sorted(overrides)
+    tests = "".join(file.read_text("utf-8") for file in Path(__file__).parent.glob("test_*.py"))
+    assert [test for _, _, test in rows if f"def {test}(" not in tests] == []
 
 
 # ---- randomness ----------------------------------------------------------------------------
@@ -255,8 +275,10 @@ def test_plugins_of_two_streams_refuse_a_model_of_one(kit: Any, kind: str, plugi
 class PoisonedMemory(SupervisedPlugin):
     """Stop the first step of a memory phase."""
 
+    armed = True
+
     def before_forward(self, strategy: Any, **kwargs: Any) -> None:
-        if strategy.phase == "memory":
+        if self.armed and strategy.phase == "memory":
             raise KeyboardInterrupt
 
 
@@ -269,6 +291,51 @@ def test_an_interrupted_memory_phase_leaves_the_phase_behind(kit: Any) -> None:
         kit.train(strategy, benchmark)
     assert strategy.phase == "task"
     assert [group["lr"] for group in strategy.optimizer.param_groups] == before
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_task_cut_off_in_its_memory_phase_has_not_ended(kit: Any, order: int) -> None:
+    """To no plugin, in any order: each of them says what it said when the task began."""
+    benchmark = kit.benchmark("re")
+    replay = PrototypeReplayPlugin(size=2)
+    teacher = AttentionDistillationPlugin()
+    ewc = EWCPlugin(samples=2)
+    modulation = GradientModulationPlugin()
+    cut = PoisonedMemory()
+    plugins = [replay, teacher, ewc, modulation][::order]
+    strategy = kit.strategy(benchmark.labels, *plugins, cut)
+    strategy.train(benchmark.train_stream[0])
+    before = replay.state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        strategy.train(benchmark.train_stream[1])
+    after = replay.state_dict()
+    assert after["exemplars"] == before["exemplars"]
+    assert all(torch.equal(after[name], before[name]) for name in ("selection", "replay"))
+    assert teacher.state_dict()["tasks"] == 1
+    assert ewc.state_dict()["previous"] == []
+    assert modulation._finished() == modulation.mean_coefficients()[:1]
+    cut.armed = False
+    strategy.train(benchmark.train_stream[1])
+    assert replay.exemplars() != []
+    assert set(replay.memory.slots) == {"none", "r0", "r1", "r2", "r3"}
+    assert teacher.state_dict()["tasks"] == 2
+    assert ewc.state_dict()["previous"] == [s.identity for s in benchmark.train_stream[1].samples]
+    assert len(modulation._finished()) == 2
+
+
+def test_series_of_plugins_are_published_by_name(kit: Any) -> None:
+    class Own(SupervisedPlugin):
+        def traces(self) -> dict[str, list[float]]:
+            return {"mine": [1.0, 2.0], "ewc_penalty": [3.0]}
+
+    benchmark = kit.benchmark("re")
+    ewc, silent = EWCPlugin(samples=2), SupervisedPlugin()
+    strategy = kit.strategy(benchmark.labels, ewc, silent, Own(), Own())
+    ewc.penalties = [0.5]
+    assert strategy.traces() == {
+        "ewc_penalty": [0.5], "mine": [1.0, 2.0], "ewc_penalty/2": [3.0],
+        "mine/2": [1.0, 2.0], "ewc_penalty/3": [3.0],
+    }  # fmt: skip
 
 
 def test_features_that_are_not_finite_leave_training_as_it_was(kit: Any) -> None:

@@ -202,8 +202,8 @@ def test_one_teacher_pass_a_sample_a_task_whatever_the_epochs(
     later = [sample.uid for task in benchmark.train_stream[1:] for sample in task.samples]
     assert sorted(taught) == sorted(later)
     assert plugin.teacher_samples == len(later)
-    assert plugin._teacher is None
-    assert plugin._known == {}
+    assert plugin.teacher.model is None
+    assert plugin.teacher._known == {}
 
 
 def test_the_teacher_has_no_opinion_on_tags_of_the_new_task(kit: Any) -> None:
@@ -213,8 +213,8 @@ def test_the_teacher_has_no_opinion_on_tags_of_the_new_task(kit: Any) -> None:
 
     class Look(SupervisedPlugin):
         def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-            if plugin._teacher is not None:
-                seen.append((plugin._teacher.seen.tolist(), strategy.network.seen.tolist()))
+            if plugin.teacher.model is not None:
+                seen.append((plugin.teacher.model.seen.tolist(), strategy.network.seen.tolist()))
 
     plugin = TokenDistillationPlugin()
     kit.train(text_strategy(kit, benchmark, Look(), plugin), benchmark)
@@ -230,7 +230,7 @@ def test_a_task_that_is_begun_again_keeps_its_teacher(kit: Any) -> None:
 
     class Look(SupervisedPlugin):
         def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-            teachers.append(plugin._teacher)
+            teachers.append(plugin.teacher.model)
 
     cut = kit.CutOff(task=1, step=1)
     strategy = text_strategy(kit, benchmark, Look(), plugin, cut)

@@ -1,4 +1,4 @@
-"""MSPT: the whole method of the paper, every part a toggle."""
+"""MSPT assembled on a model: the whole method of the paper, every part a toggle."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
 from mkgc_cl.strategies.evaluation import continual_evaluator
 from mkgc_cl.strategies.exemplar_store import Scope
 from mkgc_cl.strategies.modulation import GradientModulationPlugin, Schedule
+from mkgc_cl.strategies.precision import Precision
 from mkgc_cl.strategies.replay import PrototypeReplayPlugin, ReplaySchedule
-from mkgc_cl.strategies.template import MultimodalStrategy, Precision
+from mkgc_cl.strategies.template import MultimodalStrategy
 
 
 def mspt(
@@ -89,7 +90,7 @@ def mspt(
         ad_weight: weight of the distillation loss.
         ad_axis: side of the maps that is kept.
         ad_center: compare what the softmax reads of the maps. PAPER: off.
-        memory_size: exemplars a slot.
+        memory_size: exemplars per slot.
         memory_scope: a slot is a class or a task.
         selection: how exemplars are chosen.
         na_policy: what becomes of N/A in the memory.
