@@ -8,6 +8,7 @@ The names that most programs begin with are here, and each is imported when it i
 * training: :class:`MultimodalStrategy`, :func:`run_stream`, :func:`continual_evaluator`;
 * the parts of MSPT as plugins: :class:`GradientModulationPlugin`,
   :class:`AttentionDistillationPlugin`, :class:`PrototypeReplayPlugin`; all of it: :func:`mspt`;
+* use: :class:`Extractor`, which learns a type in seconds, finds entities and relations, is saved;
 * :func:`check_system`, which tries a system of your own against what every system promises.
 """
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from mkgc_cl._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from mkgc_cl.inference import Extractor
     from mkgc_cl.models import DualStreamModel, TextModel, build_optimizer
     from mkgc_cl.scenarios import demo, imner, imre, make_benchmark
     from mkgc_cl.strategies import (
@@ -36,6 +38,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AttentionDistillationPlugin",
     "DualStreamModel",
+    "Extractor",
     "GradientModulationPlugin",
     "MultimodalStrategy",
     "PrototypeReplayPlugin",
@@ -55,6 +58,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "mkgc_cl.inference": ["Extractor"],
         "mkgc_cl.models": ["DualStreamModel", "TextModel", "build_optimizer"],
         "mkgc_cl.scenarios": ["demo", "imner", "imre", "make_benchmark"],
         "mkgc_cl.strategies": [

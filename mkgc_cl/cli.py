@@ -135,6 +135,16 @@ def _speed(arguments: list[str]) -> int:
     return _as_script("speed", arguments)
 
 
+def _use(verb: str) -> Callable[[list[str]], int]:
+    def run(arguments: list[str]) -> int:
+        from mkgc_cl import use_cli
+
+        found: Callable[[list[str]], int] = getattr(use_cli, verb)
+        return found(arguments)
+
+    return run
+
+
 def _as_script(name: str, arguments: list[str]) -> int:
     """Run an experiment as ``python -m`` does, so that worker processes start as they do there."""
     before = sys.argv
@@ -155,5 +165,9 @@ VERBS = {
     "run": Verb("run an experiment: mkgc run ablation", _run),
     "report": Verb("gather runs in one page: mkgc report runs", _report),
     "speed": Verb("samples per second, memory, and where the time of a step goes", _speed),
+    "learn": Verb("teach an extractor types: mkgc learn FOLDER SAMPLES", _use("learn")),
+    "predict": Verb("find entities and relations in texts: mkgc predict FOLDER", _use("predict")),
+    "graph": Verb("keep what was found as a graph: mkgc graph add GRAPH TEXTS", _use("graph")),
+    "serve": Verb("answer over HTTP: mkgc serve FOLDER", _use("serve")),
 }
 """Every verb by name, in the order of a first visit."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
@@ -13,10 +12,8 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.processor import IGNORED
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import GaussianReadout, ModelOutput
+from mkgc_cl.models.gaussian import Background, TaskLearning
 from mkgc_cl.strategies.template import MultimodalStrategy
-
-Background = Literal["all", "read-as-O", "soft"]
-Rows = tuple[Tensor, Tensor, Tensor]
 
 
 class GaussianReadoutPlugin(SupervisedPlugin):
@@ -69,27 +66,17 @@ class GaussianReadoutPlugin(SupervisedPlugin):
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Look once at every sample of the task, then learn them together."""
         readout = GaussianReadout.of(strategy.network)
-        task = readout.no_samples()
-        waiting: list[Rows] = []  # until their standard is known, which takes the whole first task
+        task = TaskLearning(readout, background=self.background)
 
         def look(batch: MultimodalBatch, output: ModelOutput, targets: Tensor) -> None:
             features = readout.read(output)
             strategy.require_finite(features, "features are", batch)
             features, labels = features.flatten(0, -2), targets.flatten()
             real = labels != IGNORED
-            rows, labels = features[real], labels[real]
-            read = (rows, labels, self._weights(readout, rows, labels))
-            if readout.standardized:
-                task.add(readout.lifted(rows), *read[1:])
-            else:
-                waiting.append(read)
+            task.look(features[real], labels[real])
 
         strategy.encode_samples(strategy.experience.samples, look)
-        if waiting:
-            readout.standardize(torch.cat([rows for rows, *_ in waiting]))
-        for rows, labels, weights in waiting:
-            task.add(readout.lifted(rows), labels, weights)
-        readout.statistics.merge(task)
+        task.finish()
         self._tasks += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,16 +91,3 @@ class GaussianReadoutPlugin(SupervisedPlugin):
             **kwargs: what other plugins need.
         """
         self._tasks = int(state["tasks"])
-
-    def _weights(self, readout: GaussianReadout, rows: Tensor, labels: Tensor) -> Tensor:
-        """How much each word (N, F) with its label (N,) teaches: (N,)."""
-        weights = torch.ones(len(labels), dtype=torch.float64, device=labels.device)
-        if readout.outputs[0] != "O" or self.background == "all" or not readout.taught:
-            return weights
-        background = labels == 0
-        read = readout.log_posterior(rows[background])
-        if self.background == "soft":
-            weights[background] = read[:, 0].exp()
-        else:
-            weights[background] = (read.argmax(dim=1) == 0).to(weights)
-        return weights

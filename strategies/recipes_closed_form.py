@@ -5,9 +5,10 @@ from __future__ import annotations
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import MarkerKind
 from mkgc_cl.models import GaussianOptions, GaussianReadout, TextModel
+from mkgc_cl.models.gaussian import Background
 from mkgc_cl.models.gaussian.options import Covariance, Features, Solve
 from mkgc_cl.models.gaussian.solve import Prior
-from mkgc_cl.strategies.gaussian import Background, GaussianReadoutPlugin
+from mkgc_cl.strategies.gaussian import GaussianReadoutPlugin
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
 from mkgc_cl.strategies.recipes_text import text_model
 from mkgc_cl.strategies.template import MultimodalStrategy

@@ -24,6 +24,9 @@ from mkgc_cl.errors import DataError, ImageError, gathered
 IGNORED = -100
 """Label of padding positions."""
 
+REMEMBERED = 2**16
+"""Most samples whose token ids are kept: a served model reads a new one with every request."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
@@ -49,6 +52,7 @@ class Processor:
         views: which images become tokens, and their sides.
         cache: decoded images by side; made on demand where absent.
         caption_tokenizer: of the encoder that reads captions; that of the text by default.
+        remembered: most samples whose token ids are kept.
     """
 
     def __init__(
@@ -60,15 +64,17 @@ class Processor:
         views: ViewPlan,
         cache: dict[int, ImageCache] | None = None,
         caption_tokenizer: WordTokenizer | None = None,
+        remembered: int = REMEMBERED,
     ) -> None:
         self.labels = labels
+        self.remembered = remembered
         self.tokenizer = tokenizer
         self.max_text_length = max_text_length
         self.views = views
         self.caption_tokenizer = caption_tokenizer or tokenizer
         self._captions: dict[str, tuple[int, ...]] = {}
         self._outputs = {name: index for index, name in enumerate(labels.outputs)}
-        self._text: dict[tuple[str, int], EncodedText] = {}
+        self._text: dict[tuple[object, ...], EncodedText] = {}
         self._caches = {} if cache is None else dict(cache)
         self._decoded: dict[int, set[str]] = {}  # keys of prepared images by side
 
@@ -144,7 +150,7 @@ class Processor:
             )
 
     def encode(self, sample: Sample) -> EncodedText:
-        """Return the token ids of a sample, computed once per uid.
+        """Return the token ids of a sample, kept for the last :data:`REMEMBERED` ones.
 
         Raises:
             DataError: the model does not take so many, or its words cannot be read.
@@ -167,11 +173,22 @@ class Processor:
         spans = (sample.head, sample.tail) if isinstance(sample, RelationSample) else ()
         # A uid used twice must not return another's text or markers.
         behind = sample.visual.caption if self.views.behind else None
-        key = (sample.uid, hash((sample.tokens, spans, behind)))
+        key = (sample.uid, sample.tokens, spans, behind)
         known = self._text.get(key)
         if known is None:
-            known = self._text[key] = self._encode(sample)
+            known = self._encode(sample)
+            while len(self._text) >= self.remembered:
+                self._text.pop(next(iter(self._text)), None)  # the oldest
+            self._text[key] = known
         return known
+
+    def count(self, sample: Sample) -> int:
+        """Number of tokens of a sample, whether or not the model takes so many.
+
+        Raises:
+            DataError: its words cannot be read.
+        """
+        return len(self._text_of(sample).input_ids)
 
     def length(self, sample: Sample) -> int:
         """Number of tokens of a sample."""
@@ -204,6 +221,16 @@ class Processor:
         Returns:
             The batch, and its labels: (B,) relation ids or (B, W) tag ids padded with -100.
         """
+        batch = self.batch(samples, replayed=replayed)
+        targets = [self.target(sample) for sample in samples]
+        if self.labels.kind == "re":
+            return batch, torch.tensor([target[0] for target in targets])
+        return batch, _pad(targets, IGNORED)
+
+    def batch(
+        self, samples: Sequence[Sample], *, replayed: Sequence[bool] | None = None
+    ) -> MultimodalBatch:
+        """Pad samples to one batch, whatever their labels; see :meth:`collate`."""
         encoded = [self.encode(sample) for sample in samples]
         ids = _pad([text.input_ids for text in encoded], self.tokenizer.pad_id)
         lengths = torch.tensor([len(text.input_ids) for text in encoded])
@@ -216,15 +243,13 @@ class Processor:
         if self.labels.kind == "re":
             tensors["marker_positions"] = starts
             tensors["entities"] = _pad([text.entities for text in encoded], 0)
-            targets = torch.tensor([self.target(sample)[0] for sample in samples])
         else:
             words = torch.tensor([len(text.starts) for text in encoded])
             tensors["word_starts"] = starts
             tensors["text_lengths"] = torch.tensor([text.own for text in encoded])
             tensors["word_mask"] = torch.arange(starts.shape[1])[None] < words[:, None]
-            targets = _pad([self.target(sample) for sample in samples], IGNORED)
         tensors.update(self._visual(samples))
-        return MultimodalBatch(tensors, uids=tuple(sample.uid for sample in samples)), targets
+        return MultimodalBatch(tensors, uids=tuple(sample.uid for sample in samples))
 
     def _encode(self, sample: Sample) -> EncodedText:
         check_form(sample)

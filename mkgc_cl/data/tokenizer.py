@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from mkgc_cl._checks import one_of, require
@@ -48,19 +49,29 @@ class PretrainedTokenizer:
         markers: ``"new"`` adds four marker tokens, which only training gives a meaning;
             ``"punctuation"`` puts ``@`` round heads and ``#`` round tails, which a frozen encoder
             knows.
+        marker_ids: of a tokenizer that was saved with its markers.
 
     Raises:
         ConfigError: the kind of markers is unknown, or the vocabulary lacks the punctuation.
     """
 
-    def __init__(self, tokenizer: Any, *, markers: MarkerKind = "new") -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        markers: MarkerKind = "new",
+        marker_ids: tuple[int, int, int, int] | None = None,
+    ) -> None:
         check_markers(markers)
+        self.markers: MarkerKind = markers
         self._tokenizer = tokenizer
         self.cls_id: int = tokenizer.cls_token_id
         self.sep_id: int = tokenizer.sep_token_id
         self.pad_id: int = tokenizer.pad_token_id
         self._unknown: int = tokenizer.unk_token_id
-        if markers == "new":
+        if marker_ids is not None:
+            first, second, third, fourth = marker_ids
+        elif markers == "new":
             present = set(tokenizer.get_vocab())
             # RoBERTa's own <s> and </s> open and close its sequences: markers need other names
             names = [name if name not in present else f"[{name}]" for name in MARKERS]
@@ -78,6 +89,10 @@ class PretrainedTokenizer:
             first, second, third, fourth = (ids[0] for ids in pieces)
         self.marker_ids = (first, second, third, fourth)
         self.vocabulary = len(tokenizer)
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's files."""
+        self._tokenizer.save_pretrained(str(folder))
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Return the word-piece ids of each word.
@@ -114,10 +129,11 @@ class HashTokenizer:
 
     def __init__(self, *, buckets: int, markers: MarkerKind = "new") -> None:
         check_markers(markers)
+        self.markers: MarkerKind = markers
         self.pad_id, self.cls_id, self.sep_id = 0, 1, 2
         self.marker_ids = (3, 4, 5, 6)
         self._first = 7
-        self._buckets = buckets
+        self.buckets = buckets
         self.vocabulary = self._first + buckets
         if markers == "punctuation":
             first, second, third, fourth = (ids[0] for ids in self.encode_words(PUNCTUATION))
@@ -125,7 +141,7 @@ class HashTokenizer:
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Return one id in a list for each word."""
-        return [[self._first + zlib.crc32(w.lower().encode()) % self._buckets] for w in words]
+        return [[self._first + zlib.crc32(w.lower().encode()) % self.buckets] for w in words]
 
 
 def check_markers(markers: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from mkgc_cl.data.processor import IGNORED, Processor
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.views import ViewPlan
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.heads import (
     BioGrammar,
     FusionHead,
@@ -25,6 +27,9 @@ from mkgc_cl.models.heads import (
     spread,
 )
 from mkgc_cl.models.output import ModelOutput
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Pooling = Literal["cls", "entity-markers"]
 Tagger = Literal["crf", "softmax"]
@@ -61,6 +66,7 @@ class ExtractionModel(nn.Module, ABC):
     Attributes:
         seen: (C,) bool, the outputs announced so far.
         seen_ids: (K,) their ids, in order.
+        built_with: the plain options it was built with, which a saved model is built again from.
         readout: what scores samples in an evaluation in place of the head; ``None`` for the head.
 
     Raises:
@@ -70,6 +76,15 @@ class ExtractionModel(nn.Module, ABC):
     seen: Tensor
     seen_ids: Tensor
     head: FusionHead | LinearHead
+    text: Any
+    built_with: dict[str, object]
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Note the options, whatever the subclass makes of them."""
+        model = super().__new__(cls)
+        plain = {name: value for name, value in options.items() if _is_plain(value)}
+        object.__setattr__(model, "built_with", plain)
+        return model
 
     def __init__(
         self,
@@ -105,6 +120,28 @@ class ExtractionModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it."""
+
+    def get_extra_state(self) -> Tensor:
+        """Names of the outputs, kept with the weights: rows alone do not say whose they are."""
+        return torch.frombuffer(
+            bytearray(json.dumps(self.labels.outputs).encode()), dtype=torch.uint8
+        )
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Check that weights which are loaded have the same outputs, in the same order.
+
+        Raises:
+            ConfigError: naming the first that differs.
+        """
+        saved = json.loads(bytes(state.cpu().tolist()))
+        if tuple(saved) != self.labels.outputs:
+            raise ConfigError(
+                [
+                    f"the weights are of a model with the outputs {saved}, this one has "
+                    f"{list(self.labels.outputs)}: in another order labels would be swapped; "
+                    "build the model with the labels it was saved with"
+                ]
+            )
 
     @property
     def readout_width(self) -> int:
@@ -193,6 +230,12 @@ class ExtractionModel(nn.Module, ABC):
         # losses and the CRF want single precision at least, whatever the encoders ran in
         exact = torch.promote_types(scores.dtype, torch.float32)
         return spread(scores.to(exact), self.seen_ids, outputs=len(self.seen))
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | bool | int | float)
 
 
 def negative_log(logits: Tensor, targets: Tensor, *, seen: Tensor | None) -> Tensor:

@@ -153,12 +153,14 @@ def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Mo
     }
     with seeded(seed, "vision-encoder"):
         if name in presets:
-            return presets[name]()
+            backbone: Any = presets[name]()
+            backbone.architecture = name
+            return backbone  # type: ignore[no-any-return]
         if name == dinov2.PRESET:
             return dinov2.load_dinov2(pretrained=pretrained)
         try:
             source = f"local-dir:{name}" if Path(name).is_dir() else name
-            backbone: nn.Module = timm.create_model(source, pretrained=pretrained, num_classes=0)
+            backbone = timm.create_model(source, pretrained=pretrained, num_classes=0)
         except Exception as error:  # readers of weights raise errors of their own
             raise ConfigError(
                 [
@@ -167,7 +169,11 @@ def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Mo
                     f"{sorted([*presets, dinov2.PRESET])}"
                 ]
             ) from error
-    return backbone
+    # what a saved model is built again from
+    backbone.architecture = dict(getattr(backbone, "pretrained_cfg", None) or {}).get(
+        "architecture"
+    )
+    return backbone  # type: ignore[no-any-return]
 
 
 def load_visual(

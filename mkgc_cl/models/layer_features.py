@@ -14,6 +14,8 @@ from torch import Tensor
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import TaskKind
 from mkgc_cl.models.base import gather_positions, relation_states, word_states
+from mkgc_cl.models.text import TextStream
+from mkgc_cl.models.whole_encoder import WholeEncoder
 
 PARTS: dict[TaskKind, int] = {"re": 5, "ner": 2}
 """Vectors that are read from each layer."""
@@ -32,6 +34,30 @@ def layer_features(batch: MultimodalBatch, layers: Sequence[Tensor]) -> Tensor:
     """
     read = word_parts if "word_starts" in batch else relation_parts
     return torch.cat([read(batch, states) for states in layers], dim=-1)
+
+
+def read_layers(
+    text: TextStream | WholeEncoder, batch: MultimodalBatch, layers: Sequence[int]
+) -> Tensor:
+    """Run an encoder up to the deepest of some layers, and read a batch off them.
+
+    Args:
+        text: the encoder, in evaluation mode.
+        batch: the batch.
+        layers: whose states are read, 0 for the embeddings; at least one.
+
+    Returns:
+        As of :func:`layer_features`.
+    """
+    kept: dict[int, Tensor] = {}
+    for depth, (states, _) in enumerate(
+        text.layer_by_layer(batch["input_ids"], batch["attention_mask"], [])
+    ):
+        if depth in layers:
+            kept[depth] = states
+        if depth == max(layers):
+            break
+    return layer_features(batch, [kept[layer] for layer in layers])
 
 
 def relation_parts(batch: MultimodalBatch, states: Tensor) -> Tensor:

@@ -66,6 +66,12 @@ class MemoryAttentionReadout(PrototypeMemory):
         self.refined_norm = nn.LayerNorm(width)
         self.reset(generator(seed, "memory-network"))
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes that it was built with."""
+        key, value = (part.out_features // self._heads for part in (self.key, self.value))
+        return {"heads": self._heads, "key_width": key, "value_width": value}
+
     @torch.no_grad()
     def reset(self, source: torch.Generator) -> None:
         """Draw every parameter of the network anew; the prototypes stay."""

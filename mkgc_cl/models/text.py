@@ -38,12 +38,16 @@ class TextStream(nn.Module):
         max_length: longest token sequence.
         generator: source of the bias maps' initial values.
 
+    Attributes:
+        config: the encoder's ``transformers`` configuration, from which it is built again.
+
     Raises:
         ConfigError: the encoder is not of the BERT family, or is shorter than asked for.
     """
 
     embeddings: Any
     layers: Any
+    config: Any
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class TextStream(nn.Module):
     ) -> None:
         super().__init__()
         check_bert_family(encoder)
+        self.config = getattr(encoder, "config", None)
         self.embeddings = encoder.embeddings
         self.layers = encoder.encoder.layer  # type: ignore[union-attr]
         self.width = int(self.embeddings.word_embeddings.weight.shape[1])

@@ -179,7 +179,7 @@ class TextModel(ExtractionModel):
         if not self.layers:
             return super().readout_width
         beside = 0 if self.vision is None else self.vision.width
-        return PARTS[self.labels.kind] * self.text.width * len(self.layers) + beside
+        return PARTS[self.labels.kind] * int(self.text.width) * len(self.layers) + beside
 
     def forward(self, batch: MultimodalBatch) -> ModelOutput:
         """Encode a batch and score it; in evaluation mode also read the layers for a readout."""

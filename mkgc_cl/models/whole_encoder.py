@@ -31,6 +31,7 @@ class WholeEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
         parts: Any = encoder
+        self.config = parts.config
         self.width = int(parts.config.hidden_size)
         self.max_length = max_length
         positions = parts.config.max_position_embeddings - parts.embeddings.padding_idx - 1

@@ -444,3 +444,18 @@ def test_a_task_without_any_crop_is_no_task_for_a_model_of_crops(
             DataError, match=r"looks at crops \(grounding\).*none of these 2 samples"
         ):
             read.require_crops(samples)
+
+
+def test_token_ids_of_so_many_samples_are_kept_and_no_more() -> None:
+    processor = Processor(
+        LabelSpace("ner", ("PER",)),
+        tokenizer=HashTokenizer(buckets=100),
+        max_text_length=16,
+        views=ViewPlan(image=0),
+        remembered=3,
+    )
+    samples = [TaggingSample("", (f"word{i}",), ("O",)) for i in range(10)]
+    expected = [processor.encode(sample) for sample in samples]
+    assert len(processor._text) == 3
+    assert [processor.encode(sample) for sample in samples] == expected  # of one uid, all others
+    assert len(processor._text) == 3

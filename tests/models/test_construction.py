@@ -52,6 +52,8 @@ def test_later_classes_do_not_exist_for_earlier_ones(kind: Any, make_sample: Mak
     states = [model.state_dict() for model in (small, large)]
     count = len(short.outputs)
     for name, tensor in states[0].items():
+        if name == "_extra_state":  # names of the outputs, which must differ
+            continue
         other = states[1][name]
         if tensor.shape != other.shape:
             assert name.startswith(("head.", "crf.", "seen"))

@@ -234,7 +234,7 @@ def test_a_file_of_something_else_is_said_to_be(tmp_path: Path, tasks: list[Samp
     path.write_bytes(b"not tensors")
     refused("cannot be read as a Gaussian readout")
     path.unlink()
-    refused("cannot be read as a Gaussian readout")
+    refused("expected a file, found none")
     path.mkdir()
     refused("expected a regular file, found a folder")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -169,6 +169,36 @@ class GaussianReadout(Readout):
             DataError: more of an output is taken away than was learnt.
         """
         self.statistics.remove(self.lifted(features), labels, weights)
+
+    def relabeled(
+        self, outputs: Sequence[str], renamed: Mapping[str, str] | None = None
+    ) -> GaussianReadout:
+        """Return a readout of other outputs that has learnt the same samples.
+
+        Outputs keep what they learnt by name. More of them make room for new classes; two that
+        become one are as good as labelled so from the start.
+
+        Args:
+            outputs: names of its outputs.
+            renamed: new names of present outputs, where they change.
+
+        Raises:
+            ConfigError: an output that has learnt something has no place among the new ones.
+        """
+        names = [(renamed or {}).get(name, name) for name in self.outputs]
+        lost = [
+            f"output {old!r} has learnt samples and has no place among {list(outputs)}"
+            for old, name, known in zip(self.outputs, names, self.statistics.known, strict=True)
+            if known and name not in outputs
+        ]
+        if lost:
+            raise ConfigError(lost)
+        made = GaussianReadout(outputs, width=self.width, options=self.options)
+        if made.lift is not None and self.lift is not None:
+            made.lift.load_state_dict(self.lift.state_dict())
+        place = {name: index for index, name in enumerate(outputs)}
+        made.statistics.merge_as(self.statistics, [place.get(name, 0) for name in names])
+        return made.to(self.counts.device)
 
     def merge(self, other: GaussianReadout) -> None:
         """Learn what another readout learnt, as good as all of its samples; outputs join by name.

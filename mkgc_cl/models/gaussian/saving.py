@@ -10,14 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import DataError
 from mkgc_cl.models.gaussian.options import GaussianOptions
 from mkgc_cl.models.gaussian.readout import GaussianReadout
-from mkgc_cl.regular_file import regular_size
+from mkgc_cl.regular_file import read_regular
 
 FORMAT = "mkgc_cl.gaussian-readout/1"
 LARGEST = 2**34
@@ -31,14 +31,7 @@ def save_readout(readout: GaussianReadout, path: str | Path) -> None:
     Raises:
         OSError: it cannot be written; a file that was there is as it was.
     """
-    described = {
-        "format": FORMAT,
-        "outputs": readout.outputs,
-        "width": readout.width,
-        "options": asdict(readout.options),
-    }
-    tensors = {name: value.contiguous() for name, value in readout.state_dict().items()}
-    write_atomic(Path(path), save(tensors, metadata={_KEY: json.dumps(described)}))
+    write_atomic(Path(path), readout_bytes(readout))
 
 
 def load_readout(path: str | Path) -> GaussianReadout:
@@ -48,20 +41,46 @@ def load_readout(path: str | Path) -> GaussianReadout:
         DataError: the file is something else, or damaged.
     """
     try:
-        regular_size(path, limit=LARGEST)
-        with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(_KEY, "{}")
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        described: dict[str, Any] = json.loads(header)
+        return readout_of_bytes(read_regular(path, limit=LARGEST), path=path)
+    except OSError as error:
+        raise DataError(f"cannot be read as a Gaussian readout ({error})", path=path) from error
+
+
+def readout_bytes(readout: GaussianReadout) -> bytes:
+    """What :func:`save_readout` writes."""
+    described = {
+        "format": FORMAT,
+        "outputs": readout.outputs,
+        "width": readout.width,
+        "options": asdict(readout.options),
+    }
+    tensors = {name: value.cpu().contiguous() for name, value in readout.state_dict().items()}
+    return save(tensors, metadata={_KEY: json.dumps(described)})
+
+
+def readout_of_bytes(data: bytes, *, path: str | Path) -> GaussianReadout:
+    """Read what :func:`readout_bytes` returned.
+
+    Args:
+        data: the bytes.
+        path: where they come from, for errors to name.
+
+    Raises:
+        DataError: they are something else, or damaged.
+    """
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        described: dict[str, Any] = json.loads(header.get("__metadata__", {}).get(_KEY, "{}"))
         if not isinstance(described, dict) or described.get("format") != FORMAT:
             raise DataError(f"no Gaussian readout of format {FORMAT!r}", path=path)
         options = GaussianOptions(**described["options"])
         # before room is made for what is not there
         for name, shape in _shapes(described, options).items():
-            if shapes.get(name) != shape:
+            found = header.get(name, {}).get("shape")
+            if found != shape:
                 raise DataError(
                     f"its header, by which {name} has the shape {shape}, does not fit its {name} "
-                    f"{shapes.get(name)}",
+                    f"{found}",
                     path=path,
                 )
         readout = GaussianReadout(
@@ -69,10 +88,17 @@ def load_readout(path: str | Path) -> GaussianReadout:
             width=int(described["width"]),
             options=options,
         )
-        readout.load_state_dict(load_file(path))
+        readout.load_state_dict(load(data))
     except DataError:
         raise
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
+    except (
+        SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        AttributeError,
+    ) as error:
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"cannot be read as a Gaussian readout ({words})", path=path) from error
     return readout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -115,6 +116,32 @@ class ClassStatistics:
         self.scatter.add_(other.scatter)
         self._add_squares(shifts, learnt.classes, sign=1)
 
+    def merge_as(self, other: ClassStatistics, classes: Sequence[int]) -> None:
+        """Learn what ``other`` learnt, its class c as ``classes[c]``, in place.
+
+        Classes that become one are as good as labelled so from the start.
+
+        Args:
+            other: statistics of other classes, of the same features, with as many scatters a class.
+            classes: for each of its classes, the class here.
+
+        >>> two = ClassStatistics.empty(2, 1)
+        >>> two.add(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1]))
+        >>> one = ClassStatistics.empty(3, 1)
+        >>> one.merge_as(two, [2, 2])
+        >>> one.counts.tolist(), one.means[2].tolist(), round(float(one.scatter), 6)
+        ([0.0, 0.0, 2.0], [2.0], 2.0)
+        """
+        each = len(other.scatter) == len(other.counts) and len(self.scatter) == len(self.counts)
+        if not each:
+            self.scatter.add_(other.scatter)
+        for old in other.known.nonzero().flatten().tolist():
+            new = torch.tensor([classes[old]], device=self.counts.device)
+            one = _Present(new, other.counts[old : old + 1], other.means[old : old + 1])
+            self._add_squares(self._join(one), new, sign=1)
+            if each:
+                self.scatter[new] += other.scatter[old]
+
     def subtract(self, other: ClassStatistics) -> None:
         """Unlearn what ``other`` learnt, in place.
 
@@ -191,10 +218,11 @@ class ClassStatistics:
             self.scatter[label].addmm_(own.T, own, alpha=sign)
 
     def _clear(self) -> None:
-        """Leave no rounding behind where no sample is left."""
+        """Leave no rounding behind where a class has one sample or none, which scatter nothing."""
+        alone = self.counts <= 1 + NOTHING
         if self.per_class:
-            self.scatter[~self.known] = 0.0
-        elif not bool(self.known.any()):
+            self.scatter[alone] = 0.0
+        elif bool(alone.all()):
             self.scatter.zero_()
 
 

@@ -1,0 +1,269 @@
+"""A graph in other programs' formats: Turtle, TriG, JSON-LD, GraphML, Neo4j, SHACL.
+
+Turtle, JSON-LD, GraphML and Neo4j get nodes and edges as they are read, with score, support and
+provenance; TriG gets the evidence itself, graph by graph.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from mkgc_cl._files import write_atomic
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.graph.items import Edge, Node
+from mkgc_cl.graph.store import KnowledgeGraph, oxigraph
+from mkgc_cl.graph.terms import BASE, PREFIXES, RDF, RDFS, SCHEMA, SKOS, XSD, iri
+
+CONSTRAINTS = """CREATE CONSTRAINT entity_id IF NOT EXISTS
+FOR (n:Entity) REQUIRE n.id IS UNIQUE;
+CREATE INDEX entity_name IF NOT EXISTS
+FOR (n:Entity) ON (n.name);
+"""
+_NODE_FIELDS = ("name", "type", "score", "mentions", "low", "tasks", "sources", "aliases")
+_EDGE_FIELDS = ("score", "support", "low", "tasks", "sources", "models", "conflicts")
+
+
+def export(graph: KnowledgeGraph, path: str | Path, *, format_: str | None = None) -> Path:
+    """Write a graph.
+
+    Args:
+        graph: the graph.
+        path: the file, or for ``"neo4j"`` the folder.
+        format_: one of :data:`FORMATS`; by default what the path ends in.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: there is no such format.
+        OSError: it cannot be written.
+    """
+    path = Path(path)
+    chosen = format_ or ENDINGS.get(path.suffix.lower())
+    if chosen not in FORMATS:
+        raise ConfigError(
+            [
+                f"no format is called {format_ or path.suffix!r}; choose one of {sorted(FORMATS)}, "
+                f"or a file that ends in one of {sorted(ENDINGS)}"
+            ]
+        )
+    FORMATS[chosen](graph, path)
+    return path
+
+
+def turtle(graph: KnowledgeGraph, path: Path) -> None:
+    """Write nodes and edges as Turtle."""
+    _write_rdf(graph, path, "TURTLE")
+
+
+def json_ld(graph: KnowledgeGraph, path: Path) -> None:
+    """Write nodes and edges as JSON-LD."""
+    _write_rdf(graph, path, "JSON_LD")
+
+
+def trig(graph: KnowledgeGraph, path: Path) -> None:
+    """Write all evidence as TriG, one named graph per task."""
+    ox = oxigraph()
+    data = io.BytesIO()
+    graph.store.dump(data, ox.RdfFormat.TRIG, prefixes=PREFIXES)
+    write_atomic(path, data.getvalue())
+
+
+def graphml(graph: KnowledgeGraph, path: Path) -> None:
+    """Write nodes and edges as GraphML; lists are joined by ``" | "``."""
+    root = ElementTree.Element("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
+    fields = [("node", name) for name in _NODE_FIELDS]
+    fields += [("edge", name) for name in ("relation", *_EDGE_FIELDS)]
+    for kind, name in fields:
+        ElementTree.SubElement(
+            root,
+            "key",
+            {
+                "id": f"{kind}-{name}",
+                "for": kind,
+                "attr.name": name,
+                "attr.type": _xml_type(name),
+            },
+        )
+    body = ElementTree.SubElement(root, "graph", edgedefault="directed")
+    for node in graph.nodes().values():
+        _fill(ElementTree.SubElement(body, "node", id=node.id), "node", node, _NODE_FIELDS)
+    for number, edge in enumerate(graph.edges()):
+        element = ElementTree.SubElement(
+            body, "edge", id=f"e{number}", source=edge.head, target=edge.tail
+        )
+        _fill(element, "edge", edge, ("relation", *_EDGE_FIELDS))
+    write_atomic(path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def neo4j(graph: KnowledgeGraph, folder: Path) -> None:
+    """Write what ``neo4j-admin database import full`` reads, and the constraints.
+
+    ``neo4j-admin database import full --nodes=nodes.csv --relationships=relationships.csv neo4j``
+    """
+    nodes = [["id:ID", "name", "type", ":LABEL", "score:float", "mentions:int", "low:boolean"]]
+    nodes[0] += ["tasks:string[]", "sources:string[]", "aliases:string[]"]
+    nodes += [
+        [
+            *(n.id, n.name, n.type or "", f"Entity;{n.type}" if n.type else "Entity"),
+            *(repr(n.score), str(n.mentions), str(n.low).lower()),
+            *map(_listed, (n.tasks, n.sources, n.aliases)),
+        ]
+        for n in graph.nodes().values()
+    ]
+    edges = [[":START_ID", ":END_ID", ":TYPE", "score:float", "support:int", "low:boolean"]]
+    edges[0] += ["tasks:string[]", "sources:string[]", "models:string[]"]
+    edges += [
+        [
+            *(e.head, e.tail, e.relation, repr(e.score), str(e.support), str(e.low).lower()),
+            *map(_listed, (e.tasks, e.sources, e.models)),
+        ]
+        for e in graph.edges()
+    ]
+    for name, rows in (("nodes.csv", nodes), ("relationships.csv", edges)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_atomic(folder / name, text.getvalue())
+    write_atomic(folder / "constraints.cypher", CONSTRAINTS)
+
+
+def shapes(graph: KnowledgeGraph, path: Path) -> None:
+    """Write the schema of the Turtle and JSON-LD exports as SHACL shapes."""
+    types = sorted({node.type for node in graph.nodes().values() if node.type is not None})
+    known = " ".join(f"<{iri('type', name)}>" for name in types)
+    inside = f"sh:in ( mkgc:Entity {known} )"
+    write_atomic(
+        path,
+        f"""@prefix sh: <http://www.w3.org/ns/shacl#> .
+@prefix xsd: <{XSD}> .
+@prefix rdf: <{RDF}> .
+@prefix rdfs: <{RDFS}> .
+@prefix skos: <{SKOS}> .
+@prefix mkgc: <{SCHEMA}> .
+
+mkgc:EntityShape a sh:NodeShape ;
+    sh:targetClass mkgc:Entity ;
+    sh:property [ sh:path rdf:type ; {inside} ; sh:maxCount 2 ] ;
+    sh:property [ sh:path rdfs:label ; sh:datatype xsd:string ; sh:minCount 1 ; sh:maxCount 1 ] ;
+    sh:property [ sh:path skos:altLabel ; sh:datatype xsd:string ; sh:minCount 1 ] ;
+    sh:property [ sh:path mkgc:mentions ; sh:datatype xsd:integer ; sh:minCount 1 ] ;
+    sh:property [ sh:path mkgc:task ; sh:nodeKind sh:IRI ; sh:minCount 1 ] ;
+    sh:property [ sh:path mkgc:source ; sh:nodeKind sh:IRI ; sh:minCount 1 ] .
+
+mkgc:StatementShape a sh:NodeShape ;
+    sh:targetClass mkgc:Statement ;
+    sh:property [ sh:path rdf:subject ; sh:class mkgc:Entity ; sh:minCount 1 ; sh:maxCount 1 ] ;
+    sh:property [ sh:path rdf:predicate ; sh:nodeKind sh:IRI ; sh:minCount 1 ; sh:maxCount 1 ] ;
+    sh:property [ sh:path rdf:object ; sh:class mkgc:Entity ; sh:minCount 1 ; sh:maxCount 1 ] ;
+    sh:property [ sh:path mkgc:score ; sh:datatype xsd:double ; sh:minInclusive 0.0 ;
+        sh:maxInclusive 1.0 ; sh:minCount 1 ; sh:maxCount 1 ] ;
+    sh:property [ sh:path mkgc:support ; sh:datatype xsd:integer ; sh:minInclusive 1 ;
+        sh:minCount 1 ; sh:maxCount 1 ] ;
+    sh:property [ sh:path mkgc:task ; sh:nodeKind sh:IRI ; sh:minCount 1 ] ;
+    sh:property [ sh:path mkgc:source ; sh:nodeKind sh:IRI ; sh:minCount 1 ] .
+""",
+    )
+
+
+def page(graph: KnowledgeGraph, path: Path) -> None:
+    """Write one HTML page that shows the graph."""
+    from mkgc_cl.graph.page import write_page
+
+    write_page(graph, path)
+
+
+FORMATS: dict[str, Callable[[KnowledgeGraph, Path], None]] = {
+    "turtle": turtle,
+    "trig": trig,
+    "json-ld": json_ld,
+    "graphml": graphml,
+    "neo4j": neo4j,
+    "shacl": shapes,
+    "html": page,
+}
+ENDINGS = {
+    ".ttl": "turtle",
+    ".trig": "trig",
+    ".jsonld": "json-ld",
+    ".graphml": "graphml",
+    ".shacl": "shacl",
+    ".html": "html",
+}
+
+
+def _write_rdf(graph: KnowledgeGraph, path: Path, name: str) -> None:
+    ox = oxigraph()
+    data = io.BytesIO()
+    ox.serialize(_triples(graph, ox), data, getattr(ox.RdfFormat, name), prefixes=PREFIXES)
+    write_atomic(path, data.getvalue())
+
+
+def _triples(graph: KnowledgeGraph, ox: Any) -> Iterator[Any]:
+    named, lit = ox.NamedNode, ox.Literal
+
+    def said(subject: Any, predicate: str, *values: Any) -> Iterator[Any]:
+        for value in values:
+            yield ox.Triple(subject, named(predicate), value)
+
+    for node in graph.nodes().values():
+        me = named(f"{BASE}node:{node.id}")
+        yield from said(me, f"{RDF}type", named(f"{SCHEMA}Entity"))
+        if node.type is not None:
+            yield from said(me, f"{RDF}type", named(iri("type", node.type)))
+        yield from said(me, f"{RDFS}label", lit(node.name))
+        yield from said(me, f"{SKOS}altLabel", *map(lit, node.aliases))
+        yield from said(me, f"{SCHEMA}mentions", lit(node.mentions))
+        yield from said(me, f"{SCHEMA}image", *map(lit, node.images))
+        yield from said(me, f"{SCHEMA}task", *(named(iri("task", t)) for t in node.tasks))
+        yield from said(me, f"{SCHEMA}source", *(named(iri("source", s)) for s in node.sources))
+        if node.low:
+            yield from said(me, f"{SCHEMA}low", lit(True))
+        others = (named(f"{BASE}node:{key}") for key in node.conflicts)
+        yield from said(me, f"{SCHEMA}conflictsWith", *others)
+    for edge in graph.edges():
+        head, tail = (named(f"{BASE}node:{key}") for key in (edge.head, edge.tail))
+        kind = named(iri("relation", edge.relation))
+        me = ox.BlankNode()
+        yield ox.Triple(head, kind, tail)
+        yield from said(me, f"{RDF}type", named(f"{SCHEMA}Statement"))
+        yield from said(me, f"{RDF}subject", head)
+        yield from said(me, f"{RDF}predicate", kind)
+        yield from said(me, f"{RDF}object", tail)
+        yield from said(me, f"{SCHEMA}score", lit(edge.score))
+        yield from said(me, f"{SCHEMA}support", lit(edge.support))
+        yield from said(me, f"{SCHEMA}task", *(named(iri("task", t)) for t in edge.tasks))
+        yield from said(me, f"{SCHEMA}source", *(named(iri("source", s)) for s in edge.sources))
+        yield from said(me, f"{SCHEMA}model", *map(lit, edge.models))
+        if edge.low:
+            yield from said(me, f"{SCHEMA}low", lit(True))
+        rivals = (named(iri("relation", name)) for name in edge.conflicts)
+        yield from said(me, f"{SCHEMA}conflictsWith", *rivals)
+
+
+def _xml_type(name: str) -> str:
+    return {"score": "double", "mentions": "int", "support": "int", "low": "boolean"}.get(
+        name, "string"
+    )
+
+
+def _fill(
+    element: ElementTree.Element, kind: str, item: Node | Edge, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        value = getattr(item, name)
+        if value is None:
+            continue
+        text = " | ".join(value) if isinstance(value, tuple) else str(value)
+        text = text.lower() if isinstance(value, bool) else text
+        data = ElementTree.SubElement(element, "data", key=f"{kind}-{name}")
+        data.text = "".join(c for c in text if c in "\t\n\r" or c >= " ")  # XML has no others
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    """A list of Neo4j's importer, whose items are set apart by semicolons."""
+    return ";".join(value.replace(";", ",") for value in values)

@@ -1,0 +1,100 @@
+"""Records and texts in files of the command line: JSON lines, tagged sentences, plain text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from mkgc_cl.data.textfile import read_text, shown
+from mkgc_cl.errors import DataError, gathered
+
+LONGEST = 10_000_000
+"""Most characters of a line that is read from a stream."""
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read samples to learn: ``.jsonl`` with a record a line, or BIO tags, one word and tag a line.
+
+    Sentences of a BIO file are set apart by blank lines; a word and its tag by a tab or a blank.
+
+    Raises:
+        MissingDataError: there is no such file.
+        DataError: naming every line that is malformed.
+    """
+    lines = read_text(path).lines
+    if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
+        return list(parse_lines(lines, path=path))
+    return _tagged(lines, path)
+
+
+def parse_lines(lines: Iterable[str], *, path: Path) -> Iterator[dict[str, Any]]:
+    """Parse JSON lines, blank ones aside.
+
+    Raises:
+        DataError: naming every line that is no JSON object, at the end.
+    """
+    problems = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            problems.append(DataError(f"expected JSON ({error})", path=path, line=number))
+            continue
+        if isinstance(record, dict):
+            yield {"uid": f"{path.name}:{number}", **record}
+        else:
+            found = f"expected a JSON object, found {shown(record)}"
+            problems.append(DataError(found, path=path, line=number))
+    if problems:
+        raise gathered(problems)
+
+
+def read_stream(file: IO[str], *, name: str) -> Iterator[dict[str, Any]]:
+    """Texts of an open file, a line each: JSON objects, or plain text; one at a time.
+
+    Raises:
+        DataError: a line is longer than :data:`LONGEST`, or begins as JSON and is none.
+    """
+    number = 0
+    while line := file.readline(LONGEST + 1):
+        number += 1
+        if len(line) > LONGEST:
+            raise DataError(f"a line of more than {LONGEST:,} characters", path=name, line=number)
+        text = line.strip()
+        if not text:
+            continue
+        if text.startswith("{"):
+            yield from parse_lines([text], path=Path(name))
+        else:
+            yield {"uid": f"{name}:{number}", "text": text}
+
+
+def _tagged(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    problems = []
+    tokens: list[str] = []
+    tags: list[str] = []
+    start = 0
+    for number, line in enumerate([*lines, ""], 1):
+        if line.strip() and not line.startswith("IMGID:"):
+            parts = line.split("\t") if "\t" in line else line.split()
+            if len(parts) < 2:
+                problems.append(
+                    DataError(
+                        f"expected a word and a tag, found {shown(line)}", path=path, line=number
+                    )
+                )
+                continue
+            start = start or number
+            tokens.append(parts[0])
+            tags.append(parts[-1].strip())
+        elif tokens:
+            found.append({"uid": f"{path.name}:{start}", "tokens": tokens, "tags": tags})
+            tokens, tags, start = [], [], 0
+    if problems:
+        raise gathered(problems)
+    return found

@@ -1,0 +1,196 @@
+"""An extractor as a folder: what it has learnt, its encoder, and a digest of every sample.
+
+Tensors go into files that are named by their content, and the description that names them is
+replaced in one step at the end: whoever reads the folder, or finds it after a power cut, has the
+old extractor or the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from mkgc_cl._files import write_atomic
+from mkgc_cl.data.samples import TaskKind
+from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.inference.card import CardFacts, model_card
+from mkgc_cl.inference.constraints import TypeConstraints
+from mkgc_cl.inference.encoder import FrozenEncoder
+from mkgc_cl.inference.encoders import build_text, describe_text, load_tokenizer, save_tokenizer
+from mkgc_cl.inference.extractor import Extractor
+from mkgc_cl.inference.folders import (
+    CONFIG,
+    checked_bytes,
+    read_config,
+    read_tensors,
+    remove_unnamed,
+    write_config,
+    write_tensors,
+)
+from mkgc_cl.inference.ledger import Ledger
+from mkgc_cl.inference.parts import ClosedForm, Part, Trained
+from mkgc_cl.inference.saving import from_pretrained, save_pretrained
+from mkgc_cl.models.gaussian import readout_bytes, readout_of_bytes
+from mkgc_cl.models.whole_encoder import plain_stream
+
+FORMAT = "mkgc_cl.extractor/1"
+_USE = """from mkgc_cl import Extractor
+
+extractor = Extractor.load("FOLDER")
+extractor("Jordan beat Chelsea in London")"""
+
+
+def save_extractor(extractor: Extractor, folder: Path, *, facts: CardFacts | None = None) -> None:
+    """Write an extractor into a folder.
+
+    Args:
+        extractor: the extractor.
+        folder: the folder; it is made.
+        facts: what its card says beside what it is.
+
+    Raises:
+        ConfigError: a trained model in it cannot be saved.
+        OSError: it cannot be written; what the folder held is as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    encoders: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
+    for kind, part in extractor.parts.items():
+        if isinstance(part, ClosedForm):
+            fingerprint = part.encoder.fingerprint
+            if fingerprint not in encoders:
+                encoders[fingerprint] = _save_encoder(part.encoder, folder)
+            parts[kind] = _save_part(part, folder, extractor.ledgers[kind])
+        else:
+            parts[kind] = {"kind": "trained", "folder": f"{kind}-{part.fingerprint}"}
+            save_pretrained(cast(Trained, part).model, folder / str(parts[kind]["folder"]))
+    said = {
+        "entity types": list(extractor.types),
+        "relations": list(extractor.relations),
+        "tasks": list(dict.fromkeys(extractor.tasks.values())),
+        "encoder": [one["name"] for one in encoders.values()],
+        "digest": extractor.model,
+    }
+    default = CardFacts(title="mkgc_cl extractor")
+    write_atomic(folder / "README.md", model_card(facts or default, described=said, use=_USE))
+    described = {
+        "parts": parts,
+        "encoders": encoders,
+        "constraints": extractor.constraints.to_dict(),
+        "tasks": extractor.tasks,
+        "background": extractor.background,
+    }
+    write_config(folder, FORMAT, described)
+    files = [one for one in encoders.values()]
+    files += [
+        part[name] for part in parts.values() for name in ("readout", "ledger") if name in part
+    ]
+    remove_unnamed(folder, {str(one["file"]) for one in files})
+
+
+def load_extractor(folder: Path) -> Extractor:
+    """Read an extractor that :func:`save_extractor` wrote.
+
+    Raises:
+        DataError: naming the file that is missing, damaged, something else, or of a newer version.
+    """
+    described = read_config(folder, FORMAT)
+    path = folder / CONFIG
+    try:
+        encoders = {
+            name: _load_encoder(one, folder, name) for name, one in described["encoders"].items()
+        }
+        parts: dict[TaskKind, Part] = {}
+        ledgers: dict[TaskKind, Ledger] = {}
+        for kind, one in described["parts"].items():
+            if one["kind"] == "trained":
+                parts[kind] = Trained(from_pretrained(folder / Path(one["folder"]).name))
+            else:
+                parts[kind], ledgers[kind] = _load_part(kind, one, folder, encoders)
+        return Extractor(
+            parts,
+            constraints=TypeConstraints.from_dict(described["constraints"]),
+            ledgers=ledgers,
+            tasks=described["tasks"],
+            background=described["background"],
+        )
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ConfigError) as error:
+        raise DataError(f"describes no extractor ({error!r})", path=path) from error
+
+
+def _save_encoder(encoder: FrozenEncoder, folder: Path) -> dict[str, Any]:
+    return {
+        "name": encoder.name,
+        "markers": encoder.markers,
+        "max_length": encoder.max_length,
+        "text": describe_text(encoder.stream),
+        "tokenizer": save_tokenizer(encoder.tokenizer, folder),
+        **write_tensors(folder, "encoder", encoder.stream.state_dict()),
+    }
+
+
+def _load_encoder(one: Mapping[str, Any], folder: Path, fingerprint: str) -> FrozenEncoder:
+    module = build_text(one["text"], path=folder / CONFIG)
+    stream = plain_stream(module, max_length=int(one["max_length"])).eval().requires_grad_(False)
+    try:
+        stream.load_state_dict(read_tensors(folder, one))
+    except RuntimeError as error:
+        raise DataError(
+            f"its weights do not fit its description ({str(error).splitlines()[-1].strip()})",
+            path=folder / str(one["file"]),
+        ) from error
+    tokenizer = load_tokenizer(one["tokenizer"], folder)
+    encoder = FrozenEncoder(stream, tokenizer, str(one["name"]), one["markers"])
+    if encoder.fingerprint != fingerprint:
+        raise DataError(
+            "its encoder is not the one that was learnt with; copy the folder again",
+            path=folder / str(one["file"]),
+        )
+    return encoder
+
+
+def _save_part(part: ClosedForm, folder: Path, ledger: Ledger) -> dict[str, Any]:
+    tensors, tasks, types = ledger.tensors()
+    name = {"ner": "tags", "re": "relations"}[part.kind]
+    return {
+        "kind": "closed-form",
+        "classes": list(part.labels.classes),
+        "negative": part.labels.na,
+        "layers": list(part.layers),
+        "options": asdict(part.readout.options),
+        "encoder": part.encoder.fingerprint,
+        "readout": write_tensors(folder, name, readout_bytes(part.readout)),
+        "ledger": {
+            **write_tensors(folder, f"{name}-ledger", tensors),
+            "tasks": tasks,
+            "types": types,
+        },
+    }
+
+
+def _load_part(
+    kind: TaskKind,
+    one: Mapping[str, Any],
+    folder: Path,
+    encoders: Mapping[str, FrozenEncoder],
+) -> tuple[ClosedForm, Ledger]:
+    path = folder / str(one["readout"]["file"])
+    readout = readout_of_bytes(checked_bytes(folder, one["readout"]), path=path)
+    try:
+        part = ClosedForm(
+            kind,
+            encoders[one["encoder"]],
+            classes=one["classes"],
+            negative=one["negative"] or "None",
+            layers=tuple(one["layers"]),
+            readout=readout,
+        )
+    except ConfigError as error:
+        raise DataError(f"does not fit its description ({error.problems[0]})", path=path) from error
+    tensors = read_tensors(folder, one["ledger"])
+    ledger = Ledger.from_tensors(tensors, one["ledger"]["tasks"], one["ledger"]["types"])
+    return part, ledger

@@ -1,0 +1,288 @@
+"""What an extractor is made of: one part tags words, one scores relations.
+
+A part scores batches and decodes scores. It is a readout in closed form over a frozen encoder,
+which goes on learning, or a whole trained model, which is used as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mkgc_cl.data.batch import MultimodalBatch
+from mkgc_cl.data.processor import Processor
+from mkgc_cl.data.samples import LabelSpace, TaskKind
+from mkgc_cl.data.views import ViewPlan
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.inference.encoder import FrozenEncoder, check_layers
+from mkgc_cl.models.base import ExtractionModel
+from mkgc_cl.models.gaussian import GaussianOptions, GaussianReadout
+from mkgc_cl.models.heads import BioGrammar, log_probabilities
+from mkgc_cl.models.layer_features import PARTS, default_layers, read_layers
+
+REMEMBERED = 1024
+"""Most texts whose token ids are kept: between counting them and reading them."""
+
+_TEXT_ALONE = ViewPlan(image=0)
+
+
+class Part(ABC):
+    """Scores of tags, or of relations.
+
+    Attributes:
+        labels: the classes it knows.
+        processor: makes its batches.
+    """
+
+    labels: LabelSpace
+    processor: Processor
+
+    @property
+    def kind(self) -> TaskKind:
+        """Whether it tags or relates."""
+        return self.labels.kind
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether it has learnt anything."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Digest of what it has learnt."""
+
+    @abstractmethod
+    def scores(self, batch: MultimodalBatch) -> Tensor:
+        """Score a batch: (B, C) of relations or (B, W, C) of words, what was not learnt masked."""
+
+    @abstractmethod
+    def posterior(self, scores: Tensor) -> Tensor:
+        """Probabilities (..., C) of scores (..., C)."""
+
+    @abstractmethod
+    def best_tags(self, scores: Tensor) -> list[int]:
+        """Best grammatical sequence of tags of words (W, C)."""
+
+
+class ClosedForm(Part):
+    """A Gaussian readout of a frozen encoder: its classes grow with what it learns.
+
+    Args:
+        kind: what it is to learn.
+        encoder: the encoder.
+        classes: the classes that there is room for.
+        negative: name of no relation.
+        layers: whose states are read; by default those of
+            :func:`~mkgc_cl.models.layer_features.default_layers`.
+        options: of the readout.
+        readout: what was learnt, in place of an empty readout.
+    """
+
+    def __init__(
+        self,
+        kind: TaskKind,
+        encoder: FrozenEncoder,
+        *,
+        classes: Sequence[str] = (),
+        negative: str = "None",
+        layers: tuple[int, ...] | None = None,
+        options: GaussianOptions | None = None,
+        readout: GaussianReadout | None = None,
+    ) -> None:
+        self.encoder = encoder
+        chosen = default_layers(encoder.depth, kind) if layers is None else layers
+        self.layers = check_layers(chosen, encoder.depth)
+        self.labels = LabelSpace(kind, tuple(classes), negative if kind == "re" else None)
+        width = PARTS[kind] * encoder.width * len(self.layers)
+        self.readout = (
+            GaussianReadout(self.labels.outputs, width=width, options=options)
+            if readout is None
+            else readout
+        )
+        if self.readout.width != width or self.readout.outputs != self.labels.outputs:
+            raise ConfigError(
+                [
+                    f"a readout of width {self.readout.width} and outputs "
+                    f"{list(self.readout.outputs)}, where width {width} and outputs "
+                    f"{list(self.labels.outputs)} are read"
+                ]
+            )
+        self._digest: tuple[object, str] | None = None
+        self._renew()
+
+    def _renew(self) -> None:
+        self.processor = Processor(
+            self.labels,
+            tokenizer=self.encoder.tokenizer,
+            max_text_length=self.encoder.max_length,
+            views=_TEXT_ALONE,
+            remembered=REMEMBERED,
+        )
+        self._grammar = BioGrammar(self.labels.outputs) if self.kind == "ner" else None
+        self._followed = _followers(self.labels.outputs)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has learnt anything."""
+        return self.readout.taught
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of encoder, outputs, counts and means; kept until more is learnt."""
+        learnt = self.readout.statistics
+        now = (learnt.means.data_ptr(), learnt.means._version, self.labels)
+        if self._digest is None or self._digest[0] != now:
+            digest = hashlib.sha256(self.encoder.fingerprint.encode())
+            digest.update(repr(self.labels.outputs).encode())
+            for tensor in (learnt.counts, learnt.means):
+                digest.update(tensor.cpu().numpy().tobytes())
+            self._digest = (now, digest.hexdigest()[:12])
+        return self._digest[1]
+
+    def relabel(self, classes: Sequence[str], renamed: dict[str, str] | None = None) -> None:
+        """Change the classes; see :meth:`GaussianReadout.relabeled`.
+
+        Args:
+            classes: the classes from now on.
+            renamed: new names of present outputs, where they change.
+        """
+        labels = LabelSpace(self.kind, tuple(classes), self.labels.na)
+        self.readout = self.readout.relabeled(labels.outputs, renamed)
+        self.labels = labels
+        self._renew()
+
+    @torch.no_grad()
+    def features(self, batch: MultimodalBatch) -> Tensor:
+        """Read a batch: (B, F) of relations, (B, W, F) of words."""
+        return read_layers(self.encoder.stream, batch, self.layers)
+
+    def scores(self, batch: MultimodalBatch) -> Tensor:
+        """Log posteriors of a batch."""
+        return self.readout.log_posterior(self.features(batch))
+
+    def posterior(self, scores: Tensor) -> Tensor:
+        """Probabilities (..., C) of log posteriors (..., C)."""
+        return scores.exp()
+
+    def best_tags(self, scores: Tensor) -> list[int]:
+        """Best grammatical sequence of tags of words (W, C)."""
+        if self._grammar is None:
+            raise ConfigError(["relations have no tags"])
+        return _grammatical(scores, self._grammar, self._followed)
+
+
+class Trained(Part):
+    """A trained model, read through its own readout.
+
+    Args:
+        model: the model; it is put into evaluation mode.
+    """
+
+    def __init__(self, model: ExtractionModel) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.labels = model.labels
+        self.processor = model.processor
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has learnt anything."""
+        return len(self.model.seen_ids) > 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of outputs and weights."""
+        digest = hashlib.sha256(repr(self.labels.outputs).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()[:12]
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.seen.device
+
+    @torch.no_grad()
+    def scores(self, batch: MultimodalBatch) -> Tensor:
+        """Scores of a batch as the model's readout gives them."""
+        output = self.model(batch.to(self.device))
+        return self.model.read_out(output).cpu()
+
+    def posterior(self, scores: Tensor) -> Tensor:
+        """Softmax of scores (..., C) over what was learnt; under a CRF, of its emissions."""
+        return log_probabilities(scores, self.model.seen_ids.cpu()).exp()
+
+    @torch.no_grad()
+    def best_tags(self, scores: Tensor) -> list[int]:
+        """Best sequence of tags of words (W, C), as the model decodes it."""
+        words = scores[None].to(self.device)
+        mask = torch.ones(words.shape[:2], dtype=torch.bool, device=self.device)
+        if self.model.crf is not None:
+            return list(self.model.crf.decode(words, mask=mask)[0])
+        if self.model.grammar is None:
+            raise ConfigError(["relations have no tags"])
+        seen = log_probabilities(words, self.model.seen_ids)
+        return list(self.model.grammar.decode(seen, mask=mask)[0])
+
+
+def part_of(model: ExtractionModel, encoder: FrozenEncoder | None = None) -> Part:
+    """Make a part of a trained model: one that goes on learning, where its readout is closed form.
+
+    Args:
+        model: the model.
+        encoder: its text encoder, where another part shares it.
+    """
+    readout = model.readout
+    layers = getattr(model, "layers", ())
+    if not isinstance(readout, GaussianReadout) or not layers or not readout.taught:
+        return Trained(model)
+    stream = model.text
+    shared = encoder or FrozenEncoder(
+        stream.eval().requires_grad_(False),
+        model.processor.tokenizer,
+        name=str(getattr(getattr(stream, "config", None), "name_or_path", "") or "trained"),
+        markers=getattr(model.processor.tokenizer, "markers", "new"),
+    )
+    known = [
+        name
+        for name in model.labels.classes
+        if readout.statistics.known[list(model.labels.output_ids([name]))[1]]
+    ]
+    part = ClosedForm(
+        model.labels.kind,
+        shared,
+        classes=model.labels.classes,
+        negative=model.labels.na or "None",
+        layers=tuple(layers),
+        readout=readout,
+    )
+    part.relabel(known)  # a copy, without classes that never came
+    return part
+
+
+def _followers(outputs: Sequence[str]) -> list[frozenset[int]]:
+    """For every output, those that may stand before it; the start of a text is -1."""
+    everything = frozenset(range(-1, len(outputs)))
+    found = []
+    for name in outputs:
+        allowed = {name, f"B-{name[2:]}"}
+        before = frozenset(i for i, other in enumerate(outputs) if other in allowed)
+        found.append(before if name.startswith("I-") else everything)
+    return found
+
+
+def _grammatical(
+    scores: Tensor, grammar: BioGrammar, before: Sequence[frozenset[int]]
+) -> list[int]:
+    """Viterbi, where the best tag of every word is not grammatical as it is."""
+    best: list[int] = scores.argmax(dim=-1).tolist()
+    if all(one in before[two] for one, two in zip([-1, *best], best, strict=False)):
+        return best
+    mask = torch.ones(1, len(best), dtype=torch.bool)
+    return list(grammar.decode(scores[None], mask=mask)[0])

@@ -1,0 +1,202 @@
+"""From scores to entities and relations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mkgc_cl.data.images import FileImage
+from mkgc_cl.data.samples import RelationSample, VisualInput
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.inference.documents import Document
+from mkgc_cl.inference.extraction import Entity, Extraction, Relation
+from mkgc_cl.inference.parts import Part
+from mkgc_cl.inference.report import bio_spans
+from mkgc_cl.inference.scoring import relation_scores, tag_scores
+
+if TYPE_CHECKING:
+    from mkgc_cl.inference.extractor import Extractor
+
+REACH = 50
+"""Most words between two entities that a relation is looked for between."""
+NEIGHBOURS = 8
+"""Most entities behind another one that a relation to it is looked for of."""
+PAIRS = 512
+"""Pairs that are scored together."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    place: int
+    head: int
+    tail: int
+    sample: RelationSample
+
+
+def predict(
+    extractor: Extractor, documents: Sequence[Document], *, constrain: bool, relate: bool = True
+) -> list[Extraction]:
+    """Find entities, and relations between them.
+
+    Args:
+        extractor: what predicts.
+        documents: the texts.
+        constrain: leave out relations between types that they were never learnt between.
+        relate: look for relations, if any were learnt.
+
+    Raises:
+        ConfigError: nothing was learnt yet, or relations alone and a text names no entities.
+    """
+    tagger, relater = extractor.parts.get("ner"), extractor.parts.get("re")
+    tags = tagger is not None and tagger.ready
+    relations = relate and relater is not None and relater.ready
+    if not tags and not relations:
+        raise ConfigError(["nothing was learnt yet; call learn() with samples first"])
+    if not tags and any(one.spans is None for one in documents):
+        raise ConfigError(
+            ["relations were learnt, and no entity type: learn one, or give texts with 'entities'"]
+        )
+    open_ = [place for place, one in enumerate(documents) if one.spans is None]
+    entities = [_given(one) for one in documents]
+    if tags and tagger is not None:
+        for place, found in zip(
+            open_, _tagged(extractor, tagger, [documents[p] for p in open_]), strict=True
+        ):
+            entities[place] = found
+    edges: list[tuple[Relation, ...]] = [()] * len(documents)
+    if relations and relater is not None:
+        edges = _related(extractor, relater, documents, entities, constrain)
+    model = extractor.model
+    return [
+        Extraction(one.text, one.tokens, found, between, one.uid, one.image, model)
+        for one, found, between in zip(documents, entities, edges, strict=True)
+    ]
+
+
+def _given(one: Document) -> tuple[Entity, ...]:
+    return tuple(
+        _entity(one, span.start, span.end, span.type, 1.0, None) for span in one.spans or ()
+    )
+
+
+def _tagged(
+    extractor: Extractor, part: Part, documents: Sequence[Document]
+) -> list[tuple[Entity, ...]]:
+    scores = tag_scores(part, [one.tokens for one in documents], _visuals(part, documents))
+    found: list[tuple[Entity, ...]] = []
+    outputs = part.labels.outputs
+    for one, own in zip(documents, scores, strict=True):
+        if not one.tokens:
+            found.append(())
+            continue
+        tags = part.best_tags(own)
+        chances = part.posterior(own).gather(1, _column(tags)).flatten().tolist()
+        spans = bio_spans([outputs[tag] for tag in tags])
+        found.append(
+            tuple(
+                _entity(one, start, end, kind, min(chances[start:end]), extractor.tasks.get(kind))
+                for kind, start, end in spans
+            )
+        )
+    return found
+
+
+def _related(
+    extractor: Extractor,
+    part: Part,
+    documents: Sequence[Document],
+    entities: Sequence[tuple[Entity, ...]],
+    constrain: bool,
+) -> list[tuple[Relation, ...]]:
+    visuals = _visuals(part, documents)
+    asked = [
+        _Asked(place, head, tail, _pair_sample(part, one, found[head], found[tail], visual))
+        for place, (one, found, visual) in enumerate(zip(documents, entities, visuals, strict=True))
+        for head, tail in _pairs(one, found)
+    ]
+    best: list[dict[tuple[int, int], Relation]] = [{} for _ in documents]
+    for first in range(0, len(asked), PAIRS):
+        some = asked[first : first + PAIRS]
+        for one, scores in zip(some, relation_scores(part, [a.sample for a in some]), strict=True):
+            if scores is None:
+                continue
+            found = entities[one.place]
+            relation = _best(extractor, part, scores, found, one, constrain)
+            if relation is None:
+                continue
+            key = (min(one.head, one.tail), max(one.head, one.tail))
+            other = best[one.place].get(key)
+            if other is None or relation.score > other.score:
+                best[one.place][key] = relation
+    return [tuple(mine[key] for key in sorted(mine)) for mine in best]
+
+
+def _best(
+    extractor: Extractor,
+    part: Part,
+    scores: Tensor,
+    found: Sequence[Entity],
+    asked: _Asked,
+    constrain: bool,
+) -> Relation | None:
+    """The likeliest relation of a pair, or ``None`` where that is none."""
+    chances = part.posterior(scores).tolist()
+    head, tail = found[asked.head].type, found[asked.tail].type
+    outputs = part.labels.outputs
+    order = sorted(range(len(outputs)), key=lambda output: -chances[output])
+    for output in order:
+        name = outputs[output]
+        if output == 0 or chances[output] == 0:
+            return None
+        if not constrain or extractor.constraints.allow(name, head, tail):
+            return Relation(
+                asked.head, asked.tail, name, chances[output], extractor.tasks.get(name)
+            )
+    return None
+
+
+def _pairs(one: Document, found: Sequence[Entity]) -> list[tuple[int, int]]:
+    """Ordered pairs to be scored: those that are asked for, or all that are near and apart."""
+    if one.pairs is not None:
+        return list(one.pairs)
+    order = sorted(range(len(found)), key=lambda place: (found[place].start, found[place].end))
+    pairs = []
+    for place, first in enumerate(order):
+        for second in order[place + 1 : place + 1 + NEIGHBOURS]:
+            if 0 <= found[second].start - found[first].end <= REACH:
+                pairs += [(first, second), (second, first)]
+    return pairs
+
+
+def _pair_sample(
+    part: Part, one: Document, head: Entity, tail: Entity, visual: VisualInput
+) -> RelationSample:
+    spans = (head.start, head.end), (tail.start, tail.end)
+    return RelationSample("", one.tokens, *spans, str(part.labels.na), visual)
+
+
+def _visuals(part: Part, documents: Sequence[Document]) -> list[VisualInput]:
+    """Images of texts; a path is only opened by a part that looks at images."""
+    looks = part.processor.views.image
+    return [
+        VisualInput(FileImage(Path(one.image)))
+        if looks and one.image is not None and one.visual.image is None
+        else one.visual
+        for one in documents
+    ]
+
+
+def _entity(
+    one: Document, start: int, end: int, kind: str | None, score: float, task: str | None
+) -> Entity:
+    first, last = one.offsets[start][0], one.offsets[end - 1][1]
+    return Entity(one.text[first:last], kind, score, start, end, first, last, task)
+
+
+def _column(tags: Sequence[int]) -> Tensor:
+    return torch.tensor(tags)[:, None]

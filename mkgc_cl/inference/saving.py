@@ -1,0 +1,216 @@
+"""Any model of the toolkit as a folder: it predicts after loading as it did before, to the bit.
+
+``config.json`` holds what the model is built of, its labels by name among it; the weights are
+safetensors. Nothing in a folder is code, and nothing outside it is needed but this package.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mkgc_cl._files import write_atomic
+from mkgc_cl.data.samples import LabelSpace
+from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.inference.card import CardFacts, model_card
+from mkgc_cl.inference.encoders import (
+    build_text,
+    describe_text,
+    describe_vision,
+    load_tokenizer,
+    save_tokenizer,
+)
+from mkgc_cl.inference.folders import (
+    CONFIG,
+    read_config,
+    read_tensors,
+    remove_unnamed,
+    write_config,
+    write_tensors,
+)
+from mkgc_cl.models import (
+    DualStreamModel,
+    ExtractionModel,
+    GaussianOptions,
+    GaussianReadout,
+    MEGAModel,
+    MemoryAttentionReadout,
+    MKGformerModel,
+    PrototypeReadout,
+    TextModel,
+    UMGFModel,
+    UMTModel,
+)
+from mkgc_cl.models.base import Readout
+from mkgc_cl.models.encoders import load_backbone
+
+FORMAT = "mkgc_cl.model/1"
+MODELS: dict[str, type[ExtractionModel]] = {
+    kind.__name__: kind
+    for kind in (DualStreamModel, MEGAModel, MKGformerModel, TextModel, UMGFModel, UMTModel)
+}
+_PARTS = ("self", "labels", "text", "tokenizer", "vision")
+_USE = """from mkgc_cl.inference import Extractor, from_pretrained
+
+extractor = Extractor.from_model(from_pretrained("FOLDER"))
+extractor("Jordan beat Chelsea in London")"""
+
+
+def save_pretrained(
+    model: ExtractionModel, folder: str | Path, *, facts: CardFacts | None = None
+) -> None:
+    """Write a model into a folder.
+
+    The description is written last, in one step: a folder that held a model holds the old one until
+    then.
+
+    Args:
+        model: the model, with its readout if it has one.
+        folder: the folder; it is made.
+        facts: what the model card says beside what the model is.
+
+    Raises:
+        ConfigError: a part of it could not be built again.
+        OSError: it cannot be written.
+    """
+    folder = Path(folder)
+    if MODELS.get(type(model).__name__) is not type(model):
+        raise ConfigError(
+            [f"a {type(model).__name__} cannot be saved; there are {', '.join(MODELS)}"]
+        )
+    described: dict[str, Any] = {
+        "model": type(model).__name__,
+        "options": _options(model),
+        "labels": asdict(model.labels),
+        "outputs": list(model.labels.outputs),
+        "seen": [name for name, seen in zip(model.labels.outputs, model.seen, strict=True) if seen],
+        "text": describe_text(model.text),
+        "vision": describe_vision(getattr(model, "vision", None)),
+        "images": asdict(model.processor.views),
+        "readout": _describe_readout(model.readout),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    described["tokenizer"] = save_tokenizer(model.processor.tokenizer, folder)
+    described["weights"] = write_tensors(folder, "model", model.state_dict())
+    said = {
+        "model": described["model"],
+        "kind": {"re": "relations", "ner": "entities"}[model.labels.kind],
+        "classes": model.labels.classes,
+        "seen so far": described["seen"],
+        "text encoder": described["text"].get("model_type"),
+    }
+    card = model_card(facts or CardFacts(), described=said, use=_USE)
+    write_atomic(folder / "README.md", card)
+    write_config(folder, FORMAT, described)
+    remove_unnamed(folder, {described["weights"]["file"]})
+
+
+def from_pretrained(folder: str | Path, *, labels: LabelSpace | None = None) -> ExtractionModel:
+    """Read a model that :func:`save_pretrained` wrote, in evaluation mode.
+
+    Args:
+        folder: the folder.
+        labels: classes that it must have, in this order; by default whatever it has.
+
+    Raises:
+        DataError: naming the file that is missing, damaged, something else, or of a newer version;
+            or other labels than those that are asked for.
+    """
+    folder = Path(folder)
+    described = read_config(folder, FORMAT)
+    path = folder / CONFIG
+    try:
+        model = _build(described, folder)
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"describes no model that can be built ({error})", path=path) from error
+    if labels is not None and labels != model.labels:
+        raise DataError(
+            f"expected the labels {list(labels.outputs)}, found {list(model.labels.outputs)}: "
+            "another order would swap them; use the labels of the model, model.labels",
+            path=path,
+        )
+    weights = read_tensors(folder, described["weights"])
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, ConfigError) as error:
+        raise DataError(
+            f"its weights do not fit its description ({str(error).splitlines()[-1].strip()})",
+            path=folder / str(described["weights"]["file"]),
+        ) from error
+    return model.eval()
+
+
+def _build(described: Mapping[str, Any], folder: Path) -> ExtractionModel:
+    path = folder / CONFIG
+    kind = MODELS.get(str(described["model"]))
+    if kind is None:
+        raise DataError(
+            f"expected one of {', '.join(MODELS)}, found {described['model']!r}", path=path
+        )
+    given = described["labels"]
+    labels = LabelSpace(given["kind"], tuple(given["classes"]), given["na"])
+    if list(labels.outputs) != described["outputs"]:
+        raise DataError("its labels and its outputs do not fit together", path=path)
+    parts: dict[str, Any] = {
+        "text": build_text(described["text"], path=path),
+        "tokenizer": load_tokenizer(described["tokenizer"], folder),
+    }
+    vision = described["vision"]
+    if vision is not None:
+        parts["vision"] = load_backbone(str(vision["architecture"]), pretrained=False)
+    build: Callable[..., ExtractionModel] = kind
+    model = build(labels, **parts, **_tupled(described["options"]))
+    if vision is not None:
+        for name in ("pixel_mean", "pixel_std"):
+            buffer: torch.Tensor = getattr(model.vision, name)
+            buffer.copy_(torch.tensor(vision[name], dtype=buffer.dtype).view_as(buffer))
+    model.readout = _build_readout(described["readout"], model)
+    return model
+
+
+def _options(model: ExtractionModel) -> dict[str, Any]:
+    """Options that a model was built with, defaults of today among them."""
+    parameters = inspect.signature(type(model).__init__).parameters
+    defaults = {name: p.default for name, p in parameters.items() if name not in _PARTS}
+    found: dict[str, Any] = json.loads(json.dumps({**defaults, **model.built_with}))
+    return found
+
+
+def _tupled(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+
+
+def _describe_readout(readout: Readout | None) -> dict[str, Any] | None:
+    if readout is None:
+        return None
+    found: dict[str, Any] = {"kind": type(readout).__name__}
+    if isinstance(readout, GaussianReadout):
+        return found | {"width": readout.width, "options": asdict(readout.options)}
+    if isinstance(readout, PrototypeReadout):
+        outputs, width = readout.prototypes.shape
+        return found | {"outputs": outputs, "width": width, "metric": readout.metric}
+    if isinstance(readout, MemoryAttentionReadout):
+        return found | readout.sizes
+    raise ConfigError([f"a readout of the kind {found['kind']} cannot be saved"])
+
+
+def _build_readout(described: Mapping[str, Any] | None, model: ExtractionModel) -> Readout | None:
+    if described is None:
+        return None
+    given = {key: value for key, value in described.items() if key != "kind"}
+    if described["kind"] == "GaussianReadout":
+        options = GaussianOptions(**given["options"])
+        return GaussianReadout(model.labels.outputs, width=int(given["width"]), options=options)
+    if described["kind"] == "PrototypeReadout":
+        return PrototypeReadout(**given)
+    if described["kind"] == "MemoryAttentionReadout":
+        return MemoryAttentionReadout(model.head, **given)
+    raise ConfigError([f"there is no readout of the kind {described['kind']!r}"])
