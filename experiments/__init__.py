@@ -14,6 +14,8 @@ SCRIPTS = {
     "task_number": "Figure 6: the final score against the number of tasks",
     "controls": "what the systems make of images and of words",
     "speed": "samples per second, memory, where the time of a step goes (mkgc speed)",
+    "confidence": "how sure a system is: calibration and abstention",
+    "leaderboard": "one table of all systems, from finished runs",
 }
 """Modules that can be run, and what for."""
 

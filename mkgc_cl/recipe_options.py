@@ -45,8 +45,12 @@ class Option:
 
 
 def options_of_system(name: str) -> Mapping[str, Option] | None:
-    """Return the options of a system by name; ``None`` where its source does not tell."""
-    return _options(SYSTEMS[name].recipe)
+    """Return the options of a system by name; ``None`` where its source does not tell.
+
+    Its own and those that every system has.
+    """
+    own = _options(SYSTEMS[name].recipe)
+    return None if own is None else {**_additions(), **own}
 
 
 def fitted_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +108,24 @@ def _options(recipe: str | Callable[..., Any]) -> Mapping[str, Option] | None:
             plain=_plain(argument.annotation, tree),
         )
         for argument, default in arguments
+    }
+
+
+@lru_cache
+def _additions() -> Mapping[str, Option]:
+    """The options of every system: the fields of ``Additions``, read off its source too."""
+    tree = _module("mkgc_cl.strategies.additions")
+    found = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Additions")
+    helps = _helps(ast.get_docstring(found) or "")
+    return {
+        field.target.id: Option(
+            kind=ast.unparse(field.annotation),
+            default="" if field.value is None else ast.unparse(field.value),
+            help=helps.get(field.target.id, ""),
+            plain=_plain(field.annotation, tree),
+        )
+        for field in found.body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
     }
 
 

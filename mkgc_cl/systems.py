@@ -137,6 +137,22 @@ for _info in (
         trains="first task",
     ),
     SystemInfo(
+        "Slow + Gaussian", "Yu et al., CVPR 2020", f"{_HERE}recipes_closed_form:slow_gaussian"
+    ),
+    SystemInfo(
+        "EMR + Gaussian",
+        "Wang et al., NAACL 2019",
+        f"{_HERE}recipes_closed_form:emr_gaussian",
+        tasks=("re",),
+        memory=True,
+    ),
+    SystemInfo(
+        "ExtendNER + Gaussian",
+        "Monaikul et al., AAAI 2021",
+        f"{_HERE}recipes_closed_form:extend_ner_gaussian",
+        tasks=("ner",),
+    ),
+    SystemInfo(
         "UMT",
         "Yu et al., ACL 2020",
         f"{_HERE}recipes_multimodal:umt",

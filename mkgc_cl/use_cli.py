@@ -117,7 +117,7 @@ def serve(arguments: Sequence[str]) -> int:
     """``mkgc serve``: answer over HTTP."""
     parser = argparse.ArgumentParser(
         prog="mkgc serve",
-        description="Serve an extractor: SAMPLE /extract, SAMPLE /learn (with a token), GET /health.",
+        description="Serve an extractor: POST /extract, POST /learn (with a token), GET /health.",
     )
     parser.add_argument("folder", type=Path, help="of the extractor")
     parser.add_argument("--host", default="127.0.0.1")

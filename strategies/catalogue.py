@@ -11,6 +11,7 @@ from mkgc_cl._checks import did_you_mean
 from mkgc_cl.config import fitted
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.strategies.additions import ADDITIONS, Additions, extended
 from mkgc_cl.strategies.recipe import Encoders, Training
 from mkgc_cl.strategies.template import MultimodalStrategy
 from mkgc_cl.systems import SYSTEMS, named
@@ -39,7 +40,8 @@ def build_system(
             what its authors kept. N/A is then one class like any other (``na_policy="merge"``),
             whatever the options say: a memory that grows with N/A would not be the same.
             ``exemplars`` among the options is then refused.
-        options: its recipe's own options by name.
+        options: its recipe's own options by name, and those that every system has
+            (:class:`~mkgc_cl.strategies.additions.Additions`).
 
     Raises:
         ConfigError: there is no such system, it has no version for this task, or an option is
@@ -62,7 +64,7 @@ def build_system(
                 ]
             )
         given = {**given, "exemplars": exemplars, "na_policy": "merge"}
-    return recipe(labels, encoders, training, **given)
+    return extended(recipe)(labels, encoders, training, **given)
 
 
 def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +79,8 @@ def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             is of another type.
     """
     recipe = recipe_of(name)
-    known, kinds = options_of(recipe), get_type_hints(recipe)
+    known = (*options_of(recipe), *(name for name in ADDITIONS if name not in options_of(recipe)))
+    kinds = {**get_type_hints(Additions), **get_type_hints(recipe)}
     fit: dict[str, Any] = {}
     wrong = []
     for option, value in options.items():

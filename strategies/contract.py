@@ -23,6 +23,7 @@ from mkgc_cl.models import TextModel
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.scenarios.benchmark import group_label
 from mkgc_cl.seeds import seeded
+from mkgc_cl.strategies.additions import extended
 from mkgc_cl.strategies.catalogue import recipe_of
 from mkgc_cl.strategies.kept_samples import reachable_samples
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
@@ -87,7 +88,7 @@ def yield_checks(
         ConfigError: there is no system of this name.
     """
     if isinstance(recipe, str):
-        recipe = recipe_of(recipe)
+        recipe = extended(recipe_of(recipe))
     trial = Trial(recipe, kind, dict(options or {}))
     yield from (Check(trial, law) for law in (can_be_built, *LAWS))
 

@@ -61,8 +61,11 @@ class Encoding:
             return features
 
         found = torch.cat(self.encode_samples(samples, read))
-        order = torch.tensor([i for batch in self._loaders.in_order(samples) for i in batch])
-        return found[order.argsort()]
+        return found[torch.tensor(self.reading_order(samples)).argsort()]
+
+    def reading_order(self, samples: Sequence[Sample]) -> list[int]:
+        """Positions of samples in the order in which :meth:`encode_samples` reads them."""
+        return [row for batch in self._loaders.in_order(samples) for row in batch]
 
     @torch.no_grad()
     def encode_samples(

@@ -77,6 +77,9 @@ class GaussianReadoutPlugin(SupervisedPlugin):
 
         strategy.encode_samples(strategy.experience.samples, look)
         task.finish()
+        strategy.when_task_ends(self._count)
+
+    def _count(self) -> None:
         self._tasks += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from mkgc_cl.strategies.step_rates import RateFactor, StepRates
 from mkgc_cl.strategies.traces import traces_of
 
 Loss = Callable[[ModelOutput, Tensor], Tensor]
+Relabel = Callable[[Sequence[Sample]], Sequence[Sample]]
+"""Memory samples as they are to be trained on, from how they are kept."""
 
 
 class PluginInterface(Encoding):
@@ -41,6 +43,7 @@ class PluginInterface(Encoding):
         mb_x: the current mini-batch.
         mb_y: its labels.
         mb_output: the model's output on it.
+        relabel_replayed: how memory samples are labelled before they are trained on.
     """
 
     phase: str
@@ -52,6 +55,7 @@ class PluginInterface(Encoding):
     mb_x: Any
     mb_y: Any
     mb_output: Any
+    relabel_replayed: Relabel | None
     _before_training_epoch: Callable[[], None]
     training_epoch: Callable[[], None]
     _after_training_epoch: Callable[[], None]
@@ -241,6 +245,8 @@ class PluginInterface(Encoding):
 
     def _items(self, samples: Sequence[Sample], *, replayed: bool) -> list[Item]:
         """Samples as a training loader takes them, all of labels that the model scores by now."""
+        if replayed and samples and self.relabel_replayed is not None:
+            samples = self.relabel_replayed(samples)
         seen, own = self.network.seen.tolist(), self._experience.classes_in_this_experience
         names = enumerate(self.network.labels.outputs)
         # a task's own are announced after its loader is made

@@ -1,16 +1,21 @@
-"""Recipes that learn in closed form: no exemplar, and no gradient after the first task, if any."""
+"""Recipes that learn in closed form, alone or beside what learns by gradient."""
 
 from __future__ import annotations
 
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import MarkerKind
-from mkgc_cl.models import GaussianOptions, GaussianReadout, TextModel
+from mkgc_cl.memory.exemplars import NaPolicy
+from mkgc_cl.models import FeatureCache, GaussianOptions, GaussianReadout, TextModel
 from mkgc_cl.models.gaussian import Background
 from mkgc_cl.models.gaussian.options import Covariance, Features, Solve
 from mkgc_cl.models.gaussian.solve import Prior
+from mkgc_cl.strategies.additions import Additions
+from mkgc_cl.strategies.drift import MovedStatisticsPlugin
 from mkgc_cl.strategies.gaussian import GaussianReadoutPlugin
+from mkgc_cl.strategies.own_classes import OwnClassesPlugin
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
-from mkgc_cl.strategies.recipes_text import text_model
+from mkgc_cl.strategies.recipes_text import emr, extend_ner, text_model
+from mkgc_cl.strategies.slow_encoder import SlowEncoderPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
@@ -31,6 +36,7 @@ def frozen_gaussian(
     solve: Solve = "gaussian",
     background: Background = "read-as-O",
     with_images: bool = False,
+    cache: bool = False,
 ) -> MultimodalStrategy:
     """A frozen encoder under Gaussian classes, as of streaming LDA (Hayes and Kanan, CVPR-W 2020).
 
@@ -56,6 +62,8 @@ def frozen_gaussian(
             validation; see ``GaussianReadoutPlugin``).
         with_images: read the image, or its caption, by the frozen vision encoder too, and put its
             vector beside the features of the text (ours).
+        cache: keep what the encoder says of every sample on disk, for later tasks and runs (ours;
+            see ``FeatureCache``).
     """
     options = GaussianOptions(
         shrinkage=shrinkage,
@@ -69,6 +77,7 @@ def frozen_gaussian(
     )
     beside = encoders.vision if with_images else None
     model = _model(labels, encoders, training.seed, layers, markers, options, beside)
+    model.cache = FeatureCache() if cache else None
     plugin = GaussianReadoutPlugin(trained_tasks=0, background=background)
     return assemble(model, training, plugin)
 
@@ -92,6 +101,103 @@ def task_one_gaussian(
     model = _model(labels, encoders, training.seed, layers, markers, options)
     plugin = GaussianReadoutPlugin(trained_tasks=1, background=background)
     return assemble(model, training, plugin)
+
+
+def slow_gaussian(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    slow_lr: float = 1e-5,
+    bandwidth: float = 0.1,
+    layers: tuple[int, ...] | None = None,
+    markers: MarkerKind = "punctuation",
+    shrinkage: float = 0.1,
+    background: Background = "read-as-O",
+) -> MultimodalStrategy:
+    """An encoder that goes on training slowly, its statistics moved along (Yu et al., CVPR 2020).
+
+    The first task trains as Vanilla does; later ones with the encoder at ``slow_lr``, on the
+    cross-entropy of their own classes and N/A alone. Other options as of :func:`frozen_gaussian`.
+
+    Args:
+        labels: the stream's classes.
+        encoders: the encoders.
+        training: how to train.
+        slow_lr: the encoder's learning rate after the first task (ours, after Zhang et al. 2023,
+            who slow it down).
+        bandwidth: of the kernel that moves the means (ours; see ``MovedStatisticsPlugin``).
+        layers: options as of ``frozen_gaussian`` (ours).
+        markers: likewise (ours).
+        shrinkage: likewise (ours).
+        background: likewise (ours).
+    """
+    options = GaussianOptions(shrinkage=shrinkage)
+    model = _model(labels, encoders, training.seed, layers, markers, options)
+    return assemble(
+        model,
+        training,
+        SlowEncoderPlugin(factor=slow_lr / training.lr),
+        OwnClassesPlugin(),
+        MovedStatisticsPlugin(bandwidth=bandwidth),
+        GaussianReadoutPlugin(trained_tasks=None, background=background),
+    )
+
+
+def emr_gaussian(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    exemplars: int | None = None,
+    na_policy: NaPolicy = "merge",
+    branch: float = 0.5,
+    branch_shrinkage: float = 0.1,
+    branch_cache: bool = False,
+) -> MultimodalStrategy:
+    """EMR (Wang et al., NAACL 2019) with a Gaussian branch on a frozen encoder.
+
+    Args:
+        labels: the stream's classes.
+        encoders: the encoders.
+        training: how to train.
+        exemplars: as of ``emr`` (Wang et al. 2019).
+        na_policy: as of ``emr`` (ours).
+        branch: the branch's weight (ours; see ``GaussianBranch``).
+        branch_shrinkage: of its covariance (ours; see ``GaussianOptions``).
+        branch_cache: keep what its encoder says on disk (ours; see ``FeatureCache``).
+    """
+    strategy = emr(labels, encoders, training, exemplars=exemplars, na_policy=na_policy)
+    put = Additions(branch=branch, branch_shrinkage=branch_shrinkage, branch_cache=branch_cache)
+    put.put_on(strategy, encoders, training)
+    return strategy
+
+
+def extend_ner_gaussian(
+    labels: LabelSpace,
+    encoders: Encoders,
+    training: Training,
+    *,
+    weight: float = 1.0,
+    branch: float = 0.5,
+    branch_shrinkage: float = 0.1,
+    branch_cache: bool = False,
+) -> MultimodalStrategy:
+    """ExtendNER (Monaikul et al., AAAI 2021) with a Gaussian branch on a frozen encoder.
+
+    Args:
+        labels: the stream's classes.
+        encoders: the encoders.
+        training: how to train.
+        weight: as of ``extend_ner`` (Monaikul et al. 2021).
+        branch: the branch's weight (ours; see ``GaussianBranch``).
+        branch_shrinkage: of its covariance (ours; see ``GaussianOptions``).
+        branch_cache: keep what its encoder says on disk (ours; see ``FeatureCache``).
+    """
+    strategy = extend_ner(labels, encoders, training, weight=weight)
+    put = Additions(branch=branch, branch_shrinkage=branch_shrinkage, branch_cache=branch_cache)
+    put.put_on(strategy, encoders, training)
+    return strategy
 
 
 def _model(

@@ -69,7 +69,7 @@ from mkgc_cl.strategies.evaluator import evaluation_plugin
 from mkgc_cl.strategies.loaders import Loaders
 from mkgc_cl.strategies.measured import measure
 from mkgc_cl.strategies.own_draws import globals_kept, seed_globals
-from mkgc_cl.strategies.plugin_interface import Loss, PluginInterface
+from mkgc_cl.strategies.plugin_interface import Loss, PluginInterface, Relabel
 from mkgc_cl.strategies.precision import Precision, wrong_precision
 from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.strategies.step_rates import StepRates
@@ -153,6 +153,7 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
         self._no_epoch = False
         self._endings = []
         self._undoings = []
+        self.relabel_replayed: Relabel | None = None
         self._precision = precision
         self._steps = steps
         self._seed = seed

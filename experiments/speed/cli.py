@@ -5,6 +5,7 @@
     python experiments/speed --threads 1 --json runs/speed.json
     python experiments/speed training.batch_size=2             any setting of the ablation
     python experiments/speed --systems all                     every system of the tables
+    python experiments/speed --closed-form                     Gaussian readouts by size
 
 Settings are those of the ablation on the same scenario, on a part of its samples. Three systems are
 measured in paired rounds: the bare PyTorch loop, plain fine-tuning, and MSPT with all its plugins.
@@ -38,6 +39,7 @@ from mkgc_cl.experiments.cli import (
     teller,
 )
 from mkgc_cl.experiments.settings import StreamSettings
+from mkgc_cl.experiments.speed.closed_form import closed_form_text, measure_closed_form
 from mkgc_cl.experiments.streams import read_stream
 from mkgc_cl.results.counted import counted
 from mkgc_cl.results.json_files import to_json
@@ -73,9 +75,14 @@ def run(arguments: argparse.Namespace) -> int:
     file = Path(arguments.json) if arguments.json else None
     if file is not None:
         check_writable(file.parent)
-    load_systems(arguments, teller(quiet=arguments.quiet))
-    measured = measure if arguments.systems is None else measure_systems
-    report, text = measured(arguments)
+    if arguments.closed_form:
+        sizes = measure_closed_form()
+        report: dict[str, Any] = {"closed_form": sizes}
+        text = closed_form_text(sizes)
+    else:
+        load_systems(arguments, teller(quiet=arguments.quiet))
+        measured = measure if arguments.systems is None else measure_systems
+        report, text = measured(arguments)
     sys.stdout.write(text)
     if file is not None:
         with written_to(file.parent):
@@ -247,6 +254,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--vision-encoder", metavar="NAME", help="tiny, vit-384, a timm name or a folder")
     add("--systems", nargs="+", metavar="A", help="systems of the tables instead: all, or names")
     add("--plugin", action="append", default=[], metavar="FILE", help="Python file with systems")
+    add("--closed-form", action="store_true", help="learning in closed form instead, by size")
     add("--samples", type=int, default=128, help="most samples of a task and split (128)")
     add("--tasks", type=int, help="most tasks (all)")
     add("--epochs", type=int, default=2, help="epochs per task (2)")

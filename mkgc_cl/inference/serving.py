@@ -130,8 +130,8 @@ def app(service: Service, *, token: str | None = None) -> Any:
     # the names are FastAPI's classes, which are only known in here
     extract.__annotations__ = {"body": dict[str, Any], "return": list[dict[str, Any]]}
     learn.__annotations__ = {"body": dict[str, Any], "authorization": str, "return": Any}
-    made.sample("/extract")(extract)
-    made.sample("/learn", response_model=None)(learn)
+    made.post("/extract")(extract)
+    made.post("/learn", response_model=None)(learn)
     made.get("/health")(service.health)
     return made
 

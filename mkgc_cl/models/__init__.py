@@ -24,6 +24,7 @@ K       outputs that compete: those seen so far; in clustering, the clusters
 
 from mkgc_cl.models.base import ExtractionModel
 from mkgc_cl.models.dual_stream import DualStreamModel
+from mkgc_cl.models.feature_cache import FeatureCache
 from mkgc_cl.models.gaussian import GaussianOptions, GaussianReadout, load_readout, save_readout
 from mkgc_cl.models.groups import build_optimizer, parameter_groups
 from mkgc_cl.models.growing import load_grown
@@ -40,6 +41,7 @@ __all__ = [
     "DualStreamModel",
     "DualStreamOutput",
     "ExtractionModel",
+    "FeatureCache",
     "GaussianOptions",
     "GaussianReadout",
     "MEGAModel",

@@ -46,6 +46,17 @@ class Readout(nn.Module, ABC):
         """Score a batch: (B, C) or (B, W, C); only the outputs ``output.seen`` are read."""
 
 
+class Decision(nn.Module, ABC):
+    """Changes scores when a model predicts, after head and readout (a prior, another branch).
+
+    A part of the model, so that a saved model predicts as it did.
+    """
+
+    @abstractmethod
+    def forward(self, output: ModelOutput, scores: Tensor) -> Tensor:
+        """Change the scores (B, C) or (B, W, C) of a batch."""
+
+
 class ExtractionModel(nn.Module, ABC):
     """A model of one stream: it reads a :class:`MultimodalBatch` and returns a ``ModelOutput``.
 
@@ -68,6 +79,7 @@ class ExtractionModel(nn.Module, ABC):
         seen_ids: (K,) their ids, in order.
         built_with: the plain options it was built with, which a saved model is built again from.
         readout: what scores samples in an evaluation in place of the head; ``None`` for the head.
+        decisions: what changes these scores then, in order.
 
     Raises:
         ConfigError: ``tagger`` is unknown.
@@ -112,6 +124,7 @@ class ExtractionModel(nn.Module, ABC):
         self.crf = GrowableCRF(outputs=outputs, seed=seed) if tags and tagger == "crf" else None
         self.grammar = BioGrammar(labels.outputs) if tags and tagger == "softmax" else None
         self.readout: Readout | None = None
+        self.decisions = nn.ModuleList()
         self.register_buffer("seen", torch.zeros(outputs, dtype=torch.bool))
         # kept beside, so that a forward pass need not wait for the device to count
         self.register_buffer("seen_ids", torch.zeros(0, dtype=torch.long), persistent=False)
@@ -207,10 +220,13 @@ class ExtractionModel(nn.Module, ABC):
 
     @torch.no_grad()
     def read_out(self, output: ModelOutput) -> Tensor:
-        """Scores to predict from: the head's, or the readout's, outputs not seen yet masked."""
-        if self.readout is None:
+        """Scores to predict from: head or readout, then decisions; outputs not seen yet masked."""
+        if self.readout is None and not self.decisions:
             return output.logits
-        return self.spread(self.readout(output).index_select(-1, self.seen_ids))
+        scores = output.logits if self.readout is None else self.readout(output)
+        for decision in self.decisions:
+            scores = decision(output, scores)
+        return self.spread(scores.index_select(-1, self.seen_ids))
 
     @torch.no_grad()
     def decode(self, output: ModelOutput) -> list[list[int]]:

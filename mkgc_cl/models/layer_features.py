@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import TaskKind
-from mkgc_cl.models.base import gather_positions, relation_states, word_states
+from mkgc_cl.models.base import Pooling, gather_positions, relation_states, word_states
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.models.whole_encoder import WholeEncoder
 
@@ -90,6 +90,23 @@ def word_parts(batch: MultimodalBatch, states: Tensor) -> Tensor:
     position = torch.arange(states.shape[1], device=states.device)
     member = (position >= starts[..., None]) & (position < ends[..., None]) & real[..., None]
     return torch.cat([word_states(batch, states), _means(member, states)], dim=-1)
+
+
+def head_part(parts: Tensor, kind: TaskKind, pooling: Pooling) -> Tensor:
+    """What a head reads, out of all that is read of the last layer.
+
+    Args:
+        parts: (B, 5 D) of relations, (B, W, 2 D) of tags.
+        kind: which.
+        pooling: of relations.
+
+    Returns:
+        First pieces (B, W, D); ``[CLS]`` (B, D), or opening markers (B, 2 D).
+    """
+    width = parts.shape[-1] // PARTS[kind]
+    if kind == "ner":
+        return parts[..., :width]
+    return parts[:, :width] if pooling == "cls" else parts[:, width : 3 * width]
 
 
 def default_layers(depth: int, kind: TaskKind) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -25,9 +25,10 @@ from mkgc_cl.models.base import (
 )
 from mkgc_cl.models.captions import CAPTION_LENGTH, CaptionEncoder
 from mkgc_cl.models.encoders import load_text_encoder, load_visual
+from mkgc_cl.models.feature_cache import EncoderDigest, FeatureCache
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.images import ImageEncoder, visual_encoder
-from mkgc_cl.models.layer_features import PARTS, default_layers, layer_features
+from mkgc_cl.models.layer_features import PARTS, default_layers, head_part, layer_features
 from mkgc_cl.models.output import ModelOutput
 from mkgc_cl.models.whole_encoder import plain_stream
 from mkgc_cl.seeds import seeded
@@ -60,9 +61,16 @@ class TextModel(ExtractionModel):
         beside_tokenizer: of the encoder of captions.
         seed: seed of every parameter that is not pretrained.
 
+    Attributes:
+        cache: where features of layers are kept by sample, for an encoder that does not train;
+            ``None`` encodes anew. A cached output has no ``text_states``, and of tags no
+            ``features``: it is for readouts.
+
     Raises:
         ConfigError: an option does not fit the encoder.
     """
+
+    cache: FeatureCache | None
 
     def __init__(
         self,
@@ -112,6 +120,8 @@ class TextModel(ExtractionModel):
         self.vision = beside
         if beside is not None and not self.layers:
             raise ConfigError(["images stand beside the features of layers; give layers, too"])
+        self.cache = None
+        self._digest = EncoderDigest(self.text, getattr(text, "config", None))
 
     @staticmethod
     def _views(captions: bool, beside: ImageEncoder | CaptionEncoder | None) -> ViewPlan:
@@ -186,17 +196,45 @@ class TextModel(ExtractionModel):
         if self.training or not self.layers:
             states, _ = self.text(batch.input_ids, batch.attention_mask, [])
             return self._read(batch, states)
-        run = self.text.layer_by_layer(batch.input_ids, batch.attention_mask, [])
-        wanted = {*self.layers, len(self.text.layers)}
-        kept = {depth: states for depth, (states, _) in enumerate(run) if depth in wanted}
+        if self.cache is not None:
+            return self._cached(batch, self.cache)
+        kept = self._states(batch)
         output = self._read(batch, kept[len(self.text.layers)])
         features = layer_features(batch, [kept[layer] for layer in self.layers])
-        if self.vision is not None:
-            seen = self.vision.vectors_of(batch)[batch.visual_index].to(features.dtype)
-            if features.dim() == 3:
-                seen = seen[:, None].expand(-1, features.shape[1], -1)
-            features = torch.cat([features, seen], dim=-1)
-        return replace(output, layer_features=features)
+        return replace(output, layer_features=self._with_images(batch, features))
+
+    def _with_images(self, batch: MultimodalBatch, features: Tensor) -> Tensor:
+        """Put the vector of the image, or of its caption, beside the features of the text."""
+        if self.vision is None:
+            return features
+        seen = self.vision.vectors_of(batch)[batch.visual_index].to(features.dtype)
+        if features.dim() == 3:
+            seen = seen[:, None].expand(-1, features.shape[1], -1)
+        return torch.cat([features, seen], dim=-1)
+
+    def _states(self, batch: MultimodalBatch) -> dict[int, Tensor]:
+        """States (B, T, D) of the layers that are read, and of the last."""
+        run = self.text.layer_by_layer(batch.input_ids, batch.attention_mask, [])
+        wanted = {*self.layers, len(self.text.layers)}
+        return {depth: states for depth, (states, _) in enumerate(run) if depth in wanted}
+
+    @torch.no_grad()
+    def _cached(self, batch: MultimodalBatch, cache: FeatureCache) -> ModelOutput:
+        def encode(part: MultimodalBatch) -> Mapping[int, Tensor]:
+            return {n: layer_features(part, [states]) for n, states in self._states(part).items()}
+
+        last = len(self.text.layers)
+        layers = sorted({*self.layers, last})
+        found = cache.read(batch, encoder=self._digest(), layers=layers, encode=encode)
+        read = head_part(found[last], self.labels.kind, self.pooling)
+        nothing = read.new_empty(0)
+        features = torch.cat([found[layer] for layer in self.layers], dim=-1)
+        if self.labels.kind == "ner":
+            output = self.scored(batch, nothing, read, features=nothing, words=read)
+        else:
+            read = read if self.projection is None else self.projection(read)
+            output = self.scored(batch, nothing, read, features=read)
+        return replace(output, layer_features=self._with_images(batch, features))
 
     def _read(self, batch: MultimodalBatch, states: Tensor) -> ModelOutput:
         if self.labels.kind == "ner":

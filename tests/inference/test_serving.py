@@ -24,7 +24,7 @@ def client(taught: Extractor, tmp_path: Path) -> TestClient:
 
 def test_it_extracts_what_the_extractor_extracts(client: TestClient, taught: Extractor) -> None:
     texts = ["Ann lives in Rome", "", {"tokens": ["Bo", "dies", "in", "Lima"]}]
-    answer = client.sample("/extract", json={"texts": texts})
+    answer = client.post("/extract", json={"texts": texts})
     assert answer.status_code == 200
     assert [one["text"] for one in answer.json()] == ["Ann lives in Rome", "", "Bo dies in Lima"]
     assert answer.json()[0]["entities"][0]["type"] == taught(texts[0]).entities[0].type
@@ -38,22 +38,22 @@ def test_it_extracts_what_the_extractor_extracts(client: TestClient, taught: Ext
     [{}, {"texts": "Ann"}, {"texts": [7]}, {"texts": ["a"] * 300}, {"texts": ["a" * 10**6, "b"]}],
 )
 def test_what_is_no_text_is_refused(client: TestClient, body: object) -> None:
-    answer = client.sample("/extract", json=body)
+    answer = client.post("/extract", json=body)
     assert answer.status_code == 422
     assert answer.json()["error"]
 
 
 def test_what_is_acknowledged_is_kept(client: TestClient, tmp_path: Path) -> None:
-    assert client.sample("/learn", json={"samples": OTHERS}).status_code == 401
+    assert client.post("/learn", json={"samples": OTHERS}).status_code == 401
     new = [{**one, "entities": [(0, 1, "HERO")], "relations": None} for one in OTHERS]
-    answer = client.sample("/learn", json={"samples": new, "task": "heroes"}, headers=HEAD)
+    answer = client.post("/learn", json={"samples": new, "task": "heroes"}, headers=HEAD)
     assert answer.status_code == 200
     assert answer.json()["new"] == ["HERO"]
     again = Extractor.load(tmp_path / "x")
     assert again.tasks["HERO"] == "heroes"
     assert again.model == answer.json()["model"] == client.get("/health").json()["model"]
     for wrong in ({"samples": [7]}, {"samples": "x"}, {"samples": [], "types": "PER"}):
-        assert client.sample("/learn", json=wrong, headers=HEAD).status_code == 422
+        assert client.post("/learn", json=wrong, headers=HEAD).status_code == 422
 
 
 def test_what_cannot_be_kept_is_not_learnt(
@@ -66,5 +66,5 @@ def test_what_cannot_be_kept_is_not_learnt(
 
     monkeypatch.setattr(keeping, "save_extractor", full)
     new = [{**OTHERS[0], "entities": [(0, 1, "HERO")], "relations": None}]
-    assert client.sample("/learn", json={"samples": new}, headers=HEAD).status_code == 500
+    assert client.post("/learn", json={"samples": new}, headers=HEAD).status_code == 500
     assert client.get("/health").json() == before

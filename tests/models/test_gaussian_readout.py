@@ -217,7 +217,7 @@ def test_a_file_of_something_else_is_said_to_be(tmp_path: Path, tasks: list[Samp
             load_readout(path)
         assert caught.value.path == path
 
-    header = {"format": "mkgc_cl.gaussian-readout/1", "outputs": OUTPUTS, "width": 10**9}
+    header = {"format": "mkgc_cl.gaussian-readout/2", "outputs": OUTPUTS, "width": 10**9}
     save_file(tensors, path, metadata={"mkgc_cl": json.dumps({**header, "options": {}})})
     refused("does not fit its means")
     # of random features the width is that of the projection, which is not in this file
@@ -300,3 +300,20 @@ def test_relu_features_by_hand() -> None:
     assert lift(torch.tensor([[5.0, 6.0]])).tolist() == [[4.0, 0.0, 6.0]]
     with pytest.raises(ConfigError, match="standardized once"):
         lift.standardize(torch.zeros(1, 2))
+
+
+def test_a_temperature_makes_it_less_sure_and_decides_nothing(
+    tasks: list[Samples], tmp_path: Path
+) -> None:
+    found = readout(shrinkage=0.3)
+    for features, labels in tasks:
+        found.add(features, labels)
+    rows = torch.cat([features for features, _ in tasks])
+    sure = found.log_posterior(rows)
+    found.temperature.fill_(3.0)
+    less = found.log_posterior(rows)
+    known = found.statistics.known
+    assert torch.allclose(less[:, known], (sure[:, known] / 3).log_softmax(dim=1), atol=1e-6)
+    assert torch.equal(less.argmax(dim=1), sure.argmax(dim=1))
+    save_readout(found, tmp_path / "r.safetensors")
+    assert torch.equal(load_readout(tmp_path / "r.safetensors").log_posterior(rows), less)

@@ -13,6 +13,9 @@ from mkgc_cl.models.gaussian.readout import GaussianReadout
 
 Background = Literal["all", "read-as-O", "soft"]
 
+BLOCK = 1024
+"""Samples or words that are added together: every addition goes through all D^2 sums."""
+
 
 class _Rows(NamedTuple):
     features: Tensor
@@ -54,7 +57,7 @@ class TaskLearning:
             device=readout.counts.device,
         )
         self._task = readout.no_samples()
-        self._waiting: list[_Rows] = []  # until their standard is known: the whole first task
+        self._waiting: list[_Rows] = []
 
     def look(self, features: Tensor, labels: Tensor) -> Tensor:
         """Take samples, or words: features (N, F) and outputs (N,).
@@ -63,20 +66,24 @@ class TaskLearning:
             How much each of them teaches: (N,), 0 to 1.
         """
         rows = _Rows(features, labels, self._weights(features, labels))
-        if self.readout.standardized:
-            self._task.add(self.readout.lifted(features), labels, rows.weights)
-        else:
-            self._waiting.append(rows)
+        self._waiting.append(rows)
+        # a standard, where one is needed, is of the whole first task
+        if self.readout.standardized and sum(len(each.labels) for each in self._waiting) >= BLOCK:
+            self._learn()
         return rows.weights
 
     def finish(self) -> None:
         """Learn what was looked at."""
         if self._waiting:
-            self.readout.standardize(torch.cat([rows.features for rows in self._waiting]))
-        for rows in self._waiting:
-            self._task.add(self.readout.lifted(rows.features), rows.labels, rows.weights)
-        self._waiting = []
+            if not self.readout.standardized:
+                self.readout.standardize(torch.cat([rows.features for rows in self._waiting]))
+            self._learn()
         self.readout.statistics.merge(self._task)
+
+    def _learn(self) -> None:
+        features, labels, weights = map(torch.cat, zip(*self._waiting, strict=True))
+        self._task.add(self.readout.lifted(features), labels, weights)
+        self._waiting = []
 
     def _weights(self, features: Tensor, labels: Tensor) -> Tensor:
         readout = self.readout

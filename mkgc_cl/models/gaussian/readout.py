@@ -43,6 +43,10 @@ class GaussianReadout(Readout):
 
     Sources: Hayes and Kanan (CVPR-W 2020) for streams; FeCAM, RanPAC and KLDA as options.
 
+    Attributes:
+        temperature: scalar that scores are divided by, 1 until it is fitted on validation
+            (:mod:`mkgc_cl.metrics.calibration`). No relation changes by it, only how sure it is.
+
     Args:
         outputs: names of the outputs, as :attr:`~mkgc_cl.data.samples.LabelSpace.outputs` has them.
         width: F of the features.
@@ -53,6 +57,7 @@ class GaussianReadout(Readout):
     counts: Tensor
     means: Tensor
     scatter: Tensor
+    temperature: Tensor
 
     def __init__(
         self,
@@ -79,15 +84,19 @@ class GaussianReadout(Readout):
         self.register_buffer("counts", empty.counts)
         self.register_buffer("means", empty.means)
         self.register_buffer("scatter", empty.scatter)
+        self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
         self._solved: tuple[object, LinearScores | QuadraticScores] | None = None
 
     @classmethod
     def of(cls, model: ExtractionModel) -> GaussianReadout:
-        """Return the readout of a model, which must be of this kind.
+        """Return the readout of a model, which must be of this kind, or that of its branch.
 
         Raises:
             ConfigError: it has none, or another one.
         """
+        for decision in model.decisions:
+            if isinstance(beside := getattr(decision, "gaussian", None), cls):
+                return beside
         if not isinstance(model.readout, cls):
             raise ConfigError(
                 [
@@ -227,7 +236,7 @@ class GaussianReadout(Readout):
             ConfigError: features of another width, or a covariance that is singular.
         """
         known = self.statistics.known
-        scores = self._solution().scores(self.lifted(features))
+        scores = self._solution().scores(self.lifted(features)) / self.temperature
         # normalized over what is known: a score far below the mask would lose to it
         own = scores.log_softmax(dim=-1).clamp(min=FLOOR)
         found = own.new_full((*own.shape[:-1], len(self.outputs)), UNSEEN_LOGIT)

@@ -19,7 +19,7 @@ from mkgc_cl.models.gaussian.options import GaussianOptions
 from mkgc_cl.models.gaussian.readout import GaussianReadout
 from mkgc_cl.regular_file import read_regular
 
-FORMAT = "mkgc_cl.gaussian-readout/1"
+FORMAT = "mkgc_cl.gaussian-readout/2"
 LARGEST = 2**34
 """Bytes of a file: a thousand covariances of 1,400 features."""
 _KEY = "mkgc_cl"

@@ -1,0 +1,105 @@
+"""How sure a system is: temperature on validation, calibration error, abstention.
+
+    python experiments/confidence.py --quick --systems "Frozen + Gaussian"
+    python experiments/confidence.py --data DATA --config table-imner --systems "Frozen + Gaussian"
+
+Trains each system over the whole stream, fits one temperature on validation samples, and writes
+a table (Markdown), the numbers (JSON) and a figure of each. Systems that tag by a CRF have none.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mkgc_cl._files import write_atomic
+from mkgc_cl.experiments import imre
+from mkgc_cl.experiments.checks import device_of
+from mkgc_cl.experiments.cli import exit_code, load_systems, parse, settings_of, teller
+from mkgc_cl.experiments.plan import plan
+from mkgc_cl.experiments.run import build_row
+from mkgc_cl.experiments.streams import benchmark_of
+from mkgc_cl.results.confidence_figure import draw_confidence
+from mkgc_cl.results.json_files import to_json
+from mkgc_cl.results.writing import written_to
+
+SCRIPT = replace(
+    imre.SCRIPT, file="confidence.py", description=str(__doc__), default=("Frozen + Gaussian",)
+)
+COVERAGES = (0.25, 0.5, 0.75, 1.0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; see :func:`mkgc_cl.experiments.cli.main` for exit codes."""
+    arguments = parse(SCRIPT, list(sys.argv[1:] if argv is None else argv))
+
+    def work() -> int:
+        from mkgc_cl.strategies.confidence import confidence
+
+        load_systems(arguments, teller(quiet=arguments.quiet))
+        settings, rows = settings_of(SCRIPT, arguments), SCRIPT.known()
+        out = Path(arguments.out) / settings.name
+        lines = [_line(("system", "order", "seed", "T", "ECE", "ECE at T", *_heads()))]
+        lines.append(_line([":--"] * 2 + ["--:"] * (4 + len(COVERAGES))))
+        for each in settings.of_each_order():
+            for run in plan(each, rows, Path(arguments.out)).runs:
+                benchmark = benchmark_of(each.stream, each.encoders.images)
+                strategy = build_row(
+                    rows[run.system],
+                    run.config["options"],
+                    benchmark.stream.labels,
+                    each,
+                    device_of(each.device),
+                    seed=run.seed,
+                )
+                for experience in benchmark.train_stream:
+                    strategy.train(experience)
+                found = confidence(strategy, benchmark.stream.tasks)
+                at = [_at(found.curve, coverage) for coverage in COVERAGES]
+                words = [f"{found.temperature:.2f}", *(f"{100 * e:.1f}" for e in found.errors)]
+                f1 = [f"{100 * value:.1f}" for value in at]
+                lines.append(_line((run.system, run.order, str(run.seed), *words, *f1)))
+                stem = out / f"confidence-{run.setting}-{run.key}"
+                data = {
+                    "system": run.system,
+                    "config": run.config,
+                    "temperature": found.temperature,
+                    "ece": found.errors,
+                    "curve": [(c, None if math.isnan(v) else v) for c, v in found.curve],
+                }
+                with written_to(out):
+                    draw_confidence(
+                        found.before,
+                        found.after,
+                        found.curve,
+                        stem,
+                        title=f"{run.system}, {run.order}",
+                    )
+                    write_atomic(stem.with_name(stem.name + ".json"), to_json(data))
+        text = "\n".join(lines) + "\n"
+        with written_to(out):
+            write_atomic(out / "confidence.md", text)
+        sys.stdout.write(text)
+        return 0
+
+    return exit_code(work)
+
+
+def _heads() -> list[str]:
+    return [f"F1 at {coverage:.0%}" for coverage in COVERAGES]
+
+
+def _at(curve: Sequence[tuple[float, float]], coverage: float) -> float:
+    """F1 of the surest samples, at least so large a share of them."""
+    return next(f1 for share, f1 in curve if share >= coverage - 1e-9)
+
+
+def _line(entries: Sequence[str]) -> str:
+    return "| " + " | ".join(entries) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

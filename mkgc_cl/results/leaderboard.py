@@ -1,0 +1,165 @@
+"""One table of all systems on both benchmarks, out of the records of any number of folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from mkgc_cl.results.undefined import decimal, mean_defined
+from mkgc_cl.systems import SYSTEMS, UPPER_BOUNDS
+
+BENCHMARKS = {"imner": "IMNER", "imre": "IMRE"}
+HEADER = ("system", "encoder", "exemplars")
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One system with one encoder and one set of options on one benchmark.
+
+    Args:
+        final: A after the last task, mean over orders and seeds, in per cent.
+        mean: mean of A over the tasks, likewise.
+        share: final over that of joint training, over the orders that both have with the same
+            encoder; ``None`` without any.
+        n: runs.
+        minutes: mean wall time of a run.
+        cores: of the machines that they ran on.
+        commits: that made them, shortened.
+    """
+
+    final: float | None
+    mean: float | None
+    share: float | None
+    n: int
+    minutes: float
+    cores: tuple[int, ...]
+    commits: tuple[str, ...]
+
+
+def leaderboard(records: Iterable[Record]) -> str:
+    """Return the table as Markdown, the best at the end of IMNER first, then of IMRE.
+
+    Validation, the synthetic stream, runs cut short and controls do not count.
+
+    Args:
+        records: as ``results.json`` has them under ``"records"``.
+    """
+    # a finished run is taken over into the folders of other settings, and is still one run
+    counted = list({_run(record): record for record in records if _counts(record)}.values())
+    groups: dict[tuple[str, ...], dict[str, dict[str, list[Record]]]] = {}
+    for record in counted:
+        variants = groups.setdefault(_key(record), {}).setdefault(record["scenario"], {})
+        variants.setdefault(_variant(record), []).append(record)
+    rows = [
+        (key, words, {name: _entry(runs, counted) for name, runs in found.items()})
+        for key, benchmarks in groups.items()
+        for words, found in _rows(benchmarks)
+    ]
+    rows.sort(key=lambda row: [-_final(row[2], name) for name in BENCHMARKS])
+    heads = [f"{label}, {what}" for label in BENCHMARKS.values() for what in COLUMNS]
+    names = [*HEADER, *heads, "commit"]
+    lines = [_line(names), _line([":--", *["--:"] * (len(names) - 1)])]
+    lines += [_line(_runs(key, words, found)) for key, words, found in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(
+    benchmarks: Mapping[str, Mapping[str, list[Record]]],
+) -> Iterator[tuple[str, dict[str, list[Record]]]]:
+    """Rows of one system: what has most runs on either benchmark, then what was set otherwise.
+
+    Settings are told where there are several on a benchmark; usual ones differ between the two.
+    """
+    ranked = {
+        name: sorted(variants.items(), key=lambda each: (-len(each[1]), each[0]))
+        for name, variants in benchmarks.items()
+    }
+    for rank in range(max(map(len, ranked.values()))):
+        there = {name: each[rank] for name, each in ranked.items() if rank < len(each)}
+        told = [words for name, (words, _) in there.items() if len(ranked[name]) > 1]
+        yield "; ".join(told), {name: runs for name, (_, runs) in there.items()}
+
+
+COLUMNS = ("last", "mean", "of joint", "n", "min")
+
+
+def _counts(record: Record) -> bool:
+    stream = record["config"]["stream"]
+    whole = stream.get("split", "test") == "test" and "control" not in stream
+    return record["scenario"] in BENCHMARKS and whole and ", first" not in record["order"]
+
+
+def _run(record: Record) -> str:
+    names = ("system", "scenario", "order", "seed", "config")
+    return json.dumps([record[name] for name in names], sort_keys=True)
+
+
+def _key(record: Record) -> tuple[str, ...]:
+    info = SYSTEMS.get(record["system"])
+    budget = record["config"].get("exemplars")
+    kept = "none" if info is None or not info.memory else str(budget or "its own")
+    if record["system"] in UPPER_BOUNDS:
+        kept = "all"
+    return record["system"], _encoder(record), kept
+
+
+def _variant(record: Record) -> str:
+    """Options and training in words."""
+    config = record["config"]
+    given = {**config.get("options", {}), **config.get("training", {})}
+    return ", ".join(f"{name} {value}" for name, value in sorted(given.items()))
+
+
+def _encoder(record: Record) -> str:
+    return PurePath(record["config"]["encoders"]["text"]).name
+
+
+def _entry(runs: Sequence[Record], every: Sequence[Record]) -> Entry:
+    joint: dict[str, list[float | None]] = {}
+    for record in every:
+        same = record["scenario"], _encoder(record)
+        if record["system"] in UPPER_BOUNDS and same == (runs[0]["scenario"], _encoder(runs[0])):
+            joint.setdefault(record["order"], []).append(record["A"][-1])
+    paired = [
+        (record["A"][-1], mean_defined(joint[record["order"]]))
+        for record in runs
+        if record["order"] in joint
+    ]
+    shares = [own / bound for own, bound in paired if own is not None and bound]
+    commits = {str(r["provenance"].get("git", {}).get("commit", "?"))[:7] for r in runs}
+    return Entry(
+        final=mean_defined([record["A"][-1] for record in runs]),
+        mean=mean_defined([mean_defined(record["A"]) for record in runs]),
+        share=mean_defined(shares),
+        n=len(runs),
+        minutes=sum(float(record["seconds"]) for record in runs) / len(runs) / 60,
+        cores=tuple(sorted({int(record["provenance"].get("cpus", 0)) for record in runs})),
+        commits=tuple(sorted(commits)),
+    )
+
+
+def _final(found: Mapping[str, Entry], name: str) -> float:
+    entry = found.get(name)
+    return -1.0 if entry is None or entry.final is None else entry.final
+
+
+def _runs(key: tuple[str, ...], words: str, found: Mapping[str, Entry]) -> list[str]:
+    system, encoder, kept = key
+    entries = [f"{system} ({words})" if words else system, encoder, kept]
+    for name in BENCHMARKS:
+        entry = found.get(name)
+        if entry is None:
+            entries += [""] * len(COLUMNS)
+            continue
+        share = "" if entry.share is None else f"{entry.share:.2f}"
+        numbers = decimal(entry.final), decimal(entry.mean)
+        entries += [*numbers, share, str(entry.n), f"{entry.minutes:.0f}"]
+    return [*entries, " ".join(sorted({c for entry in found.values() for c in entry.commits}))]
+
+
+def _line(entries: Sequence[str]) -> str:
+    return "| " + " | ".join(each.replace("|", "\\|") for each in entries) + " |"

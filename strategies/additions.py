@@ -1,0 +1,119 @@
+"""Options that every system has: what is put on top of its recipe."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models import FeatureCache, GaussianOptions, GaussianReadout
+from mkgc_cl.models.branch import GaussianBranch
+from mkgc_cl.strategies.completion import CompletedLabelsPlugin
+from mkgc_cl.strategies.gaussian import GaussianReadoutPlugin
+from mkgc_cl.strategies.interpolation import WeightInterpolationPlugin
+from mkgc_cl.strategies.prior import PriorCorrectionPlugin
+from mkgc_cl.strategies.recipe import Encoders, Training
+from mkgc_cl.strategies.recipes_text import text_model
+from mkgc_cl.strategies.template import MultimodalStrategy
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What is put on top of a recipe; the defaults put nothing.
+
+    Args:
+        branch: weight of a Gaussian branch on a frozen encoder, see
+            :class:`~mkgc_cl.models.branch.GaussianBranch`; 0 for none.
+        branch_shrinkage: of its covariance.
+        branch_cache: keep what its encoder says of every sample on disk.
+        prior_correction: tau of :class:`PriorCorrectionPlugin`, for systems with exemplars.
+        complete_labels: see :class:`CompletedLabelsPlugin`, for tags and systems with exemplars.
+        interpolation: share of a task's own weights, see :class:`WeightInterpolationPlugin`; 1 for
+            all of them.
+    """
+
+    branch: float = 0.0
+    branch_shrinkage: float = 0.1
+    branch_cache: bool = False
+    prior_correction: float = 0.0
+    complete_labels: bool = False
+    interpolation: float = 1.0
+
+    def put_on(self, strategy: MultimodalStrategy, encoders: Encoders, training: Training) -> None:
+        """Put them on a fresh strategy, behind its own plugins.
+
+        Raises:
+            ConfigError: one does not fit the system.
+        """
+        wrong = []
+        rehearses = any(hasattr(plugin, "exemplars") for plugin in strategy.plugins)
+        for name, asked in (
+            ("prior_correction", self.prior_correction > 0),
+            ("complete_labels", self.complete_labels),
+        ):
+            if asked and not rehearses:
+                wrong.append(f"{name} is for systems that keep exemplars; leave it out")
+        if self.complete_labels and strategy.network.labels.kind == "re":
+            wrong.append("complete_labels is for tags, a relation is one label; leave it out")
+        if wrong:
+            raise ConfigError(wrong)
+        if self.complete_labels:
+            strategy.plugins.append(CompletedLabelsPlugin())
+        if self.interpolation != 1:
+            strategy.plugins.append(WeightInterpolationPlugin(share=self.interpolation))
+        if self.prior_correction:
+            PriorCorrectionPlugin.prepare(strategy.network)
+            strategy.plugins.append(PriorCorrectionPlugin(tau=self.prior_correction))
+        if self.branch:
+            self._branch_out(strategy, encoders, training)
+
+    def _branch_out(
+        self, strategy: MultimodalStrategy, encoders: Encoders, training: Training
+    ) -> None:
+        network = strategy.network
+        frozen = text_model(
+            network.labels,
+            encoders,
+            training.seed,
+            tagger="softmax",
+            layers=None,
+            markers="punctuation",
+        )
+        frozen.cache = FeatureCache() if self.branch_cache else None
+        gaussian = GaussianReadout(
+            network.labels.outputs,
+            width=frozen.readout_width,
+            options=GaussianOptions(shrinkage=self.branch_shrinkage),
+        )
+        theirs, mine = (m.processor.tokenizer.marker_ids for m in (network, frozen))
+        branch = GaussianBranch(
+            frozen, gaussian, weight=self.branch, markers=dict(zip(theirs, mine, strict=True))
+        )
+        branch.attach(network)
+        strategy.plugins.append(GaussianReadoutPlugin(trained_tasks=None))
+
+
+ADDITIONS = tuple(field.name for field in fields(Additions))
+"""Names of the options."""
+
+
+def extended(
+    recipe: Callable[..., MultimodalStrategy],
+) -> Callable[..., MultimodalStrategy]:
+    """Return a recipe that takes these options beside its own."""
+
+    @functools.wraps(recipe)
+    def build(
+        labels: Any, encoders: Encoders, training: Training, **options: Any
+    ) -> MultimodalStrategy:
+        own = inspect.signature(recipe).parameters
+        put = [name for name in ADDITIONS if name in options and name not in own]
+        mine = {name: options.pop(name) for name in put}
+        strategy = recipe(labels, encoders, training, **options)
+        Additions(**mine).put_on(strategy, encoders, training)
+        return strategy
+
+    return build
