@@ -39,7 +39,6 @@ from mkgc_cl.experiments.cli import (
     teller,
 )
 from mkgc_cl.experiments.settings import StreamSettings
-from mkgc_cl.experiments.speed.closed_form import closed_form_text, measure_closed_form
 from mkgc_cl.experiments.streams import read_stream
 from mkgc_cl.results.counted import counted
 from mkgc_cl.results.json_files import to_json
@@ -76,6 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     if file is not None:
         check_writable(file.parent)
     if arguments.closed_form:
+        from mkgc_cl.experiments.speed.closed_form import closed_form_text, measure_closed_form
+
         sizes = measure_closed_form()
         report: dict[str, Any] = {"closed_form": sizes}
         text = closed_form_text(sizes)

@@ -7,6 +7,9 @@ from torch import Tensor
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.base import ExtractionModel
 
+EXTRA_STATE = "_extra_state"
+"""PyTorch's key of what ``get_extra_state`` gives."""
+
 
 def load_grown(model: ExtractionModel, learnt: ExtractionModel) -> None:
     """Copy every weight of ``learnt`` into ``model``, whose label space begins with that of it.
@@ -34,6 +37,8 @@ def load_grown(model: ExtractionModel, learnt: ExtractionModel) -> None:
     if model.readout is not None or learnt.readout is not None:
         raise ConfigError(["a model with a readout cannot be grown; its readout is learnt anew"])
     state, old = model.state_dict(), learnt.state_dict()
+    names = state.pop(EXTRA_STATE)  # of the outputs, which were checked above
+    del old[EXTRA_STATE]
     wrong = sorted(state.keys() ^ old.keys())
     wrong += [name for name in state.keys() & old.keys() if not _fits(state[name], old[name])]
     if wrong:
@@ -43,7 +48,7 @@ def load_grown(model: ExtractionModel, learnt: ExtractionModel) -> None:
     for name, tensor in old.items():
         state[name] = state[name].clone()
         state[name][tuple(slice(size) for size in tensor.shape)] = tensor
-    model.load_state_dict(state)
+    model.load_state_dict({**state, EXTRA_STATE: names})
 
 
 def _fits(new: Tensor, old: Tensor) -> bool:

@@ -65,7 +65,7 @@ def test_from_samples_to_a_graph(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["learn", "x", "absent.jsonl"], "absent.jsonl: expected a file"),
+        (["learn", "x", "absent.jsonl"], "absent.jsonl: expected a data file"),
         (["learn", "x", "bad.jsonl", "--encoder", "tiny"], "bad.jsonl:2"),
         (
             ["learn", "x", "people.jsonl", "--encoder", "tiny", "--types", "ORG"],

@@ -27,6 +27,7 @@ from mkgc_cl.strategies import (
     continual_evaluator,
     run_stream,
 )
+from mkgc_cl.strategies.additions import ADDITIONS, Additions
 from mkgc_cl.strategies.catalogue import build_system, checked_options, options_of, recipe_of
 from mkgc_cl.strategies.contract import (
     Check,
@@ -464,7 +465,9 @@ def test_options_have_the_types_their_recipes_declare() -> None:
         # and without importing it the same is known
         source = options_of_system(name)
         assert source is not None
+        put = get_type_hints(Additions)  # and what every system has
         assert {option: said.plain for option, said in source.items()} == {
-            option: hints[option] for option in defaults
+            **{option: put[option] for option in ADDITIONS},
+            **{option: hints[option] for option in defaults},
         }
         assert fitted_options(name, defaults) == defaults
