@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import logging
 import re
 import sys
@@ -421,7 +422,8 @@ def _named(
             merged.setdefault(row, {}).update(own)
     for row, own in merged.items():
         try:
-            merged[row] = fitted_options(known[row].system, own)
+            # as a record has them, where a tuple is a list
+            merged[row] = json.loads(json.dumps(fitted_options(known[row].system, own)))
         except ConfigError as error:
             wrong += error.problems
     for row in filter(None, systems):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,9 @@ def options_of(settings: Settings, name: str, row: Row) -> dict[str, Any]:
     options = {**given.get(row.system, {}), **row.options, **by_name}
     if settings.exemplars is not None:
         options.pop("na_policy", None)  # one budget for all: see build_system
-    return options
+    # as a record has them: JSON knows no tuple, and a finished run must know itself again
+    plain: dict[str, Any] = json.loads(json.dumps(options))
+    return plain
 
 
 def reuse_finished(runs: Sequence[Run], target: Path) -> None:

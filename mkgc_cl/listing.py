@@ -32,7 +32,7 @@ def systems() -> Iterator[str]:
     for name, info in SYSTEMS.items():
         tasks = ", ".join(kinds[kind] for kind in info.tasks)
         more = "; ".join(filter(None, (info.source, info.notes, info.origin)))
-        yield f"{name:<20}{'text + image' if info.image else 'text':<14}{tasks:<21}{more}"
+        yield f"{name:<22}{'text + image' if info.image else 'text':<14}{tasks:<21}{more}"
 
 
 def options() -> Iterator[str]:

@@ -208,7 +208,7 @@ def _query(given: Any) -> None:
 
 
 def _demo(given: Any) -> None:
-    """From samples to a graph, a Turtle file, a page, and an image of what each task added."""
+    """From samples to a graph, a Turtle file, a page, and a picture of what each task added."""
     from mkgc_cl.data.demo import demo_stream
     from mkgc_cl.graph.exports import export
     from mkgc_cl.graph.image import draw_tasks

@@ -58,15 +58,20 @@ class Additions:
                 wrong.append(f"{name} is for systems that keep exemplars; leave it out")
         if self.complete_labels and strategy.network.labels.kind == "re":
             wrong.append("complete_labels is for tags, a relation is one label; leave it out")
+        if self.branch and isinstance(strategy.network.readout, GaussianReadout):
+            wrong.append("branch is for systems without a Gaussian readout; leave it out")
+        if self.interpolation != 1 and strategy.network.readout is not None:
+            # it would move the encoder that the readout has just been learnt from
+            wrong.append("interpolation is for systems that predict by their head; leave it out")
         if wrong:
             raise ConfigError(wrong)
         if self.complete_labels:
-            strategy.plugins.append(CompletedLabelsPlugin())
+            _put(strategy, CompletedLabelsPlugin())
         if self.interpolation != 1:
-            strategy.plugins.append(WeightInterpolationPlugin(share=self.interpolation))
+            _put(strategy, WeightInterpolationPlugin(share=self.interpolation))
         if self.prior_correction:
             PriorCorrectionPlugin.prepare(strategy.network)
-            strategy.plugins.append(PriorCorrectionPlugin(tau=self.prior_correction))
+            _put(strategy, PriorCorrectionPlugin(tau=self.prior_correction))
         if self.branch:
             self._branch_out(strategy, encoders, training)
 
@@ -93,7 +98,14 @@ class Additions:
             frozen, gaussian, weight=self.branch, markers=dict(zip(theirs, mine, strict=True))
         )
         branch.attach(network)
-        strategy.plugins.append(GaussianReadoutPlugin(trained_tasks=None))
+        _put(strategy, GaussianReadoutPlugin(trained_tasks=None))
+
+
+def _put(strategy: MultimodalStrategy, plugin: Any) -> None:
+    """Put a plugin behind the system's own, and before what evaluates."""
+    plugins = strategy.plugins
+    place = plugins.index(strategy.evaluator) if strategy.evaluator in plugins else len(plugins)
+    plugins.insert(place, plugin)
 
 
 ADDITIONS = tuple(field.name for field in fields(Additions))

@@ -11,6 +11,7 @@ from torch import Tensor
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.processor import IGNORED
 from mkgc_cl.data.samples import Sample, TaggingSample, Task
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.metrics.calibration import (
     Bin,
     abstention_curve,
@@ -68,7 +69,14 @@ def confidence(strategy: MultimodalStrategy, tasks: Sequence[Task]) -> Confidenc
     Args:
         strategy: trained on these tasks; its model tags without a CRF.
         tasks: the tasks.
+
+    Raises:
+        ConfigError: the model tags by a CRF, whose scores are of whole sentences.
     """
+    if strategy.network.crf is not None:
+        raise ConfigError(
+            ["a CRF has no confidence per word; build the system with tagger=softmax"]
+        )
     classes = tuple(name for task in tasks for name in task.classes)
     if strategy.network.labels.kind == "ner":
         # a task labels its own types alone: of a word called O all other types are open

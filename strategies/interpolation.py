@@ -54,6 +54,9 @@ class WeightInterpolationPlugin(SupervisedPlugin):
             if name in self._before:
                 parameter.lerp_(self._before[name], 1 - self.share)
         self._before = {}
+        strategy.when_task_ends(self._count)
+
+    def _count(self) -> None:
         self._tasks += 1
 
     def state_dict(self) -> dict[str, Any]:

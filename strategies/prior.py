@@ -46,7 +46,8 @@ class PriorCorrectionPlugin(SupervisedPlugin):
     @staticmethod
     def prepare(model: ExtractionModel) -> None:
         """Give a model the correction, of nothing so far; before a saved state is loaded."""
-        model.decisions.append(PriorCorrection(len(model.labels.outputs)))
+        # first: it corrects the scores of the head, before another answer is weighed in
+        model.decisions.insert(0, PriorCorrection(len(model.labels.outputs)))
 
     def before_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Check that the model has a correction."""

@@ -36,7 +36,10 @@ class SlowEncoderPlugin(SupervisedPlugin):
             strategy.scale_step(self._of_group)
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        """Count the task."""
+        """Count the task, when it has ended."""
+        strategy.when_task_ends(self._count)
+
+    def _count(self) -> None:
         self._tasks += 1
 
     def state_dict(self) -> dict[str, Any]:

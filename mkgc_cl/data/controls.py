@@ -68,7 +68,7 @@ def _changed(task: Task, change: Callable[[Sample, str], Sample]) -> Task:
 def _others(stream: TaskStream, split: str, seed: int) -> dict[str, VisualInput]:
     """Images of another sample for every sample of a split: a cycle through a random order.
 
-    By sample, not by sample: a tagged sentence stands in several tasks and has one image.
+    By uid, not by place: a tagged sentence stands in several tasks and has one image.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Images of a graph's growth: what each task added, and what became of it from model to model."""
+"""Pictures of a graph's growth: what each task added, and what became of it from model to model."""
 
 from __future__ import annotations
 

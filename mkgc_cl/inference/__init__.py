@@ -6,8 +6,9 @@ text can be stored and drawn without PyTorch.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mkgc_cl._lazy import lazy_names
 
 if TYPE_CHECKING:
     from mkgc_cl.inference.card import CardFacts
@@ -27,22 +28,13 @@ __all__ = [
     "save_pretrained",
 ]
 
-_HOMES = {
-    "CardFacts": "card",
-    "Entity": "extraction",
-    "Extraction": "extraction",
-    "Extractor": "extractor",
-    "LearnReport": "report",
-    "Relation": "extraction",
-    "from_pretrained": "saving",
-    "save_pretrained": "saving",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its module when it is first asked for (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "mkgc_cl.inference.card": ["CardFacts"],
+        "mkgc_cl.inference.extraction": ["Entity", "Extraction", "Relation"],
+        "mkgc_cl.inference.extractor": ["Extractor"],
+        "mkgc_cl.inference.report": ["LearnReport"],
+        "mkgc_cl.inference.saving": ["from_pretrained", "save_pretrained"],
+    },
+)

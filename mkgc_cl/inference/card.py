@@ -56,11 +56,11 @@ def model_card(facts: CardFacts, *, described: Mapping[str, object], use: str) -
 def _table(title: str, rows: Mapping[str, object]) -> str:
     if not rows:
         return ""
-    lines = "\n".join(f"| {_run(name)} | {_run(value)} |" for name, value in rows.items())
+    lines = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())
     return f"## {title}\n\n| | |\n|:--|:--|\n{lines}"
 
 
-def _run(value: object) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value))
     return _line(str(value)).replace("|", "\\|")

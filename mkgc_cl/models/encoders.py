@@ -157,7 +157,9 @@ def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Mo
             backbone.architecture = name
             return backbone  # type: ignore[no-any-return]
         if name == dinov2.PRESET:
-            return dinov2.load_dinov2(pretrained=pretrained)
+            backbone = dinov2.load_dinov2(pretrained=pretrained)
+            backbone.architecture = name
+            return backbone  # type: ignore[no-any-return]
         try:
             source = f"local-dir:{name}" if Path(name).is_dir() else name
             backbone = timm.create_model(source, pretrained=pretrained, num_classes=0)

@@ -48,7 +48,7 @@ def leaderboard(records: Iterable[Record]) -> str:
     Args:
         records: as ``results.json`` has them under ``"records"``.
     """
-    # a finished run is taken over into the folders of other settings, and is still one run
+    # a finished run is reused in the folders of other settings, and is still one run
     counted = list({_run(record): record for record in records if _counts(record)}.values())
     groups: dict[tuple[str, ...], dict[str, dict[str, list[Record]]]] = {}
     for record in counted:
@@ -63,7 +63,7 @@ def leaderboard(records: Iterable[Record]) -> str:
     heads = [f"{label}, {what}" for label in BENCHMARKS.values() for what in COLUMNS]
     names = [*HEADER, *heads, "commit"]
     lines = [_line(names), _line([":--", *["--:"] * (len(names) - 1)])]
-    lines += [_line(_runs(key, words, found)) for key, words, found in rows]
+    lines += [_line(_cells(key, words, found)) for key, words, found in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -88,7 +88,10 @@ COLUMNS = ("last", "mean", "of joint", "n", "min")
 
 
 def _counts(record: Record) -> bool:
-    stream = record["config"]["stream"]
+    config = record["config"]
+    if "encoders" not in config or "system" in config or "rates" in config:
+        return False  # a row of an ablation is no system
+    stream = config["stream"]
     whole = stream.get("split", "test") == "test" and "control" not in stream
     return record["scenario"] in BENCHMARKS and whole and ", first" not in record["order"]
 
@@ -110,7 +113,8 @@ def _key(record: Record) -> tuple[str, ...]:
 def _variant(record: Record) -> str:
     """Options and training in words."""
     config = record["config"]
-    given = {**config.get("options", {}), **config.get("training", {})}
+    encoders = {name: v for name, v in config["encoders"].items() if name != "text"}
+    given = {**config.get("options", {}), **config.get("training", {}), **encoders}
     return ", ".join(f"{name} {value}" for name, value in sorted(given.items()))
 
 
@@ -130,7 +134,7 @@ def _entry(runs: Sequence[Record], every: Sequence[Record]) -> Entry:
         if record["order"] in joint
     ]
     shares = [own / bound for own, bound in paired if own is not None and bound]
-    commits = {str(r["provenance"].get("git", {}).get("commit", "?"))[:7] for r in runs}
+    commits = {str((r["provenance"].get("git") or {}).get("commit", "?"))[:7] for r in runs}
     return Entry(
         final=mean_defined([record["A"][-1] for record in runs]),
         mean=mean_defined([mean_defined(record["A"]) for record in runs]),
@@ -147,7 +151,7 @@ def _final(found: Mapping[str, Entry], name: str) -> float:
     return -1.0 if entry is None or entry.final is None else entry.final
 
 
-def _runs(key: tuple[str, ...], words: str, found: Mapping[str, Entry]) -> list[str]:
+def _cells(key: tuple[str, ...], words: str, found: Mapping[str, Entry]) -> list[str]:
     system, encoder, kept = key
     entries = [f"{system} ({words})" if words else system, encoder, kept]
     for name in BENCHMARKS:

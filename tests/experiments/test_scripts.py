@@ -288,6 +288,18 @@ def test_a_record_names_the_source_that_was_loaded_not_what_is_there_when_it_end
     ] * 2
 
 
+def test_an_option_that_is_a_list_makes_no_other_run_of_it(
+    ran: list, script, tmp_path: Path, capsys
+) -> None:
+    """JSON has no tuples: a finished run must know itself again."""
+    argv = ("imre", "--systems", "Frozen + Gaussian", "Frozen + Gaussian.layers=[1, 2]")
+    assert script(*argv) == 0
+    assert "no run has finished" not in capsys.readouterr().out
+    done = len(ran)
+    assert script(*argv) == 0
+    assert len(ran) == done
+
+
 @pytest.mark.slow
 def test_a_small_ablation_runs_for_real(tmp_path: Path, script, capsys) -> None:
     rows = ("w/o GM", "w/o GM (same rates)", "full")

@@ -207,6 +207,7 @@ class GaussianReadout(Readout):
             made.lift.load_state_dict(self.lift.state_dict())
         place = {name: index for index, name in enumerate(outputs)}
         made.statistics.merge_as(self.statistics, [place.get(name, 0) for name in names])
+        made.temperature.copy_(self.temperature)
         return made.to(self.counts.device)
 
     def merge(self, other: GaussianReadout) -> None:
