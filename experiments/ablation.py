@@ -41,6 +41,7 @@ CONFIGS = {
     "demo-ner": "ablation-demo-ner",
     "imner": "ablation-imner",
     "imre": "ablation-imre",
+    "files": "ablation-files",
 }
 """Settings of the ablation, by scenario."""
 

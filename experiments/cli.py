@@ -15,12 +15,12 @@ from typing import Any
 
 import mkgc_cl
 from mkgc_cl import plain_yaml
-from mkgc_cl.config import keys, resolve
+from mkgc_cl.config import keys
 from mkgc_cl.errors import ConfigError, DataError, MkgcError, OutputError
 from mkgc_cl.experiments.checks import Tell
 from mkgc_cl.experiments.plan import Row
 from mkgc_cl.experiments.run import Made, run_all
-from mkgc_cl.experiments.settings import Settings, config_path
+from mkgc_cl.experiments.settings import SCENARIOS, Settings, config_path, resolve_settings
 from mkgc_cl.recipe_options import fitted_options
 from mkgc_cl.results.lasting import lasting_output
 from mkgc_cl.results.writing import check_writable
@@ -170,7 +170,7 @@ def settings_of(script: Script, arguments: argparse.Namespace) -> Settings:
     scenario = arguments.scenario or values.get("stream.scenario")
     config = arguments.config or _config(script, arguments, scenario, values)
     try:
-        settings = resolve(Settings, yaml_path=config_path(config), overrides=texts, flags=flags)
+        settings = resolve_settings(yaml_path=config_path(config), overrides=texts, flags=flags)
     except ConfigError as error:
         wrong += _quick_problems(arguments, scenario)
         raise ConfigError([*wrong, *error.problems]) from error
@@ -203,9 +203,9 @@ def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:
     add("overrides", nargs="*", metavar="key=value", help="any setting, see below")
     add("--quick", action="store_true", help="the synthetic stream, in minutes")
     add("--config", help="a known setting or a YAML file (default: by --scenario)")
-    add("--scenario", choices=("demo", "imner", "imre"), help=words("scenario"))
+    add("--scenario", choices=SCENARIOS, help=words("scenario"))
     add("--task", choices=("ner", "re"), help=words("task"))
-    add("--data", metavar="FOLDER", help=words("data"))
+    add("--data", metavar="PATH", help=words("data"))
     add("--missing-images", choices=("error", "blank"), help=words("missing_images"))
     add("--split", choices=("test", "valid"), help=words("split"))
     add("--systems", nargs="+", metavar="A", help=_systems_help(script, words("systems")))

@@ -84,7 +84,7 @@ def illustrated(stream: TaskStream) -> tuple[int, int]:
         for task in stream.tasks
         for sample in (*task.train, *task.valid, *task.test)
     }
-    blank = {BLANK.key, "|"}  # what a key is made of that names no image
+    blank = {BLANK.key, "|", ""}  # what a key is made of that names no image and has no caption
     return sum(not blank.issuperset(visual.key) for visual in samples.values()), len(samples)
 
 

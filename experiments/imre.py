@@ -18,6 +18,7 @@ from mkgc_cl.experiments.cli import Script, main
 CONFIGS: Mapping[str, str] = {
     "imre": "table-imre",
     "imner": "table-imner",
+    "files": "table-files",
     "demo-re": "table-imre-quick",
     "demo-ner": "table-imner-quick",
 }

@@ -97,7 +97,7 @@ class Plan:
             "stream_fingerprint": self.fingerprint,
         }
         run = Run("", settings.scenario, settings.order, 0, shared)
-        usual = usual_settings(settings.name, settings.stream.data)
+        usual = usual_settings(settings.name)
         known = {**usual.run_config(), "options": usual.options or {}}
         return setting_folder(self.out / settings.name, run.identity, known)
 

@@ -183,7 +183,7 @@ class Runner:
                 "threads": torch.get_num_threads(),  # sums of floats depend on how they are split
                 "memory_since": memory_since,
                 "stream": stream.provenance,
-                "reads_images": bool(views.image or views.grounding or views.detected),
+                "reads_images": views.looks,
             },
             traces=result.traces,
             stream=split,

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mkgc_cl.config import resolve, setting, to_dict
+from mkgc_cl.data.orders import order_arguments
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.experiments.corpus import corpus_of, corpus_problems, order_of_tasks
 
 LONGEST_NAME = 200
 """Bytes; file systems take 255, some of them less."""
@@ -25,7 +27,7 @@ DEFAULT_ORDERS = {
     "imner": "PER-LOC-ORG-MISC",
     "imre": "sep10",
 }
-ENTITY_TYPES = ("LOC", "MISC", "ORG", "PER")
+SCENARIOS = ("demo", "files", "imner", "imre")
 
 Control = Literal["none", "shuffled-images", "blank-images", "blank-text"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
@@ -35,18 +37,27 @@ CONTROLS: tuple[Control, ...] = get_args(Control)
 class StreamSettings:
     """The stream of tasks."""
 
-    scenario: Literal["demo", "imner", "imre"] = setting("demo", help="which stream")
+    scenario: Literal["demo", "files", "imner", "imre"] = setting("demo", help="which stream")
     task: Literal["ner", "re"] = setting(
         "ner", help="of the synthetic stream: tagging or relations"
     )
-    data: str | None = setting(None, help="folder with MRE/ and MNER/; MKGC_DATA by default")
+    data: str | None = setting(
+        None,
+        help="folder with MRE/ and MNER/, of files the YAML file; MKGC_DATA by default",
+    )
     order: tuple[str, ...] = setting(
         (),
-        help="imner: the four types; imre: sep10, sep7 or sep5; demo: its classes; "
-        "the usual one by default",
+        help="imner: its types; imre: sep10, sep7 or sep5; demo, files: their classes; "
+        "all but demo: seed:N, a drawn one; the usual one by default",
     )
     missing_images: Literal["error", "blank"] = setting(
-        "error", help="what to do where an image file is not there"
+        "error", help="what to do where an image file is not there; files: as their YAML file says"
+    )
+    captions: str | None = setting(
+        None, help="file of captions, read with encoders.images=captions; none by default"
+    )
+    captioner: str | None = setting(
+        None, help="whose captions, of several; the only one by default"
     )
     negative: str = setting(
         "None", help="imre: what the files call a pair without a relation (no_relation, NA, Other)"
@@ -57,7 +68,7 @@ class StreamSettings:
     control: Literal["none", "shuffled-images", "blank-images", "blank-text"] = setting(
         "none", help="take a modality away, to see what it was worth"
     )
-    merge: int = setting(1, help="demo relations: so many tasks in one", minimum=1)
+    merge: int = setting(1, help="demo, files: so many tasks of relations in one", minimum=1)
     first: int | None = setting(
         None, help="only so many tasks, to choose settings on; all by default", minimum=1
     )
@@ -127,20 +138,43 @@ class Settings:
 
     @property
     def kind(self) -> Literal["re", "ner"]:
-        """Task of the stream."""
+        """Task of the stream.
+
+        Raises:
+            ConfigError: it is one of own files, and their YAML file is wrong.
+        """
+        if self.stream.scenario == "files" and self.stream.data is not None:
+            return corpus_of(self.stream.data).kind or self.stream.task
         kinds: dict[str, Literal["re", "ner"]] = {"imre": "re", "imner": "ner"}
         return kinds.get(self.stream.scenario, self.stream.task)
 
     @property
     def scenario(self) -> str:
-        """Name of the scenario, as in the records."""
+        """Name of the scenario, as in the records; of own files the name of the corpus."""
         stream = self.stream
+        if stream.scenario == "files" and stream.data is not None:
+            return corpus_of(stream.data).name
         return f"demo-{stream.task}" if stream.scenario == "demo" else stream.scenario
 
     @property
     def order(self) -> str:
-        """Name of the one order these settings are about, as in the records."""
-        return order_name(self.stream, self.scenario)
+        """Name of the one order these settings are about, as in the records.
+
+        That of own files is known when they are read.
+        """
+        stream = self.stream
+        if stream.scenario != "files":
+            name = arrival(stream, self.scenario)
+        elif stream.data is None or "-".join(stream.order).startswith("seed:"):
+            name = "-".join(stream.order)
+        else:
+            from mkgc_cl.experiments.streams import read_stream
+
+            whole = replace(stream, control="none", merge=1, first=None)
+            name = order_of_tasks(read_stream(whole, self.encoders.images))
+        if stream.merge > 1:
+            name += f", {stream.merge} in one"
+        return name if stream.first is None else f"{name}, first {stream.first}"
 
     def of_each_order(self) -> tuple[Settings, ...]:
         """These settings for every order they name."""
@@ -172,9 +206,12 @@ class Settings:
             values = getattr(self, key)
             if len(set(values)) < len(values) or (key == "seeds" and not values):
                 found.append(f"{key!r} must name each once, got {list(values)}")
+        files = self.stream.scenario == "files"
+        if files and self.stream.data is not None and (wrong := corpus_problems(self.stream.data)):
+            return [*found, *wrong, *name_problems(self.name)]
         for settings in self.of_each_order():
             found += stream_problems(
-                settings.stream, images=settings.encoders.images, key="encoders.images"
+                settings.stream, settings.kind, images=settings.encoders.images
             )
         found += name_problems(self.name)
         return list(dict.fromkeys(found))
@@ -183,13 +220,13 @@ class Settings:
 def stream_config(stream: StreamSettings) -> dict[str, Any]:
     """Settings of a stream that can change a number, as plain types, its order apart.
 
-    Controls and the name of the negative relation are left out where they change nothing, so that
-    runs from before there were any stay.
+    Controls, the captioner and the name of the negative relation are left out where they change
+    nothing, so that runs from before there were any stay.
     """
     plain = to_dict(stream)
-    for key in ("data", "merge", "first"):
-        del plain[key]  # the order says how many are joined
-    for key in ("control", "negative"):
+    for key in ("data", "captions", "merge", "first"):
+        del plain[key]  # the fingerprint is that of the data, the order says how many are joined
+    for key in ("control", "negative", "captioner"):
         if plain[key] == getattr(StreamSettings(), key):
             del plain[key]
     return plain
@@ -205,46 +242,74 @@ def with_order(stream: StreamSettings, order: str) -> StreamSettings:
     return replace(stream, order=tuple(part for part in order.split("-") if part))
 
 
-def order_name(stream: StreamSettings, scenario: str) -> str:
-    """Name of the order of a stream, as in the records and the paper's tables."""
-    name = arrival(stream, scenario)
-    if stream.merge > 1:
-        name += f", {stream.merge} in one"
-    return name if stream.first is None else f"{name}, first {stream.first}"
-
-
-def stream_problems(stream: StreamSettings, *, images: str, key: str) -> list[str]:
+def stream_problems(
+    stream: StreamSettings, kind: Literal["re", "ner"], *, images: str
+) -> list[str]:
     """Mistakes across the settings of a stream.
 
     Args:
         stream: the settings.
-        images: the images that the models are to look at.
-        key: of that setting.
+        kind: of its task.
+        images: ``encoders.images``, what the models are to look at.
     """
-    order = arrival(stream, stream.scenario) if stream.scenario != "demo" else ""
+    key = "encoders.images"
     found = []
     if stream.scenario == "demo" and stream.data is not None:
         found.append(
-            "'stream.data' is not read by the synthetic stream; add --scenario imner or imre, no "
-            "--quick"
+            "'stream.data' is not read by the synthetic stream; add --scenario imner, imre or "
+            "files, no --quick"
         )
     if stream.scenario == "demo" and images != "image":
         found.append(f"{key!r} is {images}, but the synthetic stream has whole images only (image)")
     if stream.scenario != "imre" and stream.negative != StreamSettings().negative:
-        found.append("'stream.negative' is for imre, whose files name relations; leave it out")
-    if stream.merge > 1 and (stream.scenario, stream.task) != ("demo", "re"):
-        found.append("'stream.merge' is for the relation synthetic stream; leave it out")
-    wrong = {
-        "imner": bool(stream.order) and tuple(sorted(stream.order)) != ENTITY_TYPES,
-        "imre": order not in ("sep10", "sep7", "sep5"),
-    }
-    if wrong.get(stream.scenario):
-        expected = {"imner": "the four of PER ORG LOC MISC", "imre": "sep10, sep7 or sep5"}
         found.append(
-            f"'stream.order' of {stream.scenario} must be {expected[stream.scenario]}, "
-            f"got {list(stream.order)}"
+            "'stream.negative' is for imre, whose files name relations (own files say it in their "
+            "YAML file); leave it out"
+        )
+    if stream.merge > 1 and (stream.scenario not in ("demo", "files") or kind != "re"):
+        found.append(
+            "'stream.merge' is for relations of the synthetic stream or of own files; leave it out"
+        )
+    told = stream.captions is not None or stream.captioner is not None
+    if stream.scenario in ("imner", "imre"):
+        if images == "captions" and stream.captions is None:
+            found.append(f"{key!r} is captions; give the file of them as 'stream.captions'")
+        try:
+            order_arguments(stream.scenario, arrival(stream, stream.scenario))
+        except ConfigError as error:
+            found += [f"'stream.order': {problem}" for problem in error.problems]
+    if stream.scenario != "files" and images != "captions" and told:
+        found.append(
+            f"'stream.captions' and 'stream.captioner' are for {key}=captions; give that, or leave "
+            "them out"
         )
     return found
+
+
+def resolve_settings(
+    *,
+    yaml_path: str | Path,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    """Resolve settings; what the YAML file of a corpus says of images comes before all of them.
+
+    Args:
+        yaml_path: the file of settings.
+        overrides: ``key=value`` texts.
+        flags: dotted key to value, ``None`` where it was not given.
+
+    Raises:
+        ConfigError: naming every mistake, in the file of the corpus, too.
+    """
+    settings = resolve(Settings, yaml_path=yaml_path, overrides=overrides, flags=flags)
+    if settings.stream.scenario != "files":
+        return settings
+    if settings.stream.data is None:
+        raise ConfigError(["'stream.data' must be the YAML file of a corpus; give it as --data"])
+    corpus = corpus_of(settings.stream.data)
+    said = {"encoders.images": corpus.images, "stream.missing_images": corpus.missing_images}
+    return resolve(Settings, yaml_path=yaml_path, overrides=overrides, flags=flags, defaults=said)
 
 
 def name_problems(name: str) -> list[str]:
@@ -257,16 +322,15 @@ def name_problems(name: str) -> list[str]:
 
 
 @cache
-def usual_settings(name: str, data: str | None) -> Settings:
+def usual_settings(name: str) -> Settings:
     """Return the settings that need no word in the name of a folder.
 
     Args:
         name: of an experiment; without a file of its own the defaults are returned.
-        data: the data root.
     """
     for known in (CONFIGS / f"{name}.yaml", CONFIGS / f"table-{name}.yaml"):
         if known.is_file():
-            return resolve(Settings, yaml_path=known, flags={"stream.data": data})
+            return resolve(Settings, yaml_path=known)
     return Settings()
 
 

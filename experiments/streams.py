@@ -9,6 +9,8 @@ from typing import Any
 
 from mkgc_cl.data import TaskStream, imner_stream, imre_stream
 from mkgc_cl.data.merge import first_tasks, merge_tasks
+from mkgc_cl.data.orders import order_arguments
+from mkgc_cl.experiments.corpus import corpus_stream
 from mkgc_cl.experiments.settings import StreamSettings, arrival
 
 
@@ -58,19 +60,32 @@ def _demo(stream: StreamSettings, images: str) -> TaskStream:
 
 
 def _imner(stream: StreamSettings, images: str) -> TaskStream:
-    order = tuple(arrival(stream, "imner").split("-"))
-    visual: dict[str, Any] = {"images": images, "missing_images": stream.missing_images}
-    return imner_stream(stream.data, order=order, **visual)
+    order = order_arguments("imner", arrival(stream, "imner"))
+    return imner_stream(stream.data, **order, **_visual(stream, images))
 
 
 def _imre(stream: StreamSettings, images: str) -> TaskStream:
-    tasks = int(arrival(stream, "imre").removeprefix("sep"))
-    visual: dict[str, Any] = {"images": images, "missing_images": stream.missing_images}
-    return imre_stream(stream.data, tasks=tasks, negative=stream.negative, **visual)
+    order = order_arguments("imre", arrival(stream, "imre"))
+    visual = _visual(stream, images)
+    return imre_stream(stream.data, **order, negative=stream.negative, **visual)
+
+
+def _files(stream: StreamSettings, images: str) -> TaskStream:
+    return corpus_stream(str(stream.data), order=stream.order, **_visual(stream, images))
+
+
+def _visual(stream: StreamSettings, images: str) -> dict[str, Any]:
+    return {
+        "images": images,
+        "missing_images": stream.missing_images,
+        "captions": stream.captions,
+        "captioner": stream.captioner,
+    }
 
 
 READERS: Mapping[str, Callable[[StreamSettings, str], TaskStream]] = {
     "demo": _demo,
+    "files": _files,
     "imner": _imner,
     "imre": _imre,
 }

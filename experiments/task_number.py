@@ -26,7 +26,7 @@ MERGED = (3, 2, 1)
 
 def variants(settings: Settings, arguments: argparse.Namespace) -> list[Settings]:
     """The settings of every number of tasks."""
-    if settings.stream.scenario == "demo":
+    if settings.stream.scenario != "imre":
         streams = [replace(settings.stream, merge=size) for size in MERGED]
         return [replace(settings, stream=stream) for stream in streams]
     return [replace(settings, orders=(order,)) for order in SPLITS]
@@ -57,8 +57,8 @@ def problems(settings: Settings, arguments: argparse.Namespace, given: Set[str])
             f"'stream.first={settings.stream.first}' leaves every column the same number of "
             "tasks; leave it out (stream.first=null)"
         )
-    # of the synthetic stream it is the order of the classes, which are then joined as they come
-    if settings.stream.scenario != "demo" and "stream.order" in given:
+    # of other streams it is the order of the classes, which are then joined as they come
+    if settings.stream.scenario == "imre" and "stream.order" in given:
         runs = "it runs them all: " + ", ".join(SPLITS)
         wrong.append(f"'stream.order' is set by task_number.py itself; {runs}")
     return wrong
@@ -71,7 +71,7 @@ SCRIPT = Script(
     scenario="imre",
     own={
         "orders": "it runs them all: sep5, sep7 and sep10, or the synthetic stream's",
-        "stream.merge": "it joins the synthetic stream's tasks by one, two and three",
+        "stream.merge": "it joins the tasks by one, two and three where there is no sep5",
     },
     check=problems,
     variants=variants,

@@ -65,6 +65,7 @@ def resolve(
     yaml_path: str | Path | None = None,
     overrides: Sequence[str] = (),
     flags: Mapping[str, object] | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> S:
     """Build a checked ``schema`` from its defaults and every source.
 
@@ -88,12 +89,13 @@ def resolve(
         overrides: ``key=value`` texts, dotted keys for sections, values as YAML. Of a field of
             names and values only the named entries are replaced.
         flags: dotted key to value; ``None`` means the flag was not given.
+        defaults: dotted key to what stands in for the default of the schema.
 
     Raises:
         ConfigError: naming every mistake, its source and what was expected.
     """
     problems: list[str] = []
-    given: dict[str, _Given] = {}
+    given = {key: _Given(value, "default") for key, value in (defaults or {}).items()}
     if yaml_path is not None:
         given.update(_read_yaml(Path(yaml_path), schema, problems))
     for key, value in (flags or {}).items():

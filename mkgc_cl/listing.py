@@ -12,8 +12,9 @@ from mkgc_cl.systems import SYSTEMS, load_installed, load_plugin
 
 SCENARIOS: Mapping[str, str] = {
     "demo": "a synthetic stream, made on the spot: --task re (relations) or ner (entities)",
-    "imner": "Twitter-2017 entities by type: --order PER-LOC-ORG-MISC, or any other order",
-    "imre": "MNRE relations: --order sep10, sep7 or sep5 (tasks)",
+    "files": "a corpus of your own: --data corpus.yaml (docs/own-data.md)",
+    "imner": "Twitter-2017 entities by type: --order PER-LOC-ORG-MISC or any other; seed:N (drawn)",
+    "imre": "MNRE relations: --order sep10, sep7 or sep5 (tasks); seed:N or seed:N/TASKS (drawn)",
 }
 TEXT_ENCODERS: Mapping[str, str] = {
     "tiny": "4 layers, width 64, hashed words, weights drawn from the seed",

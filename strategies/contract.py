@@ -352,7 +352,9 @@ def tiny_stream(kind: TaskKind, *, tasks: int = 2) -> TaskStream:
 def weights(strategy: MultimodalStrategy) -> Weights:
     """A copy of a strategy's model, without the names of its outputs."""
     state = strategy.network.state_dict()
-    return {name: value.clone() for name, value in state.items() if not name.endswith("_extra_state")}
+    return {
+        name: value.clone() for name, value in state.items() if not name.endswith("_extra_state")
+    }
 
 
 def same(one: Weights, other: Weights) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ from mkgc_cl.cli import main
 PAGE = (Path(__file__).parents[1] / "docs" / "own-data.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(?:^`([\w.]+)`:\n\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [(name, kind, body) for name, kind, body in BLOCK.findall(PAGE)]
-COMMANDS = [line for _, kind, body in BLOCKS if kind == "bash" for line in body.splitlines()]
+LINES = [line for _, kind, body in BLOCKS if kind == "bash" for line in body.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("mkgc data check ")]
+RUNS = [line for line in LINES if line not in COMMANDS]
 SCRIPTS = [body for _, kind, body in BLOCKS if kind == "python"]
 
 
@@ -44,6 +47,17 @@ def test_a_command(folder: Path, command: str, capsys: pytest.CaptureFixture[str
     assert program == "mkgc"
     assert main(arguments) == 0
     assert "can be run" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUNS)
+def test_a_table(folder: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program, *arguments = shlex.split(command)
+    assert program == "mkgc"
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "files, order person-city+firm" in " ".join(printed.split())
+    assert "(paper)" not in printed
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ from mkgc_cl.experiments.cli import (
     sorted_out,
     teller,
 )
-from mkgc_cl.experiments.settings import StreamSettings
+from mkgc_cl.experiments.settings import SCENARIOS, StreamSettings
 from mkgc_cl.experiments.streams import read_stream
 from mkgc_cl.results.counted import counted
 from mkgc_cl.results.json_files import to_json
@@ -247,9 +247,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("overrides", nargs="*", metavar="key=value", help="any setting of imre.py --help")
     add("--quick", action="store_true", help="the synthetic stream, as without --scenario")
-    add("--scenario", choices=("demo", "imner", "imre"), help="which stream (demo)")
+    add("--scenario", choices=SCENARIOS, help="which stream (demo)")
     add("--task", choices=("ner", "re"), help="of the synthetic stream: tagging or relations")
-    add("--data", metavar="FOLDER", help="folder with MRE/ and MNER/; MKGC_DATA by default")
+    add("--data", metavar="PATH", help="folder with MRE/ and MNER/; files: the YAML file")
     add("--missing-images", choices=("error", "blank"), help="where an image is not there")
     add("--text-encoder", metavar="NAME", help="tiny, minilm, a hub name or a folder")
     add("--vision-encoder", metavar="NAME", help="tiny, vit-384, a timm name or a folder")

@@ -27,6 +27,11 @@ class ViewPlan:
     behind: bool = False
 
     @property
+    def looks(self) -> bool:
+        """Whether anything of a sample but its text is read: an image, a crop or a caption."""
+        return max(self.image, self.grounding, self.detected, self.caption) > 0
+
+    @property
     def crop_sides(self) -> tuple[int, ...]:
         """Side of every crop slot in order: grounding crops first."""
         sides = [side for side in (self.grounding, self.detected) if side > 0]

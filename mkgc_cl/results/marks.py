@@ -38,16 +38,24 @@ def marks(
 
 
 def images_of(record: RunRecord) -> str:
-    """Say whether a record's images are real, blank or drawn."""
+    """Say whether a record's images are real, blank or drawn, or captions in place of them."""
     if is_synthetic(record):
         return "images drawn"
-    counts = [dig(record.provenance, "stream", key) for key in ("image_files", "image_files_blank")]
-    files, blank = (count if isinstance(count, int) else None for count in counts)
+    keys = ("image_files", "image_files_blank", "samples_without_image")
+    counts = [dig(record.provenance, "stream", key) for key in keys]
+    files, blank, without = (count if isinstance(count, int) else None for count in counts)
     if files is None or blank is None:
         return "images unknown"
-    if blank == 0:
-        return "images real"
-    return "images blank" if blank == files else f"{blank} of {files} images blank"
+    told = dig(record.provenance, "stream", "captioner")
+    what = "images" if told is None else "captions"
+    words = ["images real" if told is None else f"captions of {told} in place of images"]
+    if blank == files and (files or without):  # of own files there may be none at all
+        return f"{what} blank"
+    if blank:
+        words = [*words[told is None :], f"{blank} of {files} {what} blank"]
+    if without:
+        words.append(f"none for {without} samples")
+    return ", ".join(words)
 
 
 def origin_words(records: Sequence[RunRecord], marked: Sequence[str]) -> list[str]:

@@ -136,3 +136,9 @@ def test_captions_behind_the_text() -> None:
     ]
     assert batch["text_lengths"].tolist() == [4, 4, 4]
     assert batch["word_starts"].tolist() == [[1, 2]] * 3
+
+
+def test_a_caption_alone_is_looked_at() -> None:
+    assert ViewPlan(image=0, caption=16).looks
+    assert ViewPlan(image=0, detected=32).looks
+    assert not ViewPlan(image=0).looks

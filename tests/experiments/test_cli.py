@@ -41,7 +41,11 @@ def header_commands(path: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_shipped_file_is_valid_and_its_commands_work(path: Path) -> None:
+def test_a_shipped_file_is_valid_and_its_commands_work(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus.yaml").write_text("train: t\ntest: t\nkind: ner\n")
     assert path.read_text().startswith("# What for: ")
     commands = header_commands(path)
     made = {}
@@ -63,7 +67,7 @@ def test_a_shipped_file_is_valid_and_its_commands_work(path: Path) -> None:
 
 def test_every_scenario_has_its_settings() -> None:
     for script in (ablation.SCRIPT, imre.SCRIPT):
-        assert script.configs.keys() == DEFAULT_ORDERS.keys()
+        assert script.configs.keys() == DEFAULT_ORDERS.keys() | {"files"}
         assert {*script.configs.values()} <= {path.stem for path in FILES}
 
 
@@ -151,16 +155,22 @@ def test_options_of_systems() -> None:
         ("imre", ["--systems", "ExtendNER"], "ExtendNER has no version for this task (re)"),
         ("imner", ["--systems", "RP-CRE"], "RP-CRE has no version for this task (ner)"),
         ("imre", ["--reference", "MSTP"], "'reference' names no system 'MSTP'; did you mean"),
-        ("imre", ["--orders", "sep9"], "must be sep10, sep7 or sep5"),
+        ("imre", ["--orders", "sep9"], "no order 'sep9' of imre; give sep10, sep7, sep5"),
         ("imre", ["--orders", "sep5,sep5"], "'orders' must name each once"),
         ("imre", ["--seeds", "0,0"], "'seeds' must name each once"),
-        ("ablation", ["--scenario", "imner", "--orders", "PER-LOC"], "the four of PER ORG LOC"),
+        ("ablation", ["--scenario", "imner", "--orders", "PER-LOC"], "no order 'PER-LOC' of imner"),
         ("ablation", ["--epochs", "0"], "--epochs: 'training.epochs' must be at least 1"),
         ("ablation", ["--config", "ablation-dmo"], "did you mean 'ablation-demo'?"),
         ("ablation", ["name=../x"], "'name' must be the name of one folder"),
         ("ablation", ["--data", "here"], "'stream.data' is not read by the synthetic stream"),
         ("imre", ["--quick", "--data", "D"], "'stream.data' is not read by the synthetic stream"),
-        ("imner", ["stream.merge=2"], "'stream.merge' is for the relation synthetic stream"),
+        ("imner", ["stream.merge=2"], "'stream.merge' is for relations of the synthetic stream"),
+        ("imner", ["encoders.images=captions"], "give the file of them as 'stream.captions'"),
+        ("imner", ["stream.captions=c.jsonl"], "are for encoders.images=captions"),
+        ("imre", ["--quick", "stream.captioner=me"], "are for encoders.images=captions"),
+        ("imre", ["--scenario", "files"], "'stream.data' must be the YAML file of a corpus"),
+        ("imre", ["--scenario", "files", "--data", "none.yaml"], "none.yaml: no such"),
+        ("imre", ["--quick", "--scenario", "files", "--data", "x"], "--quick is the synthetic"),
         ("imner", ["stream.negative=NA"], "'stream.negative' is for imre"),
         ("imre", ["--quick", "encoders.images=crops"], "has whole images only (image)"),
         ("imre", ["stream.order=sep7"], "'stream.order' gives way to 'orders', sep10"),

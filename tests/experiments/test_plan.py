@@ -109,6 +109,55 @@ def test_the_name_of_the_negative_relation_reaches_the_reader(download: Path) ->
         streams.read_stream(stream, "image")
 
 
+@pytest.mark.parametrize(
+    ("scenario", "order", "tasks"),
+    [
+        ("imre", "seed:3/7", 7),
+        ("imre", "sep5", 5),
+        ("imner", "seed:3", 4),
+        ("imner", "seed:3/2", 2),
+        ("imner", "LOC+PER-MISC-ORG", 3),
+    ],
+)
+def test_an_order_by_name_reaches_the_reader(
+    download: Path, scenario: str, order: str, tasks: int
+) -> None:
+    argv = ("--scenario", scenario, "--data", str(download), "--orders", order)
+    (made,) = cli.settings_of(imre.SCRIPT, cli.parse(imre.SCRIPT, argv)).of_each_order()
+    assert made.order == order
+    stream = streams.read_stream(made.stream, made.encoders.images)
+    assert len(stream.tasks) == tasks
+    if order.startswith("LOC"):
+        assert stream.tasks[0].classes == ("LOC", "PER")
+
+
+def test_types_of_other_data_are_an_order(download: Path) -> None:
+    for path in (download / "MNER/data/twitter2017").glob("*.txt"):
+        path.write_bytes(path.read_bytes().replace(b"-PER", b"-person"))
+    order = "person-LOC-ORG-MISC"
+    stream = StreamSettings("imner", data=str(download), missing_images="blank")
+    made = Settings(stream=replace(stream, order=tuple(order.split("-"))))
+    assert made.problems() == []
+    assert streams.read_stream(made.stream, "image").tasks[0].classes == ("person",)
+
+
+def test_captions_reach_the_reader(download: Path, tmp_path: Path) -> None:
+    file = tmp_path / "told.jsonl"
+    file.write_text('{"image": "1", "captions": {"short": "a cup", "long": "a white cup"}}\n')
+    argv = (
+        "--scenario", "imner", "--data", str(download), "encoders.images=captions",
+        f"stream.captions={file}", "stream.captioner=short",
+    )  # fmt: skip
+    given = cli.settings_of(imre.SCRIPT, cli.parse(imre.SCRIPT, argv))
+    assert given.stream.missing_images == "blank"
+    stream = streams.read_stream(given.stream, given.encoders.images)
+    assert (stream.provenance["images"], stream.provenance["captioner"]) == ("captions", "short")
+    config = given.run_config()["stream"]
+    assert config["captioner"] == "short"
+    assert "captions" not in config
+    assert "captioner" not in Settings().run_config()["stream"]
+
+
 def test_a_stream_is_read_once_for_all_its_controls(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list = []
     reader = streams.READERS["demo"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from mkgc_cl.experiments.ablation import ABLATION
 from mkgc_cl.experiments.imre import SCRIPT
 from mkgc_cl.experiments.report import option_notes, setting_words
@@ -43,6 +45,25 @@ def test_rows_that_read_no_image_are_not_said_to() -> None:
     assert words("EWC") == ["text encoder minilm, no image read", "3 epochs per task"]
     # what its model did counts, not what the system usually does (Joint Training on text)
     assert words("Joint Training", reads_images=False)[0] == "text encoder minilm, no image read"
+
+
+@pytest.mark.parametrize(
+    ("stream", "said"),
+    [
+        ((9, 0, None, None), "images real"),
+        ((9, 4, None, None), "4 of 9 images blank"),
+        ((9, 9, 0, None), "images blank"),
+        ((0, 0, 7, None), "images blank"),  # own files that name no image, blank ones shown
+        ((9, 0, 7, None), "images real, none for 7 samples"),
+        ((9, 0, 0, "short"), "captions of short in place of images"),
+        ((9, 4, 0, "short"), "captions of short in place of images, 4 of 9 captions blank"),
+        ((9, 9, None, "short"), "captions blank"),
+    ],
+)
+def test_what_stood_for_images_is_said(stream: tuple, said: str) -> None:
+    keys = ("image_files", "image_files_blank", "samples_without_image", "captioner")
+    given = {key: value for key, value in zip(keys, stream, strict=True) if value is not None}
+    assert words("MSPT", stream=given)[-1] == said
 
 
 def test_rows_that_train_nothing_have_no_epochs() -> None:
