@@ -1,4 +1,4 @@
-"""A model for a stream that has grown takes over what one for the shorter stream has learnt."""
+"""A model for a stream that has grown takes what one for the shorter stream has learnt."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from torch import Tensor
 
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.base import ExtractionModel
-
-EXTRA_STATE = "_extra_state"
-"""PyTorch's key of what ``get_extra_state`` gives."""
 
 
 def load_grown(model: ExtractionModel, learnt: ExtractionModel) -> None:
@@ -37,8 +34,6 @@ def load_grown(model: ExtractionModel, learnt: ExtractionModel) -> None:
     if model.readout is not None or learnt.readout is not None:
         raise ConfigError(["a model with a readout cannot be grown; its readout is learnt anew"])
     state, old = model.state_dict(), learnt.state_dict()
-    names = state.pop(EXTRA_STATE)  # of the outputs, which were checked above
-    del old[EXTRA_STATE]
     wrong = sorted(state.keys() ^ old.keys())
     wrong += [name for name in state.keys() & old.keys() if not _fits(state[name], old[name])]
     if wrong:
@@ -46,9 +41,11 @@ def load_grown(model: ExtractionModel, learnt: ExtractionModel) -> None:
             [f"the models are not built alike; they differ in {', '.join(wrong[:5])}"]
         )
     for name, tensor in old.items():
+        if name.endswith("_extra_state"):
+            continue  # the names of the outputs: the larger model's are right, and begin alike
         state[name] = state[name].clone()
         state[name][tuple(slice(size) for size in tensor.shape)] = tensor
-    model.load_state_dict({**state, EXTRA_STATE: names})
+    model.load_state_dict(state)
 
 
 def _fits(new: Tensor, old: Tensor) -> bool:
