@@ -29,21 +29,28 @@ def learn(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--held-out", nargs="+", type=Path, default=[], help="samples to measure on"
     )
-    parser.add_argument("--encoder", default="minilm", help="of a new extractor (default: minilm)")
-    parser.add_argument("--shrinkage", type=float, default=0.1, help="of a new extractor")
-    parser.add_argument("--negative", default="None", help="what no relation is called in samples")
+    parser.add_argument("--encoder", help="of a new extractor (default: minilm)")
+    parser.add_argument("--shrinkage", type=float, help="of a new extractor (default: 0.1)")
+    parser.add_argument(
+        "--negative", help="what no relation is called, of a new extractor (default: None)"
+    )
     given = parser.parse_args(arguments)
+    names = ("encoder", "shrinkage", "negative")
+    options = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     from mkgc_cl.inference import Extractor
     from mkgc_cl.inference.json_lines import read_records
 
     samples = [record for file in given.files for record in read_records(file)]
     held = [record for file in given.held_out for record in read_records(file)]
     if (given.folder / "config.json").exists():
+        if options:
+            parser.error(
+                f"--{next(iter(options))} is of a new extractor, and {given.folder} holds one that "
+                "has its own; leave it out, or name another folder"
+            )
         extractor = Extractor.load(given.folder)
     else:
-        extractor = Extractor.from_encoder(
-            given.encoder, shrinkage=given.shrinkage, negative=given.negative
-        )
+        extractor = Extractor.from_encoder(options.pop("encoder", "minilm"), **options)
     report = extractor.learn(samples, types=given.types, task=given.task, held_out=held)
     with _writing(given.folder):
         extractor.save(given.folder)
@@ -65,6 +72,8 @@ def predict(arguments: Sequence[str]) -> int:
         "--no-constraints", action="store_true", help="relations between any types of entities"
     )
     given = parser.parse_args(arguments)
+    if given.text is not None and given.files:
+        parser.error("--text is in place of files; leave one of them out")
     from mkgc_cl.inference import Extractor
 
     extractor = Extractor.load(given.folder)
@@ -139,12 +148,7 @@ def _add(given: Any) -> None:
 
     records = _records(given.files)
     if given.extractor is None:
-        try:
-            found: Iterator[Extraction] = iter([Extraction.from_dict(one) for one in records])
-        except (TypeError, KeyError) as error:
-            raise DataError(
-                f"expected what mkgc predict prints ({error!r}); give --extractor for texts"
-            ) from error
+        found: Iterator[Extraction] = map(Extraction.from_dict, records)
     else:
         from mkgc_cl.inference import Extractor
 
@@ -258,7 +262,10 @@ def _records(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
     if not files:
         stdin: IO[str] = sys.stdin
-        yield from read_stream(stdin, name="stdin")
+        try:
+            yield from read_stream(stdin, name="stdin")
+        except UnicodeDecodeError as error:
+            raise DataError(f"cannot be read ({error})", path="stdin") from error
     for path in files:
         yield from opened(path)
 
@@ -271,6 +278,8 @@ class _opened:  # a context, used as a function
 
         if read_only and not folder.is_dir():
             raise DataError("expected the folder of a graph, found none", path=folder)
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / "CURRENT").exists():
+            raise DataError("expected the folder of a graph, found something else", path=folder)
         self._graph = KnowledgeGraph(folder, read_only=read_only)
         self._read_only = read_only
 

@@ -261,7 +261,8 @@ def _fill(
         text = " | ".join(value) if isinstance(value, tuple) else str(value)
         text = text.lower() if isinstance(value, bool) else text
         data = ElementTree.SubElement(element, "data", key=f"{kind}-{name}")
-        data.text = "".join(c for c in text if c in "\t\n\r" or c >= " ")  # XML has no others
+        # XML has no others
+        data.text = "".join(c for c in text if c in "\t\n\r" or " " <= c not in "\ufffe\uffff")
 
 
 def _listed(values: tuple[str, ...]) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
+from mkgc_cl.data.files.segments import cut_words
 from mkgc_cl.data.samples import RelationSample, TaggingSample, VisualInput
 from mkgc_cl.data.textfile import is_text, shown
 from mkgc_cl.errors import DataError
-
-_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +47,18 @@ class Document:
 
 
 def split_words(text: str) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
-    """Split text into words and signs, with their characters' places.
+    """Split text into words and signs, with their characters' places, as files of text are.
 
     >>> split_words("Ann Lee's dog.")
     (('Ann', 'Lee', "'", 's', 'dog', '.'), ((0, 3), (4, 7), (7, 8), (8, 9), (10, 13), (13, 14)))
     """
-    found = list(_WORD.finditer(text))
-    return tuple(match.group() for match in found), tuple(match.span() for match in found)
+    found = tuple(cut_words(text))
+    return tuple(text[first:last] for first, last in found), found
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether a type or a relation can be called so: text that UTF-8 can write, not empty."""
+    return isinstance(value, str) and value.strip() != "" and is_text(value)
 
 
 def join_words(tokens: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]:
@@ -141,9 +144,9 @@ def _parts(entity: object, uid: str | None) -> tuple[int, int, str | None]:
         start, end, kind = (*entity, None)[:3]
     # True is an int, and no place
     places = type(start) is int and type(end) is int
-    if not places or not (kind is None or isinstance(kind, str)):
+    if not places or not (kind is None or is_name(kind)):
         raise DataError(
-            "expected an entity as start, end and type, the first two whole numbers, found "
+            "expected an entity as start, end and type, two whole numbers and a name, found "
             f"{shown(entity)}; correct it",
             sample=uid,
         )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import nn
 
+from mkgc_cl._files import write_atomic
 from mkgc_cl.data.tokenizer import HashTokenizer, PretrainedTokenizer, WordTokenizer
 from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.inference.folders import checked_bytes
 from mkgc_cl.models.encoders import load_backbone
 from mkgc_cl.seeds import seeded
 
@@ -52,7 +56,7 @@ def build_text(described: Mapping[str, Any], *, path: Path) -> nn.Module:
         config = AutoConfig.for_model(rest.pop("model_type"), **rest)
         with seeded(0, "text-encoder"):
             module: Any = AutoModel.from_config(config, trust_remote_code=False)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # configurations check themselves, each in its way
         raise DataError(f"describes no text encoder ({error})", path=path) from error
     module.pooler = None
     return module  # type: ignore[no-any-return]
@@ -70,11 +74,22 @@ def save_tokenizer(tokenizer: WordTokenizer, folder: Path) -> dict[str, Any]:
         raise ConfigError(
             [f"a {type(tokenizer).__name__} cannot be saved; use a PretrainedTokenizer"]
         )
-    tokenizer.save(folder / "tokenizer")
+    with TemporaryDirectory() as made:
+        tokenizer.save(Path(made))
+        files = {path.name: path.read_bytes() for path in sorted(Path(made).iterdir())}
+    for name, data in files.items():
+        path = folder / "tokenizer" / name
+        # the one that is there is in use: it is left alone, or replaced in one step
+        if not path.is_file() or path.read_bytes() != data:
+            write_atomic(path, data)
     return {
         "kind": "pretrained",
         "markers": tokenizer.markers,
         "marker_ids": list(tokenizer.marker_ids),
+        "files": [
+            {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in files.items()
+        ],
     }
 
 
@@ -82,13 +97,15 @@ def load_tokenizer(described: Mapping[str, Any], folder: Path) -> WordTokenizer:
     """Read a tokenizer that :func:`save_tokenizer` wrote.
 
     Raises:
-        DataError: its files are not there or cannot be read.
+        DataError: its files are not there, are others, or cannot be read.
     """
     if described.get("kind") == "hash":
         return HashTokenizer(buckets=int(described["buckets"]), markers=described["markers"])
     from transformers import AutoTokenizer
 
     files = folder / "tokenizer"
+    for one in described.get("files", ()):
+        checked_bytes(files, one)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(files), trust_remote_code=False, local_files_only=True

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mkgc_cl.data.textfile import is_text
+from mkgc_cl.errors import DataError
+
 
 @dataclass(frozen=True, slots=True)
 class Entity:
@@ -78,9 +81,47 @@ class Extraction:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Extraction:
-        """Take what :meth:`to_dict` returned."""
-        given = dict(plain)
-        given["tokens"] = tuple(plain["tokens"])
-        given["entities"] = tuple(Entity(**entity) for entity in plain.get("entities", ()))
-        given["relations"] = tuple(Relation(**edge) for edge in plain.get("relations", ()))
-        return cls(**given)
+        """Take what :meth:`to_dict` returned.
+
+        Raises:
+            DataError: it is something else.
+        """
+        try:
+            given = dict(plain)
+            given["tokens"] = tuple(plain["tokens"])
+            given["entities"] = tuple(Entity(**entity) for entity in plain.get("entities", ()))
+            given["relations"] = tuple(Relation(**edge) for edge in plain.get("relations", ()))
+            made = cls(**given)
+            wrong = made._wrong()
+        except (TypeError, KeyError) as error:
+            wrong = repr(error)
+        if wrong:
+            raise DataError(
+                f"expected what mkgc predict prints ({wrong}); give --extractor for texts",
+                sample=str(plain.get("uid")),
+            )
+        return made
+
+    def _wrong(self) -> str:
+        """What cannot be, of what came from elsewhere."""
+        said: list[Entity | Relation] = [*self.entities, *self.relations]
+        names = [self.text, *self.tokens, *(e.text for e in self.entities)]
+        names += [edge.type for edge in self.relations]
+        open_ = [
+            self.uid,
+            self.image,
+            self.model,
+            *(name for o in said for name in (o.type, o.task)),
+        ]
+        names += [name for name in open_ if name is not None]
+        if not all(isinstance(name, str) and is_text(name) for name in names):
+            return "a name or a text is none"
+        if not all(0 <= one.score <= 1 for one in said):
+            return "a score is no probability"
+        places = {place for e in self.entities for place in (e.char_start, e.char_end)}
+        ends = {end for edge in self.relations for end in (edge.head, edge.tail)}
+        if not all(type(place) is int and 0 <= place <= len(self.text) for place in places):
+            return "an entity is outside of its text"
+        if not all(type(end) is int and 0 <= end < len(self.entities) for end in ends):
+            return "a relation is between entities that are not there"
+        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,11 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+from mkgc_cl.data.images import FileImage
 from mkgc_cl.data.samples import RelationSample, Sample, TaggingSample, TaskKind
 from mkgc_cl.data.tokenizer import MarkerKind
 from mkgc_cl.errors import ConfigError, DataError, gathered
 from mkgc_cl.inference.constraints import TypeConstraints
-from mkgc_cl.inference.documents import Document, document
+from mkgc_cl.inference.documents import Document, document, is_name
 from mkgc_cl.inference.encoder import FrozenEncoder
 from mkgc_cl.inference.extraction import Extraction
 from mkgc_cl.inference.learning import Learning, forget_samples
@@ -140,14 +142,17 @@ class Extractor:
 
     @classmethod
     def from_strategy(cls, *strategies: Any, tasks: Mapping[str, str] | None = None) -> Extractor:
-        """Keep what systems have learnt, see :meth:`from_model`.
+        """Keep what systems have learnt so far, see :meth:`from_model`.
+
+        Their models are copied: the systems may train on, and change nothing here.
 
         Args:
             strategies: what recipes return, one or one of each kind of task.
             tasks: the task that taught each type: ``{name: task.name for task in tasks for name in
                 task.classes}``.
         """
-        return cls.from_model(*(strategy.network for strategy in strategies), tasks=tasks)
+        models = [copy.deepcopy(strategy.network) for strategy in strategies]
+        return cls.from_model(*models, tasks=tasks)
 
     # ---- what it knows -------------------------------------------------------------------------
 
@@ -213,12 +218,14 @@ class Extractor:
         if (given is None) == (tokens is None):
             raise DataError("expected one text, record, list or tokens=[...]; give one of these")
         if tokens is not None:
-            given = {"tokens": list(tokens)}
+            given = {"tokens": tokens}
         if isinstance(given, list):
             if image is not None:
                 raise DataError("one image for a list of texts; give records with 'image'")
             return self._all(given, constrain)
         if isinstance(given, Iterator):
+            if image is not None:
+                raise DataError("one image for a stream of texts; give records with 'image'")
             return self.stream(given, constrain=constrain)
         base = document(given)
         return predict(self, [_with_image(base, image)], constrain=constrain)[0]
@@ -356,6 +363,9 @@ class Extractor:
             for kind, part in other.parts.items()
         ]
         wrong = []
+        types, relations = ({*getattr(self, n), *getattr(other, n)} for n in ("types", "relations"))
+        if types & relations:
+            wrong.append(f"{sorted(types & relations)} are entity types and relations at once")
         for kind, mine, theirs in pairs:
             if mine.encoder.fingerprint != theirs.encoder.fingerprint:
                 wrong.append(f"{kind}: it reads another encoder ({theirs.encoder.name})")
@@ -383,7 +393,9 @@ class Extractor:
             ConfigError: there is no ``old``, or ``new`` is no name.
         """
         kind = self._kind_of(old)
-        if not new or new == old or (kind == "re" and new == self.negative):
+        others = {n for k, part in self.parts.items() if k != kind for n in part.labels.classes}
+        # a name is a type or a relation, not both: provenance is by name
+        if not is_name(new) or new in {old, *others} or (kind == "re" and new == self.negative):
             raise ConfigError([f"cannot rename {old!r} to {new!r}; give another name"])
         classes = tuple(
             dict.fromkeys(new if n == old else n for n in self.parts[kind].labels.classes)
@@ -522,4 +534,8 @@ def _places(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
 
 
 def _with_image(base: Document, image: str | Path | None) -> Document:
-    return base if image is None else replace(base, image=str(image))
+    if image is None:
+        return base
+    # of a sample, which has an image of its own, too
+    seen = replace(base.visual, image=FileImage(Path(image)))
+    return replace(base, image=str(image), visual=seen)

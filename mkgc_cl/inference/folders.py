@@ -4,23 +4,95 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from torch import Tensor
 
 import mkgc_cl
 from mkgc_cl._files import write_atomic
-from mkgc_cl.errors import DataError, MissingDataError
+from mkgc_cl.errors import DataError, MissingDataError, OutputError
 from mkgc_cl.regular_file import read_regular
 
 CONFIG = "config.json"
+LOCK = ".lock"
+PATIENCE = 60.0
+"""Seconds that a save waits for another one of the same folder."""
 LARGEST_CONFIG = 2**26
 LARGEST_TENSORS = 2**36
 _UPDATE = "update mkgc_cl, or save the model again with this version"
+
+T = TypeVar("T")
+
+
+@contextmanager
+def saving(folder: Path, format_: str) -> Iterator[None]:
+    """Make a folder that is to be saved into, and keep others from saving into it meanwhile.
+
+    Args:
+        folder: the folder.
+        format_: what is saved, see :func:`read_config`.
+
+    Raises:
+        OutputError: the folder holds something else, which would be lost, or others do not finish.
+        OSError: it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout as error:
+        raise OutputError(f"{folder}: another process is saving into it; try again") from error
+    except NotImplementedError:
+        pass  # a file system without locks, where nothing is shared
+    try:
+        _require_own(folder, format_)
+        yield
+    finally:
+        lock.release()
+
+
+def _require_own(folder: Path, format_: str) -> None:
+    name = format_.partition("/")[0]
+    if (folder / CONFIG).exists():
+        try:
+            found: Any = json.loads(read_regular(folder / CONFIG, limit=LARGEST_CONFIG))
+        except (ValueError, RecursionError):
+            found = None
+        own = isinstance(found, dict) and str(found.get("format", "")).partition("/")[0] == name
+    else:
+        own = not (folder / "README.md").exists()
+    if not own:
+        raise OutputError(
+            f"{folder}: holds something else than a saved {name}, whose files would be lost; name "
+            "another folder"
+        )
+
+
+def read_saved(folder: Path, format_: str, build: Callable[[dict[str, Any]], T]) -> T:
+    """Build what a folder describes; anew, where somebody saved into it meanwhile.
+
+    Args:
+        folder: the folder.
+        format_: what it must be, see :func:`read_config`.
+        build: builds it from the description.
+
+    Raises:
+        DataError: as of :func:`read_config` and ``build``.
+    """
+    while True:
+        described = read_config(folder, format_)
+        try:
+            return build(described)
+        except DataError:
+            # the files that it names are gone as soon as a newer one is there
+            if read_config(folder, format_) == described:
+                raise
 
 
 def write_config(folder: Path, format_: str, described: Mapping[str, Any]) -> None:

@@ -15,9 +15,10 @@ LONGEST = 10_000_000
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read samples to learn: ``.jsonl`` with a record a line, or BIO tags, one word and tag a line.
+    """Read samples to learn: JSON, a record a line or a list of them, or BIO tags, a word a line.
 
     Sentences of a BIO file are set apart by blank lines; a word and its tag by a tab or a blank.
+    What CoNLL files say of documents (``-DOCSTART-``) is no sentence.
 
     Raises:
         MissingDataError: there is no such file.
@@ -25,18 +26,20 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     """
     lines = read_text(path).lines
     if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
+        if lines and lines[0].lstrip().startswith("["):
+            return _listed("\n".join(lines), path)
         return list(parse_lines(lines, path=path))
     return _tagged(lines, path)
 
 
-def parse_lines(lines: Iterable[str], *, path: Path) -> Iterator[dict[str, Any]]:
-    """Parse JSON lines, blank ones aside.
+def parse_lines(lines: Iterable[str], *, path: Path, first: int = 1) -> Iterator[dict[str, Any]]:
+    """Parse JSON lines, blank ones aside; the first of them is line ``first`` of its file.
 
     Raises:
         DataError: naming every line that is no JSON object, at the end.
     """
     problems = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, first):
         if not line.strip():
             continue
         try:
@@ -64,13 +67,24 @@ def read_stream(file: IO[str], *, name: str) -> Iterator[dict[str, Any]]:
         number += 1
         if len(line) > LONGEST:
             raise DataError(f"a line of more than {LONGEST:,} characters", path=name, line=number)
-        text = line.strip()
+        text = line.removeprefix("\ufeff").strip() if number == 1 else line.strip()
         if not text:
             continue
         if text.startswith("{"):
-            yield from parse_lines([text], path=Path(name))
+            yield from parse_lines([text], path=Path(name), first=number)
         else:
             yield {"uid": f"{name}:{number}", "text": text}
+
+
+def _listed(text: str, path: Path) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"expected JSON ({error})", path=path) from error
+    wrong = [record for record in found if not isinstance(record, dict)]
+    if wrong:
+        raise DataError(f"expected JSON objects, found {shown(wrong[0])}", path=path)
+    return [{"uid": f"{path.name}:{number}", **one} for number, one in enumerate(found, 1)]
 
 
 def _tagged(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
@@ -80,7 +94,7 @@ def _tagged(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
     tags: list[str] = []
     start = 0
     for number, line in enumerate([*lines, ""], 1):
-        if line.strip() and not line.startswith("IMGID:"):
+        if line.strip() and not line.startswith(("IMGID:", "-DOCSTART-")):
             parts = line.split("\t") if "\t" in line else line.split()
             if len(parts) < 2:
                 problems.append(

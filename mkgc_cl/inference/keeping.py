@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,9 +24,10 @@ from mkgc_cl.inference.extractor import Extractor
 from mkgc_cl.inference.folders import (
     CONFIG,
     checked_bytes,
-    read_config,
+    read_saved,
     read_tensors,
     remove_unnamed,
+    saving,
     write_config,
     write_tensors,
 )
@@ -52,9 +54,14 @@ def save_extractor(extractor: Extractor, folder: Path, *, facts: CardFacts | Non
 
     Raises:
         ConfigError: a trained model in it cannot be saved.
+        OutputError: the folder holds something else.
         OSError: it cannot be written; what the folder held is as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with saving(folder, FORMAT):
+        _save(extractor, folder, facts or CardFacts(title="mkgc_cl extractor"))
+
+
+def _save(extractor: Extractor, folder: Path, facts: CardFacts) -> None:
     encoders: dict[str, Any] = {}
     parts: dict[str, Any] = {}
     for kind, part in extractor.parts.items():
@@ -73,8 +80,6 @@ def save_extractor(extractor: Extractor, folder: Path, *, facts: CardFacts | Non
         "encoder": [one["name"] for one in encoders.values()],
         "digest": extractor.model,
     }
-    default = CardFacts(title="mkgc_cl extractor")
-    write_atomic(folder / "README.md", model_card(facts or default, described=said, use=_USE))
     described = {
         "parts": parts,
         "encoders": encoders,
@@ -83,6 +88,7 @@ def save_extractor(extractor: Extractor, folder: Path, *, facts: CardFacts | Non
         "background": extractor.background,
     }
     write_config(folder, FORMAT, described)
+    write_atomic(folder / "README.md", model_card(facts, described=said, use=_USE))
     files = [one for one in encoders.values()]
     files += [
         part[name] for part in parts.values() for name in ("readout", "ledger") if name in part
@@ -96,7 +102,10 @@ def load_extractor(folder: Path) -> Extractor:
     Raises:
         DataError: naming the file that is missing, damaged, something else, or of a newer version.
     """
-    described = read_config(folder, FORMAT)
+    return read_saved(folder, FORMAT, partial(_load, folder))
+
+
+def _load(folder: Path, described: Mapping[str, Any]) -> Extractor:
     path = folder / CONFIG
     try:
         encoders = {

@@ -113,7 +113,7 @@ class ClosedForm(Part):
                     f"{list(self.labels.outputs)} are read"
                 ]
             )
-        self._digest: tuple[object, str] | None = None
+        self._digest: tuple[Tensor, object, str] | None = None
         self._renew()
 
     def _renew(self) -> None:
@@ -134,16 +134,17 @@ class ClosedForm(Part):
 
     @property
     def fingerprint(self) -> str:
-        """Digest of encoder, outputs, counts and means; kept until more is learnt."""
+        """Digest of encoder, layers, options, counts and means; kept until more is learnt."""
         learnt = self.readout.statistics
-        now = (learnt.means.data_ptr(), learnt.means._version, self.labels)
-        if self._digest is None or self._digest[0] != now:
+        now = (learnt.means._version, self.labels, float(self.readout.temperature))
+        if self._digest is None or self._digest[0] is not learnt.means or self._digest[1] != now:
             digest = hashlib.sha256(self.encoder.fingerprint.encode())
-            digest.update(repr(self.labels.outputs).encode())
+            read = (self.labels.outputs, self.layers, self.readout.options, now[2])
+            digest.update(repr(read).encode("utf-8", "surrogatepass"))
             for tensor in (learnt.counts, learnt.means):
                 digest.update(tensor.cpu().numpy().tobytes())
-            self._digest = (now, digest.hexdigest()[:12])
-        return self._digest[1]
+            self._digest = (learnt.means, now, digest.hexdigest()[:12])
+        return self._digest[2]
 
     def relabel(self, classes: Sequence[str], renamed: dict[str, str] | None = None) -> None:
         """Change the classes; see :meth:`GaussianReadout.relabeled`.
@@ -185,7 +186,7 @@ class Trained(Part):
     """
 
     def __init__(self, model: ExtractionModel) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.eval()
         self.labels = model.labels
         self.processor = model.processor
 
@@ -240,11 +241,13 @@ def part_of(model: ExtractionModel, encoder: FrozenEncoder | None = None) -> Par
     """
     readout = model.readout
     layers = getattr(model, "layers", ())
-    if not isinstance(readout, GaussianReadout) or not layers or not readout.taught:
+    # a frozen encoder reads text alone, and nothing decides behind its readout
+    more = model.decisions or model.processor.views.looks
+    if not isinstance(readout, GaussianReadout) or not layers or not readout.taught or more:
         return Trained(model)
     stream = model.text
     shared = encoder or FrozenEncoder(
-        stream.eval().requires_grad_(False),
+        stream.eval(),
         model.processor.tokenizer,
         name=str(getattr(getattr(stream, "config", None), "name_or_path", "") or "trained"),
         markers=getattr(model.processor.tokenizer, "markers", "new"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from mkgc_cl.data.images import FileImage
 from mkgc_cl.data.samples import RelationSample, VisualInput
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.errors import ConfigError, DataError, gathered
 from mkgc_cl.inference.documents import Document
 from mkgc_cl.inference.extraction import Entity, Extraction, Relation
 from mkgc_cl.inference.parts import Part
@@ -51,6 +52,7 @@ def predict(
 
     Raises:
         ConfigError: nothing was learnt yet, or relations alone and a text names no entities.
+        DataError: a text without the image that a model looks at.
     """
     tagger, relater = extractor.parts.get("ner"), extractor.parts.get("re")
     tags = tagger is not None and tagger.ready
@@ -114,14 +116,14 @@ def _related(
     constrain: bool,
 ) -> list[tuple[Relation, ...]]:
     visuals = _visuals(part, documents)
-    asked = [
+    # one by one: a text of thousands of entities has a pair for each two that are near
+    asked = (
         _Asked(place, head, tail, _pair_sample(part, one, found[head], found[tail], visual))
         for place, (one, found, visual) in enumerate(zip(documents, entities, visuals, strict=True))
         for head, tail in _pairs(one, found)
-    ]
+    )
     best: list[dict[tuple[int, int], Relation]] = [{} for _ in documents]
-    for first in range(0, len(asked), PAIRS):
-        some = asked[first : first + PAIRS]
+    while some := list(islice(asked, PAIRS)):
         for one, scores in zip(some, relation_scores(part, [a.sample for a in some]), strict=True):
             if scores is None:
                 continue
@@ -183,6 +185,17 @@ def _pair_sample(
 def _visuals(part: Part, documents: Sequence[Document]) -> list[VisualInput]:
     """Images of texts; a path is only opened by a part that looks at images."""
     looks = part.processor.views.image
+    blind = [
+        DataError(
+            "the model looks at images and the text has none; give image=PATH, or a record with "
+            "'image'",
+            sample=one.uid or f"number {place}",
+        )
+        for place, one in enumerate(documents)
+        if looks and one.tokens and one.image is None and one.visual.image is None
+    ]
+    if blind:
+        raise gathered(blind)
     return [
         VisualInput(FileImage(Path(one.image)))
         if looks and one.image is not None and one.visual.image is None

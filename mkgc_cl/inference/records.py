@@ -11,7 +11,7 @@ from mkgc_cl.data.sample_checks import check_form, check_sample
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, TaggingSample
 from mkgc_cl.data.textfile import shown
 from mkgc_cl.errors import DataError, gathered
-from mkgc_cl.inference.documents import Document, Span, base_of, spans_of
+from mkgc_cl.inference.documents import Document, Span, base_of, is_name, spans_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,13 @@ def _read(item: object, uid: str, negative: str) -> list[Lesson]:
     if (tags is None) == (entities is None):
         raise DataError("expected 'entities' or 'tags' in a record; give one", sample=base.uid)
     if tags is not None:
+        if not isinstance(tags, Sequence) or isinstance(tags, str):
+            raise DataError(f"expected a list of tags, found {shown(tags)}", sample=base.uid)
+        if item.get("relations") is not None:
+            raise DataError(
+                "its relations are between entities, and it has 'tags'; give 'entities' instead",
+                sample=base.uid,
+            )
         return [Lesson(_checked(TaggingSample(str(base.uid), base.tokens, tuple(tags))))]
     spans = spans_of(item, base)
     made = [Lesson(_checked(_tagged(base, spans)))] if all(s.type for s in spans) else []
@@ -97,15 +104,16 @@ def _related(given: Any, base: Document, spans: Sequence[Span], negative: str) -
         if isinstance(relation, Mapping):
             head, tail, kind = (relation.get(key) for key in ("head", "tail", "type"))
         else:
-            head, tail, kind = (*relation, None, None, None)[:3]
+            listed = isinstance(relation, Sequence) and not isinstance(relation, str)
+            head, tail, kind = (*(relation if listed else ()), None, None, None)[:3]
         places = all(type(end) is int and 0 <= end < len(spans) for end in (head, tail))
-        if not places or head == tail or not isinstance(kind, str):
+        if not places or head == tail or not is_name(kind):
             raise DataError(
                 "expected a relation as head and tail (two places among the "
                 f"{len(spans)} entities) and type, found {shown(relation)}; correct it",
                 sample=base.uid,
             )
-        named[cast(int, head), cast(int, tail)] = kind
+        named[cast(int, head), cast(int, tail)] = str(kind)
     without = [
         (head, tail)
         for head, tail in combinations(range(len(spans)), 2)
@@ -128,10 +136,15 @@ def _related(given: Any, base: Document, spans: Sequence[Span], negative: str) -
 def _checked(sample: Sample) -> Sample:
     if isinstance(sample, RelationSample):
         check_form(sample)
+        if not is_name(sample.relation):
+            raise DataError(
+                f"expected the name of a relation, found {shown(sample.relation)}; correct it",
+                sample=sample.uid,
+            )
         return sample
     for tag in sample.tags:
         if not isinstance(tag, str) or (
-            tag != "O" and (tag[:2] not in ("B-", "I-") or not tag[2:])
+            tag != "O" and (tag[:2] not in ("B-", "I-") or not is_name(tag[2:]))
         ):
             raise DataError(
                 f"expected O, B-TYPE or I-TYPE, found the tag {shown(tag)}; correct it",

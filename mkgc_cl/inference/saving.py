@@ -6,10 +6,9 @@ safetensors. Nothing in a folder is code, and nothing outside it is needed but t
 
 from __future__ import annotations
 
-import inspect
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,14 @@ from mkgc_cl._files import write_atomic
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.inference.card import CardFacts, model_card
+from mkgc_cl.inference.described import (
+    build_decisions,
+    build_readout,
+    describe_decisions,
+    describe_readout,
+    options_of,
+    tupled,
+)
 from mkgc_cl.inference.encoders import (
     build_text,
     describe_text,
@@ -28,34 +35,30 @@ from mkgc_cl.inference.encoders import (
 )
 from mkgc_cl.inference.folders import (
     CONFIG,
-    read_config,
+    read_saved,
     read_tensors,
     remove_unnamed,
+    saving,
     write_config,
     write_tensors,
 )
 from mkgc_cl.models import (
     DualStreamModel,
     ExtractionModel,
-    GaussianOptions,
-    GaussianReadout,
     MEGAModel,
-    MemoryAttentionReadout,
     MKGformerModel,
-    PrototypeReadout,
     TextModel,
     UMGFModel,
     UMTModel,
 )
-from mkgc_cl.models.base import Readout
 from mkgc_cl.models.encoders import load_backbone
+from mkgc_cl.models.images import visual_encoder
 
 FORMAT = "mkgc_cl.model/1"
 MODELS: dict[str, type[ExtractionModel]] = {
     kind.__name__: kind
     for kind in (DualStreamModel, MEGAModel, MKGformerModel, TextModel, UMGFModel, UMTModel)
 }
-_PARTS = ("self", "labels", "text", "tokenizer", "vision")
 _USE = """from mkgc_cl.inference import Extractor, from_pretrained
 
 extractor = Extractor.from_model(from_pretrained("FOLDER"))
@@ -77,6 +80,7 @@ def save_pretrained(
 
     Raises:
         ConfigError: a part of it could not be built again.
+        OutputError: the folder holds something else.
         OSError: it cannot be written.
     """
     folder = Path(folder)
@@ -86,16 +90,23 @@ def save_pretrained(
         )
     described: dict[str, Any] = {
         "model": type(model).__name__,
-        "options": _options(model),
+        "options": options_of(model),
         "labels": asdict(model.labels),
         "outputs": list(model.labels.outputs),
         "seen": [name for name, seen in zip(model.labels.outputs, model.seen, strict=True) if seen],
         "text": describe_text(model.text),
         "vision": describe_vision(getattr(model, "vision", None)),
         "images": asdict(model.processor.views),
-        "readout": _describe_readout(model.readout),
+        "readout": describe_readout(model.readout),
+        "decisions": describe_decisions(model),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    with saving(folder, FORMAT):
+        _save(model, described, folder, facts or CardFacts())
+
+
+def _save(
+    model: ExtractionModel, described: dict[str, Any], folder: Path, facts: CardFacts
+) -> None:
     described["tokenizer"] = save_tokenizer(model.processor.tokenizer, folder)
     described["weights"] = write_tensors(folder, "model", model.state_dict())
     said = {
@@ -105,9 +116,8 @@ def save_pretrained(
         "seen so far": described["seen"],
         "text encoder": described["text"].get("model_type"),
     }
-    card = model_card(facts or CardFacts(), described=said, use=_USE)
-    write_atomic(folder / "README.md", card)
     write_config(folder, FORMAT, described)
+    write_atomic(folder / "README.md", model_card(facts, described=said, use=_USE))
     remove_unnamed(folder, {described["weights"]["file"]})
 
 
@@ -123,11 +133,18 @@ def from_pretrained(folder: str | Path, *, labels: LabelSpace | None = None) -> 
             or other labels than those that are asked for.
     """
     folder = Path(folder)
-    described = read_config(folder, FORMAT)
+    return read_saved(folder, FORMAT, partial(_load, folder, labels))
+
+
+def _load(folder: Path, labels: LabelSpace | None, described: Mapping[str, Any]) -> ExtractionModel:
     path = folder / CONFIG
     try:
         model = _build(described, folder)
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        weights = read_tensors(folder, described["weights"])
+    except (
+        *(KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError),
+        ConfigError,
+    ) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"describes no model that can be built ({error})", path=path) from error
@@ -137,7 +154,6 @@ def from_pretrained(folder: str | Path, *, labels: LabelSpace | None = None) -> 
             "another order would swap them; use the labels of the model, model.labels",
             path=path,
         )
-    weights = read_tensors(folder, described["weights"])
     try:
         model.load_state_dict(weights)
     except (RuntimeError, ConfigError) as error:
@@ -165,52 +181,17 @@ def _build(described: Mapping[str, Any], folder: Path) -> ExtractionModel:
     }
     vision = described["vision"]
     if vision is not None:
-        parts["vision"] = load_backbone(str(vision["architecture"]), pretrained=False)
+        backbone = load_backbone(str(vision["architecture"]), pretrained=False)
+        if kind is TextModel:  # there it stands beside what a readout reads
+            parts["beside"] = visual_encoder(backbone, images="image", train_backbone=False)
+        else:
+            parts["vision"] = backbone
     build: Callable[..., ExtractionModel] = kind
-    model = build(labels, **parts, **_tupled(described["options"]))
+    model = build(labels, **parts, **tupled(described["options"]))
     if vision is not None:
         for name in ("pixel_mean", "pixel_std"):
             buffer: torch.Tensor = getattr(model.vision, name)
             buffer.copy_(torch.tensor(vision[name], dtype=buffer.dtype).view_as(buffer))
-    model.readout = _build_readout(described["readout"], model)
+    model.readout = build_readout(described["readout"], model)
+    build_decisions(described.get("decisions", ()), model, path=path)
     return model
-
-
-def _options(model: ExtractionModel) -> dict[str, Any]:
-    """Options that a model was built with, defaults of today among them."""
-    parameters = inspect.signature(type(model).__init__).parameters
-    defaults = {name: p.default for name, p in parameters.items() if name not in _PARTS}
-    found: dict[str, Any] = json.loads(json.dumps({**defaults, **model.built_with}))
-    return found
-
-
-def _tupled(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-
-
-def _describe_readout(readout: Readout | None) -> dict[str, Any] | None:
-    if readout is None:
-        return None
-    found: dict[str, Any] = {"kind": type(readout).__name__}
-    if isinstance(readout, GaussianReadout):
-        return found | {"width": readout.width, "options": asdict(readout.options)}
-    if isinstance(readout, PrototypeReadout):
-        outputs, width = readout.prototypes.shape
-        return found | {"outputs": outputs, "width": width, "metric": readout.metric}
-    if isinstance(readout, MemoryAttentionReadout):
-        return found | readout.sizes
-    raise ConfigError([f"a readout of the kind {found['kind']} cannot be saved"])
-
-
-def _build_readout(described: Mapping[str, Any] | None, model: ExtractionModel) -> Readout | None:
-    if described is None:
-        return None
-    given = {key: value for key, value in described.items() if key != "kind"}
-    if described["kind"] == "GaussianReadout":
-        options = GaussianOptions(**given["options"])
-        return GaussianReadout(model.labels.outputs, width=int(given["width"]), options=options)
-    if described["kind"] == "PrototypeReadout":
-        return PrototypeReadout(**given)
-    if described["kind"] == "MemoryAttentionReadout":
-        return MemoryAttentionReadout(model.head, **given)
-    raise ConfigError([f"there is no readout of the kind {described['kind']!r}"])

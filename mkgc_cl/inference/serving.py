@@ -17,8 +17,10 @@ from mkgc_cl.regular_file import read_regular
 
 MOST_TEXTS = 256
 """Most texts of one request."""
-MOST_CHARACTERS = 1_000_000
-"""Most characters of the texts of one request."""
+MOST_CHARACTERS = 100_000
+"""Most characters of the texts of one request: others wait until it is answered."""
+MOST_BYTES = 2**26
+"""Most bytes of a request, of which anybody may send one."""
 
 
 class Service:
@@ -32,17 +34,21 @@ class Service:
         self.folder = folder
         self.extractor = Extractor.load(folder)
         self._lock = threading.Lock()
+        self._health = self._described()
 
     def extract(self, texts: list[Any]) -> list[dict[str, Any]]:
         """Find entities and relations.
 
         Raises:
-            DataError: too many texts, or something that is none.
+            DataError: too many texts, something that is none, or a path of this machine.
         """
         if len(texts) > MOST_TEXTS:
             raise DataError(f"{len(texts)} texts in a request; send at most {MOST_TEXTS}")
         if sum(len(str(text)) for text in texts) > MOST_CHARACTERS:
             raise DataError(f"send at most {MOST_CHARACTERS:,} characters in a request")
+        looks = any(part.processor.views.image for part in self.extractor.parts.values())
+        if looks and any(isinstance(text, dict) and "image" in text for text in texts):
+            raise DataError("a path of an image is one of the server's; send texts without")
         with self._lock:
             return [found.to_dict() for found in self.extractor(texts)]
 
@@ -56,12 +62,16 @@ class Service:
             OSError: it could not be kept, so nothing was learnt.
         """
         with self._lock:
-            report = self.extractor.learn(samples, types=types, task=task)
+            before = self.extractor.model
             try:
+                report = self.extractor.learn(samples, types=types, task=task)
                 self.extractor.save(self.folder)
-            except OSError:
-                self.extractor = Extractor.load(self.folder)
+            except BaseException:
+                # what is half learnt, or not kept, must not be served
+                if self.extractor.model != before:
+                    self.extractor = Extractor.load(self.folder)
                 raise
+            self._health = self._described()
             return {
                 "task": report.task,
                 "samples": report.samples,
@@ -72,7 +82,10 @@ class Service:
             }
 
     def health(self) -> dict[str, Any]:
-        """What is served."""
+        """What is served; it waits for nobody, not even for one that learns."""
+        return self._health
+
+    def _described(self) -> dict[str, Any]:
         extractor = self.extractor
         return {
             "status": "ok",
@@ -105,6 +118,7 @@ def app(service: Service, *, token: str | None = None) -> Any:
         return JSONResponse({"error": str(error)}, status_code=422)
 
     made.add_exception_handler(MkgcError, refused)
+    made.add_middleware(_Bounded)
 
     def extract(body: dict[str, Any]) -> list[dict[str, Any]]:
         """Find entities and relations in ``texts``: text, records, or lists of words."""
@@ -134,6 +148,35 @@ def app(service: Service, *, token: str | None = None) -> Any:
     made.post("/learn", response_model=None)(learn)
     made.get("/health")(service.health)
     return made
+
+
+class _Bounded:
+    """Middleware that refuses a body of more than :data:`MOST_BYTES` while it comes in."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        size, messages, more = 0, [], True
+        while more:
+            message = await receive()
+            messages.append(message)
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+            if size > MOST_BYTES:
+                from fastapi.responses import JSONResponse
+
+                error = {"error": f"send at most {MOST_BYTES:,} bytes in a request"}
+                return await JSONResponse(error, status_code=413)(scope, receive, send)
+        waiting = iter(messages)
+
+        async def again() -> Any:
+            message = next(waiting, None)
+            return await receive() if message is None else message
+
+        return await self.app(scope, again, send)
 
 
 def run(folder: Path, *, host: str, port: int, token_file: Path | None) -> None:

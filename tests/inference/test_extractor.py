@@ -13,6 +13,7 @@ from people import NAMES, NEGATIVES, OTHERS, PLACES, RECORDS, record
 from mkgc_cl.data.samples import RelationSample, TaggingSample, VisualInput
 from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.inference import Extraction, Extractor
+from mkgc_cl.inference.documents import split_words
 from mkgc_cl.inference.scoring import relation_scores, tag_scores
 from mkgc_cl.inference.windows import crop, windows
 
@@ -334,3 +335,58 @@ def test_a_served_extractor_remembers_few_texts(
     for number in range(100):
         taught(f"Ann lives in Rome {number}")
     assert all(len(part.processor._text) <= 16 for part in taught.parts.values())
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {"tokens": ["Ann"], "tags": 5},
+        {"tokens": ["Ann"], "tags": "O"},
+        {"tokens": ["Ann"], "tags": ["B- "]},
+        {"tokens": ["Ann"], "tags": ["B-\ud800"]},
+        {"tokens": ["Ann"], "tags": ["B-PER"], "relations": [(0, 0, "is")]},
+        {"tokens": ["Ann"], "entities": [(0, 1, "")]},
+        {"tokens": ["A", "B"], "entities": [(0, 1, "P"), (1, 2, "P")], "relations": [5]},
+        {"tokens": ["A", "B"], "entities": [(0, 1, "P"), (1, 2, "P")], "relations": [(0, 1, "")]},
+        RelationSample("1", ("A", "B"), (0, 1), (1, 2), ""),
+    ],
+)
+def test_what_has_no_name_is_refused(fresh: Extractor, sample: Any) -> None:
+    with pytest.raises(DataError):
+        fresh.learn([sample])
+    assert fresh.parts["ner"].labels.classes == fresh.parts["re"].labels.classes == ()
+
+
+def test_a_name_is_a_type_or_a_relation(taught: Extractor) -> None:
+    for old, new in (("PER", "lives_in"), ("lives_in", "PER"), ("PER", ""), ("PER", 5)):
+        with pytest.raises(ConfigError, match="another name"):
+            taught.rename(old, new)  # type: ignore[arg-type]
+    other = Extractor.from_encoder("tiny", max_length=32)
+    other.learn([{"tokens": ["Rome"], "tags": ["B-lives_in"]}])
+    before = taught.model
+    with pytest.raises(ConfigError, match="at once"):
+        taught.merge(other)
+    assert taught.model == before
+
+
+def test_what_would_be_left_out_is_refused(taught: Extractor) -> None:
+    with pytest.raises(DataError, match="list of words"):
+        taught(tokens="Ann")
+    with pytest.raises(DataError, match="records with 'image'"):
+        taught(iter(["Ann"]), image="a.png")
+
+
+def test_letters_that_belong_together_are_one_word() -> None:
+    text = "Zoe\u0308\u00a0\u0939\u093f\u0928\u094d\u0926\u0940 \U0001f600x"
+    words, places = split_words(text)
+    assert words == ("Zoe\u0308", "\u0939\u093f\u0928\u094d\u0926\u0940", "\U0001f600", "x")
+    assert [text[first:last] for first, last in places] == list(words)
+
+
+def test_a_model_has_another_digest_where_it_decides_otherwise() -> None:
+    digests = set()
+    for options in ({}, {"shrinkage": 0.5}, {"tag_layers": (0,)}, {"tag_layers": (1,)}):
+        made = Extractor.from_encoder("tiny", max_length=32, **options)  # type: ignore[arg-type]
+        made.learn(RECORDS, types=["PER"])
+        digests.add(made.model)
+    assert len(digests) == 4

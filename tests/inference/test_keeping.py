@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -14,8 +15,8 @@ import torch
 from people import OTHERS, RECORDS, record
 from safetensors.torch import load, save
 
-from mkgc_cl.errors import DataError, MissingDataError
-from mkgc_cl.inference import CardFacts, Extractor, folders
+from mkgc_cl.errors import DataError, MissingDataError, MkgcError, OutputError
+from mkgc_cl.inference import CardFacts, Extractor, folders, keeping
 
 TEXTS = ["Ann lives in Rome", "Flo dies in Oslo today", "nobody lives"]
 
@@ -66,15 +67,15 @@ def test_the_folder_holds_tensors_and_text_and_no_file_of_before(
     taught: Extractor, tmp_path: Path
 ) -> None:
     taught.save(tmp_path)
-    before = {path.name for path in tmp_path.iterdir()}
+    before = {path.name for path in tmp_path.glob("[!.]*")}
     taught.learn([record("Gus", "Pisa")])
     taught.save(
         tmp_path, facts=CardFacts(title="Mine", results={"F1": 0.9}, licences={"data": "CC0"})
     )
-    after = {path.name for path in tmp_path.iterdir()}
+    after = {path.name for path in tmp_path.glob("[!.]*")}
     assert len(before) == len(after) == 7
     assert {name for name in before if name.startswith("encoder")} <= after
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".safetensors"}
+    assert {path.suffix for path in tmp_path.glob("[!.]*")} == {".json", ".md", ".safetensors"}
     card = (tmp_path / "README.md").read_text()
     assert "# Mine" in card
     assert "| F1 | 0.9 |" in card
@@ -205,3 +206,60 @@ def test_a_save_that_fails_leaves_the_one_before(
         assert Extractor.load(tmp_path)(TEXTS) == before
     taught.save(tmp_path)
     assert Extractor.load(tmp_path).model == taught.model
+
+
+def test_a_folder_of_something_else_is_left_alone(taught: Extractor, tmp_path: Path) -> None:
+    for name in ("README.md", "config.json"):
+        folder = tmp_path / name.lower()
+        folder.mkdir()
+        (folder / name).write_text('{"model_type": "bert"}')
+        with pytest.raises(OutputError, match="something else"):
+            taught.save(folder)
+        assert (folder / name).read_text() == '{"model_type": "bert"}'
+
+
+def test_who_reads_while_another_saves_gets_the_old_one_or_the_new_one(
+    taught: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught.save(tmp_path)
+    taught.learn([record("Gus", "Pisa")])
+    read = folders.read_config
+    saves = [taught.save]
+
+    def slow(folder: Path, format_: str) -> dict[str, Any]:
+        described = read(folder, format_)
+        if saves:
+            saves.pop()(tmp_path)  # the files that were described are gone
+        return described
+
+    monkeypatch.setattr(folders, "read_config", slow)
+    assert Extractor.load(tmp_path).model == taught.model
+
+
+def test_two_that_save_do_not_take_each_others_files(
+    taught: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught.save(tmp_path)
+    monkeypatch.setattr(folders, "PATIENCE", 0.0)
+    with folders.saving(tmp_path, keeping.FORMAT), pytest.raises(OutputError, match="another"):
+        taught.save(tmp_path)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "x", -1])
+def test_a_description_of_other_kinds_of_values_is_refused(
+    taught: Extractor, tmp_path: Path, value: Any
+) -> None:
+    taught.save(tmp_path)
+    whole = json.loads((tmp_path / "config.json").read_text())
+    (name,) = whole["encoders"]
+    places = [("parts",), ("encoders",), ("encoders", name), ("parts", "ner", "readout")]
+    places += [("encoders", name, "text", key) for key in ("model_type", "hidden_size")]
+    for place in places:
+        changed = copy.deepcopy(whole)
+        inner = changed
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+        (tmp_path / "config.json").write_text(json.dumps(changed))
+        with pytest.raises(MkgcError):
+            Extractor.load(tmp_path)

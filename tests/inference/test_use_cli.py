@@ -10,6 +10,8 @@ import pytest
 from people import OTHERS, RECORDS
 
 from mkgc_cl.cli import main
+from mkgc_cl.errors import DataError
+from mkgc_cl.inference.json_lines import read_records
 
 BIO = "IMGID:1\nAnn\tB-PER\nlives\tO\n\nBo B-PER\nruns O\n"
 
@@ -76,6 +78,7 @@ def test_from_samples_to_a_graph(
         (["graph", "add", "g", "texts.txt"], "what mkgc predict prints"),
         (["graph", "diff", "."], "--models OLD NEW"),
         (["serve", "x"], "expected a folder"),
+        (["graph", "add", ".", "texts.txt"], "found something else"),
     ],
 )
 def test_mistakes_are_told(
@@ -84,3 +87,78 @@ def test_mistakes_are_told(
     (folder / "bad.jsonl").write_text('{"tokens": ["a"], "tags": ["O"]}\n[1]\n{\n')
     assert main(argv) == 2
     assert said in capsys.readouterr().err
+
+
+def test_every_line_of_a_file_has_a_name_of_its_own(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["learn", "x", "people.jsonl", "--encoder", "tiny", "--types", "PER"])
+    lines = ['{"text": "Ann lives"}', "", '{"text": "Bo runs"}']
+    (folder / "texts.jsonl").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    capsys.readouterr()
+    assert main(["predict", "x", "texts.jsonl"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["uid"] for one in found] == ["texts.jsonl:1", "texts.jsonl:3"]
+    assert [one["text"] for one in found] == ["Ann lives", "Bo runs"]
+    (folder / "texts.jsonl").write_text("Ann\n\n{")
+    assert main(["predict", "x", "texts.jsonl"]) == 2
+    assert "texts.jsonl:3:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["learn", "x", "more.jsonl", "--encoder", "minilm"],
+        ["learn", "x", "more.jsonl", "--negative", "NA"],
+        ["predict", "x", "texts.txt", "--text", "Ann"],
+    ],
+)
+def test_what_would_have_no_effect_is_refused(folder: Path, argv: list[str]) -> None:
+    main(["learn", "x", "people.jsonl", "--encoder", "tiny"])
+    with pytest.raises(SystemExit):
+        main(argv)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"entities": [{"text": "Ann"}]},
+        {"entities": 5},
+        {"tokens": 5},
+        {"text": "\ud800"},
+        {"relations": [{"head": 0, "tail": 9, "type": "knows", "score": 1.0}]},
+        {"surprise": 1},
+    ],
+)
+def test_what_predict_did_not_print_is_not_added(
+    folder: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object]
+) -> None:
+    entity = {"text": "Ann", "type": "PER", "score": 1.0, "start": 0, "end": 1}
+    entity |= {"char_start": 0, "char_end": 3}
+    good = {"uid": "one", "text": "Ann", "tokens": ["Ann"], "entities": [entity]}
+    (folder / "found.jsonl").write_text(json.dumps(good) + "\n")
+    assert main(["graph", "add", "g", "found.jsonl"]) == 0
+    (folder / "found.jsonl").write_text(json.dumps({**good, "uid": "two", **change}) + "\n")
+    assert main(["graph", "add", "g", "found.jsonl"]) == 2
+    assert "sample two: expected what mkgc predict prints" in capsys.readouterr().err
+
+
+def test_files_of_others_are_not_written_over(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "README.md").write_text("mine")
+    assert main(["learn", ".", "people.jsonl", "--encoder", "tiny"]) == 1
+    assert "holds something else" in capsys.readouterr().err
+    assert (folder / "README.md").read_text() == "mine"
+
+
+def test_a_list_in_json_and_the_documents_of_conll_are_read(folder: Path) -> None:
+    (folder / "list.json").write_text(json.dumps(RECORDS, indent=1))
+    assert [one["uid"] for one in read_records(folder / "list.json")] == [r["uid"] for r in RECORDS]
+    (folder / "conll.txt").write_text("-DOCSTART- -X- -X- O\n\nAnn NNP B-NP B-PER\n")
+    (found,) = read_records(folder / "conll.txt")
+    assert (found["tokens"], found["tags"]) == (["Ann"], ["B-PER"])
+    for wrong in ("[", "[5]"):
+        (folder / "list.json").write_text(wrong)
+        with pytest.raises(DataError, match="expected JSON"):
+            read_records(folder / "list.json")
