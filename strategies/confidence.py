@@ -129,8 +129,8 @@ def readings(
             scores = network.read_out(output)
             decided = network.decode(replace(output.scores_only(), logits=scores))
             for row, ids in enumerate(decided):
-                gold = targets[row].flatten()
-                gold = gold[gold != IGNORED].tolist()
+                flat = targets[row].flatten()
+                gold: list[int] = flat[flat != IGNORED].tolist()
                 mine = scores[row].reshape(-1, scores.shape[-1])[: len(gold)]
                 found.scores.extend(mine.index_select(-1, seen).tolist())
                 found.labels.extend(places[g] if g or not tags else rest for g in gold)

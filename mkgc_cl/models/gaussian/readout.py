@@ -206,7 +206,6 @@ class GaussianReadout(Readout):
         if made.lift is not None and self.lift is not None:
             made.lift.load_state_dict(self.lift.state_dict())
         place = {name: index for index, name in enumerate(outputs)}
-        made.temperature.copy_(self.temperature)
         made.statistics.merge_as(self.statistics, [place.get(name, 0) for name in names])
         made.temperature.copy_(self.temperature)
         return made.to(self.counts.device)
