@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -135,7 +136,11 @@ def test_a_record_that_is_no_json_is_a_failure_of_that_run_alone(make_record, ou
     assert [record.seed for record in result.records] == [1, 2]
 
 
-def test_text_that_utf_8_has_no_bytes_for_is_kept_as_it_is(make_record, out: Path) -> None:
+def test_text_that_utf_8_has_no_bytes_for_is_kept_as_it_is(
+    make_record, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # what is logged would be part of the report that a worker of xdist sends, as UTF-8
+    caplog.set_level(logging.CRITICAL + 1)
     runs = [Run("\udcff", "demo-ner", "PER-LOC", seed) for seed in range(2)]
 
     def act() -> None:
