@@ -47,9 +47,10 @@ class Teacher(Generic[Answer]):
         """Freeze the model that the tasks before have left, if there were any."""
         if self._tasks > 0 and self.model is None:
             self.model = strategy.snapshot()
-            # it answers by its own scores: what else decides would only be computed in vain
-            self.model.decisions = torch.nn.ModuleList()
-            self.model._forward_hooks.clear()
+            if len(self.model.decisions):
+                # it answers by its own scores: a branch beside would be computed in vain
+                self.model.decisions = torch.nn.ModuleList()
+                self.model._forward_hooks.clear()
             self._encode = strategy.encode  # in the student's precision, or rounding is "lost"
 
     def end_task(self) -> None:

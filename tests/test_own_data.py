@@ -50,6 +50,7 @@ def test_a_command(folder: Path, command: str, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # of other tests
 @pytest.mark.parametrize("command", RUNS)
 def test_a_table(folder: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     program, *arguments = shlex.split(command)

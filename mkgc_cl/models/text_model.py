@@ -156,12 +156,7 @@ class TextModel(ExtractionModel):
 
         ``beside`` names an encoder of ``images`` (or of captions in their place).
         """
-        require(
-            one_of("images", images, ("image", "captions")),
-            ["images='captions' is for an encoder beside the text; give beside"]
-            if images == "captions" and beside is None
-            else [],
-        )
+        require(one_of("images", images, ("image", "captions")))
         frozen, beside_tokenizer = None, None
         if beside is not None:
             module, beside_tokenizer = load_visual(
