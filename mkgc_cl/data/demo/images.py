@@ -45,7 +45,8 @@ class DrawnImage:
 
     def read(self) -> Image.Image:
         """Draw the image, RGB, ``size`` x ``size``."""
-        rng = np.random.default_rng(derive(self.seed, f"demo/image/{'+'.join(self.kinds)}"))
+        # the name is part of the stream: another one would draw other images
+        rng = np.random.default_rng(derive(self.seed, f"demo/picture/{'+'.join(self.kinds)}"))
         # Painted at twice the size, so that the reduction smooths the edges.
         side = 2 * self.size
         canvas = Image.new("RGB", (side, side))

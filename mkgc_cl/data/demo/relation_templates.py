@@ -141,9 +141,9 @@ RELATIONS: dict[str, RelationSpec] = {
 """Relation -> its samples, in the default order of arrival."""
 
 NEUTRAL_PAIR: tuple[str, ...] = (
-    "{a} and {b} in one image",
+    "{a} and {b} in one picture",
     "{a} x {b} today",
-    "{a} + {b} , that is the sample",
+    "{a} + {b} , that is the post",
     "when {a} meets {b}",
     "love {a} , love {b}",
     "this photo : {a} and {b}",

@@ -23,7 +23,7 @@ NEUTRAL: tuple[str, ...] = (
     "throwback to {x}",
     "best thing about {x} ? go",
     "new photo of {x} !",
-    "the story of {x} in one image",
+    "the story of {x} in one picture",
     "did somebody say {x} ?",
     "{x} made my day",
     "missing {x} so much",
