@@ -22,6 +22,12 @@ from mkgc_cl.systems import SYSTEMS
 OWN = ("options", "exemplars", "system", "rates", "origin")
 """Keys of configurations that belong to single rows."""
 
+RULES = {
+    "keep-all-mentions": "SENTENCES IN EVERY TASK THAT THEY HAVE AN ENTITY FOR",
+    "complete": "COMPLETE LABELS: no entity of an earlier task is hidden",
+}
+"""What a caption says of ``stream.rule``."""
+
 
 def write_setup(plan: Plan, made_by: Mapping[str, object], *, command: Sequence[str]) -> None:
     """Write configuration, environment and what the tables say, before anything runs.
@@ -118,8 +124,9 @@ def _trained(tasks: str) -> str:
 
 
 def control_words(stream: StreamSettings) -> list[str]:
-    """Words for the caption on what was taken away from the samples."""
-    return [] if stream.control == "none" else [f"CONTROL: {stream.control.replace('-', ' ')}"]
+    """Words for the caption on what was taken away from the samples, or added to their labels."""
+    words = [] if stream.control == "none" else [f"CONTROL: {stream.control.replace('-', ' ')}"]
+    return words if stream.rule == "priority" else [*words, RULES[stream.rule]]
 
 
 def option_notes(settings: Settings, rows: Mapping[str, Row]) -> list[str]:

@@ -62,6 +62,10 @@ class StreamSettings:
     negative: str = setting(
         "None", help="imre: what the files call a pair without a relation (no_relation, NA, Other)"
     )
+    rule: Literal["priority", "keep-all-mentions", "complete"] = setting(
+        "priority",
+        help="imner: which tasks a sentence is in; complete hides no label, for upper bounds",
+    )
     split: Literal["test", "valid"] = setting(
         "test", help="samples to measure on; choose settings on valid"
     )
@@ -220,13 +224,13 @@ class Settings:
 def stream_config(stream: StreamSettings) -> dict[str, Any]:
     """Settings of a stream that can change a number, as plain types, its order apart.
 
-    Controls, the captioner and the name of the negative relation are left out where they change
-    nothing, so that runs from before there were any stay.
+    Controls, the captioner, the rule and the name of the negative relation are left out where they
+    change nothing, so that runs from before there were any stay.
     """
     plain = to_dict(stream)
     for key in ("data", "captions", "merge", "first"):
         del plain[key]  # the fingerprint is that of the data, the order says how many are joined
-    for key in ("control", "negative", "captioner"):
+    for key in ("control", "negative", "captioner", "rule"):
         if plain[key] == getattr(StreamSettings(), key):
             del plain[key]
     return plain
@@ -265,6 +269,10 @@ def stream_problems(
         found.append(
             "'stream.negative' is for imre, whose files name relations (own files say it in their "
             "YAML file); leave it out"
+        )
+    if stream.scenario != "imner" and stream.rule != StreamSettings().rule:
+        found.append(
+            "'stream.rule' is for imner (own files say multi_type in their YAML file); leave it out"
         )
     if stream.merge > 1 and (stream.scenario not in ("demo", "files") or kind != "re"):
         found.append(

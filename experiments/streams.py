@@ -61,7 +61,7 @@ def _demo(stream: StreamSettings, images: str) -> TaskStream:
 
 def _imner(stream: StreamSettings, images: str) -> TaskStream:
     order = order_arguments("imner", arrival(stream, "imner"))
-    return imner_stream(stream.data, **order, **_visual(stream, images))
+    return imner_stream(stream.data, **order, rule=stream.rule, **_visual(stream, images))
 
 
 def _imre(stream: StreamSettings, images: str) -> TaskStream:

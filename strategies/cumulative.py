@@ -23,7 +23,8 @@ class CumulativePlugin(SupervisedPlugin):
     replayed samples: other plugins see them as current ones.
 
     A sample that stands in two tasks of a tagging stream stays in the union as either task gives
-    it: twice, each time with that task's types alone. Merging the tags would be another stream.
+    it: twice, each time with that task's types alone. Merging the tags would be another stream:
+    the IMNER stream of ``rule="complete"``, of which ``latest`` keeps each sample once.
 
     It keeps every sample and is no continual learner: ``keeps_every_sample`` tells ``check_system``
     so.
@@ -34,14 +35,16 @@ class CumulativePlugin(SupervisedPlugin):
             strategy trained on the union as its task k (order and dropout follow the task's number
             alone). Learning rates stay with whoever sets them. Keeps one copy of the model. Off:
             go on from the weights of the task before.
+        latest: a sample that comes again, with other tags, takes the place of its former self.
     """
 
     keeps_every_sample = True
 
-    def __init__(self, *, from_scratch: bool = True) -> None:
+    def __init__(self, *, from_scratch: bool = True, latest: bool = False) -> None:
         super().__init__()
+        self.latest = latest
         self.from_scratch = from_scratch
-        self._seen: dict[str, Sample] = {}  # by identity, in order of arrival
+        self._seen: dict[str, Sample] = {}  # by identity or uid, in order of arrival
         self._initial: dict[str, Tensor] = {}
 
     def after_train_dataset_adaptation(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
@@ -49,7 +52,8 @@ class CumulativePlugin(SupervisedPlugin):
 
         Not in the callback before, in which other plugins look back at the previous task's weights.
         """
-        self._seen.update({sample.identity: sample for sample in strategy.experience.samples})
+        for sample in strategy.experience.samples:
+            self._seen[sample.uid if self.latest else sample.identity] = sample
         strategy.set_training_samples(list(self._seen.values()))
         if not self.from_scratch:
             return
@@ -65,7 +69,7 @@ class CumulativePlugin(SupervisedPlugin):
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on."""
         return {
-            "seen": list(self._seen),
+            "seen": [sample.identity for sample in self._seen.values()],
             "initial": {name: tensor.clone() for name, tensor in self._initial.items()},
         }
 
@@ -86,7 +90,8 @@ class CumulativePlugin(SupervisedPlugin):
                 f"{len(missing)} samples of the tasks so far are not in the given samples (first: "
                 f"{missing[0]}); load with the stream that was trained on"
             )
-        self._seen = {name: found[name] for name in state["seen"]}
+        kept = [found[name] for name in state["seen"]]
+        self._seen = {sample.uid if self.latest else sample.identity: sample for sample in kept}
         self._initial = {name: tensor.clone() for name, tensor in state["initial"].items()}
 
 

@@ -284,13 +284,15 @@ def joint_training(
     backbone: Literal["MKGformer", "text"] = "MKGformer",
     fusion_layers: int | None = None,
     from_scratch: bool = True,
+    latest: bool = False,
     epochs: int | None = None,
     tagger: Tagger = "crf",
 ) -> MultimodalStrategy:
     """Train on all samples so far at every task: the upper bound of the tables.
 
     Each sample has the labels it came with. In a tagging stream those are of its own task's types:
-    mentions of other types stay ``O`` in the union, too.
+    mentions of other types stay ``O`` in the union, too. The bound of complete labels is that of
+    the IMNER stream with ``rule="complete"`` (``stream.rule=complete``) and ``latest``.
 
     Args:
         labels: the stream's classes.
@@ -299,6 +301,8 @@ def joint_training(
         backbone: the model that is trained (the paper's is MKGformer; ``"text"`` is Vanilla's).
         fusion_layers: see ``MKGformer``.
         from_scratch: begin every task with the initial weights (paper: "retraining").
+        latest: a sample that comes again with other tags takes the place of its former self (ours,
+            for streams whose later tags include the earlier ones).
         epochs: passes over all samples so far; by default as many as over a task (the paper says
             nothing). The union grows, so fewer make as many steps.
         tagger: what scores tags (a CRF: the paper).
@@ -310,7 +314,7 @@ def joint_training(
     )
     if epochs is not None:
         training = replace(training, epochs=epochs)
-    return assemble(model, training, CumulativePlugin(from_scratch=from_scratch))
+    return assemble(model, training, CumulativePlugin(from_scratch=from_scratch, latest=latest))
 
 
 def looking_at_objects(encoders: Encoders) -> Encoders:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from mkgc_cl.data.files.schemes import Scheme
 from mkgc_cl.data.locate import MNER_SPLITS, MnerPaths
@@ -21,7 +21,7 @@ from mkgc_cl.data.splits import Groups, Rows, Splits, keep_tags
 from mkgc_cl.data.textfile import Report, TextFile, raise_first, read_text
 from mkgc_cl.errors import ConfigError, DataError
 
-Rule = Literal["priority", "keep-all-mentions"]
+Rule = Literal["priority", "keep-all-mentions", "complete"]
 
 #: A sentence with several types goes to the task of the first of these it has.
 PRIORITY = ("MISC", "LOC", "ORG", "PER")
@@ -66,15 +66,17 @@ def build_imner(
         rule: ``"priority"`` puts a sentence into one task, as released: by :data:`PRIORITY`, or
             that of its rarest type where there are others. ``"keep-all-mentions"`` puts it into
             every task it has an entity for, so no training mention is lost; the sentence (same
-            uid) then recurs with the tags of that task only.
+            uid) then recurs with the tags of that task only. ``"complete"`` hides nothing, which
+            no continual learner can ask for: the first task has every sentence, a later one those
+            with an entity of its types, each with the tags of all types so far.
         file: the training file, for an error to name.
 
     Raises:
         ConfigError: an unknown rule.
         DataError: a type without a training sentence.
     """
-    if rule not in ("priority", "keep-all-mentions"):
-        raise ConfigError([f"rule must be priority or keep-all-mentions, found {rule!r}"])
+    if rule not in get_args(Rule):
+        raise ConfigError([f"rule must be one of {', '.join(get_args(Rule))}, found {rule!r}"])
     columns: dict[str, tuple[Rows, ...]] = {}
     priority: Sequence[str] = PRIORITY
     if any(name not in PRIORITY for group in groups for name in group):
@@ -86,6 +88,8 @@ def build_imner(
             tuple(i for i, mine in enumerate(types) if not mine.isdisjoint(group))
             for group in groups
         )
+        if rule == "complete":
+            columns[split] = (tuple(range(len(types))), *columns[split][1:])
     for group, rows in zip(groups, columns["train"], strict=True):
         seen = {tag[2:] for row in rows for tag in full["train"][row].sample.tags}
         absent = [name for name in group if name not in seen]

@@ -67,7 +67,8 @@ def imner_stream(
         tasks: number of tasks of a drawn order; ``None`` means one for each type.
         seed: draws the order; not to be given together with ``order``.
         rule: ``"priority"`` gives a sentence to one task (MISC > LOC > ORG > PER), as released;
-            ``"keep-all-mentions"`` gives it to every task it has an entity for.
+            ``"keep-all-mentions"`` gives it to every task it has an entity for; ``"complete"``
+            gives it there all tags so far, and the first task every sentence: for upper bounds.
         build: builds from the full files even where released files exist; ``False`` never does in
             place of them, ``None`` does where there is no folder of them. The result is the same.
         repair: ``"conlleval"`` reads tags that break their scheme (an ``I-`` that begins an entity)
@@ -158,7 +159,11 @@ def _stream(
     wanted, lists = _wanted(paths, full, list(keys), policy)
     visuals, count = resolve(wanted, policy, captions)
 
-    def samples(split: str, rows: Rows, types: Sequence[str]) -> tuple[TaggingSample, ...]:
+    complete = made["rule"] == "complete"
+
+    def samples(split: str, task: int, rows: Rows) -> tuple[TaggingSample, ...]:
+        first = 0 if complete and split != "test" else task
+        types = [name for group in splits.groups[first : task + 1] for name in group]
         found = [(full[split][row].sample, visuals[split, row]) for row in rows]
         return tuple(
             replace(sample, tags=keep_tags(sample.tags, types), visual=visual)
@@ -169,9 +174,9 @@ def _stream(
         Task(
             name="+".join(group),
             classes=group,
-            train=samples("train", splits.train[k], group),
-            valid=samples("valid", splits.valid[k], group),
-            test=samples("test", splits.test[k], group),
+            train=samples("train", k, splits.train[k]),
+            valid=samples("valid", k, splits.valid[k]),
+            test=samples("test", k, splits.test[k]),
         )
         for k, group in enumerate(splits.groups)
     )

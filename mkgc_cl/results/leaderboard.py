@@ -43,7 +43,8 @@ class Entry:
 def leaderboard(records: Iterable[Record]) -> str:
     """Return the table as Markdown, the best at the end of IMNER first, then of IMRE.
 
-    Validation, the synthetic stream, drawn orders, runs cut short and controls do not count.
+    Validation, the synthetic stream, drawn orders, runs cut short, controls and other rules do not
+    count.
 
     Args:
         records: as ``results.json`` has them under ``"records"``.
@@ -92,7 +93,7 @@ def _counts(record: Record) -> bool:
     if "encoders" not in config or "system" in config or "rates" in config:
         return False  # a row of an ablation is no system
     stream = config["stream"]
-    whole = stream.get("split", "test") == "test" and "control" not in stream
+    whole = stream.get("split", "test") == "test" and not {"control", "rule"} & {*stream}
     released = ", first" not in record["order"] and not record["order"].startswith("seed:")
     return record["scenario"] in BENCHMARKS and whole and released
 

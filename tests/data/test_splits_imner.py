@@ -14,6 +14,7 @@ from mkgc_cl.data.mner import TYPES, TaggingRow, read_mner
 from mkgc_cl.data.samples import TaggingSample, Task
 from mkgc_cl.data.splits import keep_tags
 from mkgc_cl.data.splits_imner import RELEASED, as_groups, build_imner
+from mkgc_cl.data.stream_checks import check_stream
 from mkgc_cl.errors import ConfigError
 
 # class: train sentences, entities; validation sentences, entities; test entities
@@ -168,6 +169,18 @@ def test_keep_all_mentions_loses_none_and_keeps_only_the_tasks_own(download: Pat
             assert sample.tags == keep_tags(by_uid[sample.uid].tags, task.classes)
     shared = [s.uid for task in stream.tasks for s in task.train]
     assert len(shared) > len(set(shared))
+
+
+def test_complete_labels_hide_nothing_of_the_tasks_so_far(download: Path) -> None:
+    stream = imner_stream(download, rule="complete", missing_images="blank")
+    rows = read_mner(MnerPaths(download).full("train"), split="train")
+    union: dict[str, tuple[str, ...]] = {}
+    for k, task in enumerate(stream.tasks):
+        union |= {sample.uid: sample.tags for sample in tagged(task.train)}
+        so_far = stream.labels.classes[: k + 1]
+        full = {row.sample.uid: keep_tags(row.sample.tags, so_far) for row in rows}
+        assert union == full
+    check_stream(stream)
 
 
 def test_tasks_of_several_types_and_drawn_orders(download: Path) -> None:

@@ -33,6 +33,25 @@ def test_every_epoch_of_a_task_sees_the_union_once(kit: Any, kind: str, from_scr
             assert sorted(uid for step in epoch for uid in step.uids) == sorted(union)
 
 
+def test_the_latest_labels_of_a_sample_take_the_place_of_its_former(kit: Any) -> None:
+    stream = kit.stream("ner", 2)
+    again = stream.tasks[0].train[0]
+    words = len(again.tokens)
+    again = replace(again, tags=(f"B-{stream.tasks[1].classes[0]}", *["O"] * (words - 1)))
+    second = replace(stream.tasks[1], train=(*stream.tasks[1].train, again))
+    benchmark = make_benchmark(replace(stream, tasks=(stream.tasks[0], second)))
+    for latest, versions in ((True, 1), (False, 2)):
+        recorder = kit.Recorder()
+        plugin = CumulativePlugin(latest=latest)
+        kit.train(kit.strategy(benchmark.labels, recorder, plugin), benchmark)
+        seen = [uid for step in recorder.steps if step.task == second.name for uid in step.uids]
+        assert seen.count(again.uid) == versions
+        restored = CumulativePlugin(latest=latest)
+        samples = [sample for task in (stream.tasks[0], second) for sample in task.train]
+        restored.load_state_dict(plugin.state_dict(), samples=samples)
+        assert restored.state_dict()["seen"] == plugin.state_dict()["seen"]
+
+
 def on_the_union(stream: Any, tasks: int) -> Any:
     """A benchmark of one task that holds the samples of the first ``tasks`` and every class."""
     samples = [sample for task in stream.tasks[:tasks] for sample in task.train]
