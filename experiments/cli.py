@@ -7,6 +7,7 @@ import difflib
 import json
 import logging
 import re
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from mkgc_cl import plain_yaml
 from mkgc_cl.config import keys
 from mkgc_cl.errors import ConfigError, DataError, MkgcError, OutputError
 from mkgc_cl.experiments.checks import Tell
+from mkgc_cl.experiments.interrupts import Terminated, signals_interrupt
 from mkgc_cl.experiments.plan import Row
 from mkgc_cl.experiments.run import Made, run_all
 from mkgc_cl.experiments.settings import SCENARIOS, Settings, config_path, resolve_settings
@@ -26,7 +28,6 @@ from mkgc_cl.results.lasting import lasting_output
 from mkgc_cl.results.writing import check_writable
 from mkgc_cl.systems import SYSTEMS, load_installed, load_plugin, named, systems_of
 
-INTERRUPTED = 130
 GOES_ON = "interrupted; the same command goes on from here"
 FLAGS = {
     "scenario": "stream.scenario",
@@ -99,7 +100,8 @@ def main(script: Script, argv: Sequence[str] | None = None) -> int:
     """Run a script.
 
     Returns:
-        The exit code: 0 good, 1 a run failed or something could not be written, 2 wrong settings.
+        The exit code: 0 good, 1 a run failed or something could not be written, 2 wrong settings,
+        3 another process still computes some of the runs, 128 + n ended by signal n.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parse(script, argv)
@@ -134,7 +136,8 @@ def run(script: Script, arguments: argparse.Namespace, command: Sequence[str]) -
         from mkgc_cl.experiments.sweep import write_orders
 
         write_orders(made, Path(arguments.out) / settings.name)
-    return int(any(each.failed for each in made))
+    # a failure is the worse news
+    return min(filter(None, (each.exit_code for each in made)), default=0)
 
 
 def load_systems(arguments: argparse.Namespace, tell: Tell) -> None:
@@ -270,18 +273,18 @@ def exit_code(work: Callable[[], int], *, interrupted: str = GOES_ON) -> int:
 
     Returns:
         That code, or 1 where something could not be written, 2 where what was asked for is wrong,
-        130 where it was interrupted.
+        128 + n where signal n ended it: 130 Ctrl-C, 143 TERM, 129 HUP.
     """
-    with lasting_output():
+    with lasting_output(), signals_interrupt():
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
         try:
             return work()
         except MkgcError as error:
             sys.stderr.write(f"{error}\n")
             return 1 if isinstance(error, OutputError) else 2
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             sys.stderr.write(f"\n{interrupted}\n")
-            return INTERRUPTED
+            return 128 + (error.number if isinstance(error, Terminated) else signal.SIGINT)
 
 
 def flag_problems(arguments: argparse.Namespace) -> list[str]:

@@ -6,11 +6,13 @@ import gc
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mkgc_cl.errors import OutputError
 from mkgc_cl.experiments.checks import Tell, Trial, check_builds, device_of
 from mkgc_cl.experiments.plan import Plan, Row, plan, reuse_finished
 from mkgc_cl.experiments.settings import Settings
@@ -18,6 +20,7 @@ from mkgc_cl.experiments.streams import benchmark_of
 from mkgc_cl.results import Run, RunRecord, run_grid
 from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import environment, peak_memory_mb, reset_peak_memory
+from mkgc_cl.results.run_files import finished_records, paths_of
 from mkgc_cl.results.undefined import per_cent
 from mkgc_cl.results.writing import written_to
 from mkgc_cl.systems import load_installed, load_plugin, origins
@@ -30,13 +33,14 @@ class Made:
     Args:
         plan: what was asked for.
         records: its finished runs, of this call and of earlier ones with the same settings.
-        failed: whether a run of this call failed.
+        exit_code: 0 if every run finished, 1 if one failed, 3 if another process still computes
+            one.
         tables: its tables as text, by measure.
     """
 
     plan: Plan
     records: tuple[RunRecord, ...]
-    failed: bool
+    exit_code: int
     tables: Mapping[str, str]
 
     @property
@@ -104,29 +108,61 @@ def run_plan(
         quiet: no progress.
 
     Raises:
+        KeyboardInterrupt: it was interrupted; the tables hold what has finished.
         OutputError: a record or a table cannot be written, or the folder is gone at the end.
     """
-    from mkgc_cl.experiments.report import write_report, write_setup
+    from mkgc_cl.experiments.report import write_setup
 
     out, settings = plan.target, plan.settings
     reuse_finished(plan.runs, out)
     write_setup(plan, made_by, command=command)
     used = {name: plan.rows[name] for name in settings.systems}
     runner = Runner(settings, used, made_by, tuple(plugins))
-    result = run_grid(plan.runs, runner, out=out, quiet=quiet, jobs=jobs)
-    records, tables = plan.current(result.records), {}
-    if records:
-        with written_to(out):
-            tables = write_report(plan, records)
-        sys.stdout.write(tables["A"])
-    else:
-        sys.stdout.write("no run has finished\n")
+    try:
+        result = run_grid(plan.runs, runner, out=out, quiet=quiet, jobs=jobs)
+    except KeyboardInterrupt:
+        with suppress(OutputError):  # it was interrupted, whatever else is wrong
+            _write_tables(plan, finished_records(out))
+        raise
+    records, tables = _write_tables(plan, result.records)
     for failure in result.failures:
         sys.stderr.write(f"FAILED {failure.run.name}: {failure.error}\n")
     if result.failures:
         sys.stderr.write(f"tracebacks are in {out / 'failed'}; the same command tries again\n")
+    for run, claim in result.elsewhere:
+        sys.stderr.write(f"IN PROGRESS ELSEWHERE {run.name}: {claim}\n")
+    if result.elsewhere:
+        sys.stderr.write("the tables are without them; the same command later adds them\n")
     sys.stdout.write(f"written to {out}\n")
-    return Made(plan, records, bool(result.failures), tables)
+    return Made(plan, records, result.exit_code, tables)
+
+
+def _write_tables(
+    plan: Plan, finished: Sequence[RunRecord]
+) -> tuple[tuple[RunRecord, ...], dict[str, str]]:
+    """Write and print the tables; again if another process, which wrote its own, finished more."""
+    from mkgc_cl.experiments.report import write_report
+
+    records: tuple[RunRecord, ...] = ()
+    tables: dict[str, str] = {}
+    while len(now := plan.current(finished)) > len(records):
+        records = now
+        with written_to(plan.target):
+            tables = write_report(plan, records)
+        if not _finished_since(plan, records):
+            break
+        finished = finished_records(plan.target)
+    sys.stdout.write(tables["A"] if records else "no run has finished\n")
+    return records, tables
+
+
+def _finished_since(plan: Plan, records: Sequence[RunRecord]) -> bool:
+    known = {(record.system, record.seed) for record in records}
+    return any(
+        paths_of(plan.target, run)[0].exists()
+        for run in plan.runs
+        if (run.system, run.seed) not in known
+    )
 
 
 @dataclass(frozen=True)

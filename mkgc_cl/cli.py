@@ -21,7 +21,8 @@ EXIT_CODES = """exit codes:
   0    good
   1    something failed: a run, a file that is malformed or cannot be written, a check
   2    wrong settings or input; nothing was run
-  130  interrupted
+  3    another process still computes some of the runs; the tables are without them
+  130  interrupted (143 by TERM, 129 by HUP); what has finished is kept
 """
 
 

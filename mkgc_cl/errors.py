@@ -106,3 +106,7 @@ class TrainingError(MkgcError, RuntimeError):
 
 class OutputError(MkgcError, RuntimeError):
     """Results cannot be kept: a folder that is read-only or gone, a full disk."""
+
+
+class WorkerError(MkgcError, RuntimeError):
+    """The process of a run died: killed by the system or by hand, or ended by the run itself."""

@@ -9,18 +9,16 @@ Under the folder of a grid are the files of every run (:mod:`mkgc_cl.results.run
 from __future__ import annotations
 
 import logging
-import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mkgc_cl._files import write_atomic
-from mkgc_cl.errors import ConfigError, OutputError
-from mkgc_cl.results.claims import claimed, is_free
-from mkgc_cl.results.counted import counted
+from mkgc_cl.errors import ConfigError, OutputError, WorkerError
+from mkgc_cl.results.claims import Claim, claimed, confirmed, forget_dead
 from mkgc_cl.results.json_files import read_json, to_json
 from mkgc_cl.results.parallel import as_finished
 from mkgc_cl.results.progress import GridProgress, Progress, duration
@@ -41,8 +39,8 @@ from mkgc_cl.results.writing import check_writable, written_to
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0
-"""How often runs that another process has claimed are looked after."""
+ELSEWHERE = 3
+"""Exit code where nothing failed and other processes still compute runs that were asked for."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +101,22 @@ class RunFailure:
 
 @dataclass(frozen=True)
 class GridResult:
-    """What a grid left: records of its folder (:func:`finished_records`), and failures."""
+    """What a grid left.
+
+    Args:
+        records: those of its folder (:func:`finished_records`).
+        failures: runs that did not come to their end.
+        elsewhere: runs that another process still computes, and which one.
+    """
 
     records: tuple[RunRecord, ...]
     failures: tuple[RunFailure, ...]
+    elsewhere: tuple[tuple[Run, Claim], ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 if every run finished, else 1."""
-        return 1 if self.failures else 0
+        """0 if every run finished, 1 if one failed, else :data:`ELSEWHERE`."""
+        return 1 if self.failures else ELSEWHERE if self.elsewhere else 0
 
 
 def run_grid(
@@ -125,12 +130,14 @@ def run_grid(
     """Run every run that is not finished yet and gather all records.
 
     A run whose file is whole is read, not run. A damaged file is set aside as ``*.damaged`` and
-    its run is made again. A run that raises is recorded as failed, with its traceback, and the
-    others go on; it is tried again the next time. An interrupt (Ctrl-C, a signal) ends the grid
-    early, and so does a folder that takes no more files: the same call later goes on from there.
+    its run is made again. A run that raises is recorded as failed, with its traceback, and so is
+    one whose process dies; the others go on, and it is tried again the next time. An interrupt
+    (``KeyboardInterrupt``) ends the grid early, its processes with it, and so does a folder that
+    takes no more files: the same call later goes on from there.
 
-    Several processes may run grids of one folder: a run that another one has claimed is left to
-    it, and read when it is finished. If that process dies, the run is run here.
+    Several processes, on one machine or several, may run grids of one folder. A run that another
+    one has claimed is left to it and told in the result, if it is not finished when all else is.
+    A claim whose process is dead is taken over.
 
     Args:
         runs: the runs, in the order in which they run.
@@ -141,8 +148,8 @@ def run_grid(
             by its name; their progress is shown when they end.
 
     Returns:
-        Records of all finished runs of the folder, asked for this time or earlier, and failures of
-        this time.
+        Records of all finished runs of the folder, asked for this time or earlier, failures of
+        this time, and what is still computed elsewhere.
 
     Raises:
         ConfigError: if two runs are the same, or ``jobs`` is below 1.
@@ -157,17 +164,23 @@ def run_grid(
     todo = [run for run in runs if load_run(out, run) is None]
     if todo:
         check_writable(out / "records")
+        check_writable(out / "failed", room=1)
     failures: list[RunFailure] = []
+    elsewhere: list[tuple[Run, Claim]] = []
     progress = GridProgress(len(todo), quiet=quiet)
     if done := len(runs) - len(todo):
         progress.message(f"{done} of {len(runs)} runs are finished already in {out}")
     attempt = _Attempt(execute, out, {run.key: note_of_failure(out, run) for run in todo})
     try:
-        for run, made in _shared(todo, partial(_made, attempt, progress, jobs), out, progress):
-            if isinstance(made, RunFailure):
-                failures.append(made)
-                logger.error("run %s failed: %s; see %s", run.name, made.error, out / "failed")
-            progress.finish(_outcome(made))
+        with closing(_shared(attempt, todo, progress, jobs)) as ended:
+            for run, made in ended:
+                if isinstance(made, Claim):
+                    elsewhere.append((run, made))
+                    continue
+                if isinstance(made, RunFailure):
+                    failures.append(made)
+                    logger.error("run %s failed: %s; see %s", run.name, made.error, out / "failed")
+                progress.finish(_outcome(made))
     except BaseException:
         progress.close()
         try:
@@ -175,10 +188,14 @@ def run_grid(
         except OutputError as error:  # the first error is the one to be told
             logger.warning("%s", error)
         raise
+    finally:
+        for run in todo:  # of processes that were killed
+            forget_dead(paths_of(out, run)[0])
     progress.close()
     finished = _write_results(out)
-    _check_complete(runs, failures, out)
-    return GridResult(finished, tuple(failures))
+    unfinished = {run.key for run in (*(f.run for f in failures), *(run for run, _ in elsewhere))}
+    _check_complete([run for run in runs if run.key not in unfinished], out)
+    return GridResult(finished, tuple(failures), tuple(elsewhere))
 
 
 def read_results(path: str | Path) -> tuple[RunRecord, ...]:
@@ -196,7 +213,7 @@ def read_results(path: str | Path) -> tuple[RunRecord, ...]:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A run's run, claimed, made and kept in whatever process.
+    """An attempt at a run: claimed, made and kept, in whatever process.
 
     Args:
         execute: makes the record.
@@ -208,17 +225,15 @@ class _Attempt:
     out: Path
     noted: Mapping[str, Mapping[str, object] | None]
 
-    def __call__(self, run: Run, progress: Progress | None = None) -> RunRecord | RunFailure | None:
-        """Return what became of the run, or ``None`` where another process has it."""
-        with claimed(paths_of(self.out, run)[0]) as mine:
-            if not mine:
-                return None
-            # made, or tried in vain, by another process since this grid began
-            if (record := load_run(self.out, run)) is not None:
-                return record
-            note = note_of_failure(self.out, run)
-            if note is not None and note != self.noted[run.key]:
-                return RunFailure(run, str(note.get("error")), str(note.get("traceback")))
+    def __call__(
+        self, run: Run, progress: Progress | None = None
+    ) -> RunRecord | RunFailure | Claim:
+        """Return what became of the run, or the claim of another process that has it."""
+        with claimed(paths_of(self.out, run)[0], f"run {run.name}") as other:
+            if other is not None:
+                return other
+            if (settled := self.settled(run)) is not None:
+                return settled
             check_writable(self.out / "records")  # nothing is computed that cannot be kept
             try:
                 record = self.execute(run, progress or _unseen)
@@ -235,55 +250,71 @@ class _Attempt:
                 return failure
             return record
 
+    def settled(self, run: Run) -> RunRecord | RunFailure | None:
+        """Return what another process made of the run since this grid began, if it did."""
+        if (record := load_run(self.out, run)) is not None:
+            return record
+        note = note_of_failure(self.out, run)
+        if note is not None and note != self.noted[run.key]:
+            return RunFailure(run, str(note.get("error")), str(note.get("traceback")))
+        return None
+
 
 def _unseen(fraction: float, note: str = "") -> None:
     """Progress in a process without a terminal of its own."""
 
 
-_Made = tuple[Run, RunRecord | RunFailure]
+_Ended = tuple[Run, RunRecord | RunFailure | Claim]
 
 
 def _shared(
-    todo: Sequence[Run],
-    made: Callable[[Sequence[Run]], Iterator[tuple[Run, RunRecord | RunFailure | None]]],
-    out: Path,
-    progress: GridProgress,
-) -> Iterator[_Made]:
-    """Yield every run with what became of it, those that another process has claimed last."""
-    waiting = free = list(todo)
-    told = False
-    while waiting:
-        left = {run.key for run in waiting}
-        for run, what in made(free):
-            if what is not None:
-                left.discard(run.key)
-                yield run, what
-        waiting = [run for run in waiting if run.key in left]
-        if waiting and not told:
-            number = counted(len(waiting), "run")
-            progress.message(f"waiting for {number} that another process runs")
-            told = True
-        free = []
-        while waiting and not free:
-            time.sleep(POLL_SECONDS)
-            free = [run for run in waiting if is_free(paths_of(out, run)[0])]
+    attempt: _Attempt, todo: Sequence[Run], progress: GridProgress, jobs: int
+) -> Generator[_Ended, None, None]:
+    """Yield every run with what became of it, those that other processes still have last."""
+    left: dict[str, tuple[Run, Claim]] = {}
+    while todo:
+        with closing(_made(attempt, todo, progress, jobs)) as ended:
+            for run, what in ended:
+                if isinstance(what, Claim):
+                    left[run.key] = (run, what)
+                else:
+                    left.pop(run.key, None)
+                    yield run, what
+        # they may have come to an end while the others were computed
+        for run, _ in list(left.values()):
+            if (settled := attempt.settled(run)) is not None:
+                del left[run.key]
+                progress.start(run.name)
+                yield run, settled
+        if any(not claim.here for _, claim in left.values()):
+            progress.message("waiting for signs of life of processes on other machines")
+        todo = []
+        for run, claim in left.values():
+            if (living := confirmed(paths_of(attempt.out, run)[0], claim)) is None:
+                todo.append(run)
+            else:
+                left[run.key] = (run, living)
+    yield from left.values()
 
 
 def _made(
-    attempt: _Attempt, progress: GridProgress, jobs: int, todo: Sequence[Run]
-) -> Iterator[tuple[Run, RunRecord | RunFailure | None]]:
+    attempt: _Attempt, todo: Sequence[Run], progress: GridProgress, jobs: int
+) -> Generator[_Ended, None, None]:
     """Yield every run with what became of it, one after another or as they end."""
     if jobs > 1 and len(todo) > 1:
         refused: dict[str, None] = {}
-        for run, made in as_finished(attempt, todo, jobs=min(jobs, len(todo))):
-            if isinstance(made, OutputError):
-                refused[str(made)] = None  # the others end: what they say is kept, too
-                continue
-            if isinstance(made, Exception):  # the process died: out of memory, a signal
-                made = RunFailure(run, f"{type(made).__name__}: {made}", str(made))
-                keep_failure(attempt.out, run, made.error, made.traceback)
-            progress.start(run.name)
-            yield run, made
+        with closing(as_finished(attempt, todo, jobs=min(jobs, len(todo)))) as ended:
+            for run, made in ended:
+                if isinstance(made, OutputError):
+                    refused[str(made)] = None  # the others end: what they say is kept, too
+                    continue
+                if isinstance(made, Exception):
+                    words = str(made) if isinstance(made, WorkerError) else repr(made)
+                    made = RunFailure(run, words, words)
+                    keep_failure(attempt.out, run, made.error, made.traceback)
+                if not isinstance(made, Claim):
+                    progress.start(run.name)
+                yield run, made
         if refused:
             raise OutputError("\n".join(refused))
     else:
@@ -300,17 +331,20 @@ def _outcome(made: RunRecord | RunFailure) -> str:
 
 
 def _write_results(out: Path) -> tuple[RunRecord, ...]:
-    finished = finished_records(out)
-    with written_to(out):
-        text = to_json({"records": [record.to_dict() for record in finished]})
-        write_atomic(out / "results.json", text)
-    return finished
+    """Write all finished runs; again if another process, which wrote its own, finished more."""
+    while True:
+        before = set(out.glob("records/*.json"))
+        finished = finished_records(out)
+        with written_to(out):
+            text = to_json({"records": [record.to_dict() for record in finished]})
+            write_atomic(out / "results.json", text)
+        if before == set(out.glob("records/*.json")):
+            return finished
 
 
-def _check_complete(runs: Sequence[Run], failures: Sequence[RunFailure], out: Path) -> None:
+def _check_complete(finished: Sequence[Run], out: Path) -> None:
     """Refuse to call a grid finished whose records somebody moved away meanwhile."""
-    failed = {failure.run.key for failure in failures}
-    gone = [run for run in runs if run.key not in failed and not paths_of(out, run)[0].exists()]
+    gone = [run for run in finished if not paths_of(out, run)[0].exists()]
     if gone:
         raise OutputError(
             f"{out}: the records of finished runs are gone ({'; '.join(c.name for c in gone)}); if "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mkgc_cl._files import PREFIX, SUFFIX
@@ -13,13 +13,15 @@ from mkgc_cl.errors import OutputError
 
 ROOM = 2**20
 """Bytes: more than the record and the history of a run, and the tables of a setting."""
+LONGEST = "x" * 100
+"""A name longer than that of any file of results."""
 
 
 def check_writable(folder: str | Path, *, room: int = ROOM) -> None:
     """Write a file of ``room`` bytes to a folder and remove it again.
 
     Where the folder is not there yet, the file goes to the first folder above it that is: nothing
-    is left behind, whatever is found out.
+    is left behind, whatever is found out. Names that would be too long are refused, too.
 
     Args:
         folder: where results are to go.
@@ -30,6 +32,7 @@ def check_writable(folder: str | Path, *, room: int = ROOM) -> None:
     """
     try:
         place = _nearest(Path(folder).absolute())
+        _check_length(place, Path(folder).absolute())
         with tempfile.NamedTemporaryFile(dir=place, prefix=PREFIX, suffix=SUFFIX) as file:
             file.write(os.urandom(room))  # zeros would take no room on some file systems
             file.flush()
@@ -62,6 +65,21 @@ def written_to(folder: Path) -> Iterator[None]:
 def reason_of(error: Exception) -> str:
     """The system's words without its number and the name of the file."""
     return str(getattr(error, "strerror", None) or error)
+
+
+def _check_length(place: Path, folder: Path) -> None:
+    """Look for files that are not there, which a system refuses whose names would be too long.
+
+    Args:
+        place: the lowest part of ``folder`` that is there.
+        folder: where results are to go.
+
+    Raises:
+        OSError: a folder to be made has too long a name, or a file in the last one too long a path.
+    """
+    for path in (*(place / name for name in folder.relative_to(place).parts), folder / LONGEST):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()
 
 
 def _nearest(folder: Path) -> Path:

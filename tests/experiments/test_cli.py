@@ -6,8 +6,10 @@ import importlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from mkgc_cl.config import keys, resolve, to_dict
 from mkgc_cl.errors import ConfigError, DataError, OutputError
 from mkgc_cl.experiments import ablation, cli, imner, imre, rehearsal_size
+from mkgc_cl.experiments.interrupts import Terminated
 from mkgc_cl.experiments.settings import CONFIGS, DEFAULT_ORDERS, Settings
 from mkgc_cl.systems import SYSTEMS, systems_of
 
@@ -251,6 +254,8 @@ def test_flags_that_cannot_be_meant(
         (ConfigError(["wrong"]), 2),
         (DataError("damaged"), 2),
         (KeyboardInterrupt(), 130),
+        (Terminated(signal.SIGTERM), 143),
+        (Terminated(signal.SIGHUP), 129),
     ],
 )
 def test_exit_codes(capsys, error: BaseException, code: int) -> None:
@@ -260,8 +265,29 @@ def test_exit_codes(capsys, error: BaseException, code: int) -> None:
     streams = sys.stdout, sys.stderr
     assert cli.exit_code(fail) == code
     assert cli.exit_code(lambda: 0) == 0
-    assert str(error) in capsys.readouterr().err
+    told = "goes on from here" if isinstance(error, KeyboardInterrupt) else str(error)
+    assert told in capsys.readouterr().err
     assert (sys.stdout, sys.stderr) == streams
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_interrupts_unless_it_is_somebody_elses(number: signal.Signals) -> None:
+    def ended() -> int:
+        signal.raise_signal(number)
+        return 0
+
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        assert cli.exit_code(ended) == 128 + number
+        for handler in (signal.SIG_DFL, signal.SIG_IGN):  # ignored: as nohup has it
+            signal.signal(number, handler)
+            assert cli.exit_code(lambda: 0) == 0
+            assert signal.getsignal(number) == handler
+        assert cli.exit_code(ended) == 0
+        with ThreadPoolExecutor(1) as pool:  # no other thread can handle signals
+            assert pool.submit(cli.exit_code, lambda: 0).result() == 0
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["epochs=3"], ["MSPT.alpha=x"]])

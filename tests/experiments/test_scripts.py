@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -252,6 +253,44 @@ def test_balance_is_told_of_every_order_when_it_is_done(
     printed = capsys.readouterr()
     assert "imre, sep5\n" in printed.out
     assert "the same command goes on from here" in printed.err
+
+
+def test_the_tables_hold_what_has_finished_before_an_interrupt(
+    ran: list, script, monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path
+) -> None:
+    good = run.Runner.__call__
+
+    def make_run(self: run.Runner, made: run.Run, progress: object) -> RunRecord:
+        if made.system == "MSPT":
+            raise KeyboardInterrupt
+        return good(self, made, progress)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run.Runner, "__call__", make_run)
+    assert script("imre", "--quick", "--systems", "Vanilla", "MSPT", "--seeds", "0") == 130
+    assert re.search(r"^Vanilla .*\n(?!MSPT)", capsys.readouterr().out, re.MULTILINE)
+    assert list(tmp_path.glob("*/*/table-*.json"))
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_runs_of_another_process_are_told_and_change_the_exit_code(
+    ran: list, script, monkeypatch: pytest.MonkeyPatch, capsys, failing: bool
+) -> None:
+    """Within its first run, the same command is given once more."""
+    good, codes, told = run.Runner.__call__, [], []
+    argv = ("imre", "--quick", "--systems", "Vanilla", "EWC", "--seeds", "0")
+    argv += ("EWC.weight=-1",) if failing else ()
+
+    def make_run(self: run.Runner, made: run.Run, progress: object) -> RunRecord:
+        if made.system == "Vanilla":
+            codes.append(script(*argv))
+            told.append(capsys.readouterr().err)
+        return good(self, made, progress)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run.Runner, "__call__", make_run)
+    assert script(*argv) == int(failing)
+    assert codes == [1 if failing else 3]
+    assert re.search(r"^IN PROGRESS ELSEWHERE Vanilla, .*: process \d+ on ", told[0], re.MULTILINE)
+    assert [system for system, _, _ in ran] == ["EWC", "Vanilla"]  # each once
 
 
 def test_balance_of_modalities() -> None:

@@ -62,6 +62,11 @@ def test_a_folder_that_takes_nothing_is_told_before_the_first_run(
         run_grid(RUNS, runner, out=out.parent / "file" / "below", quiet=True)
     with pytest.raises(OutputError, match="File name too long"):
         run_grid(RUNS, runner, out="x" * 300, quiet=True)
+    with pytest.raises(OutputError, match="File name too long"):  # below what is not there yet
+        run_grid(RUNS, runner, out=out / "new" / ("x" * 300), quiet=True)
+    deep = out / "/".join(["x"] * ((os.pathconf("/", "PC_PATH_MAX") - len(str(out)) - 20) // 2))
+    with pytest.raises(OutputError, match="File name too long"):  # its files'
+        run_grid(RUNS, runner, out=deep, quiet=True)
 
     left: list[str] = []
 
