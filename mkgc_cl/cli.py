@@ -168,6 +168,7 @@ VERBS = {
     "speed": Verb("samples per second, memory, and where the time of a step goes", _speed),
     "learn": Verb("teach an extractor types: mkgc learn FOLDER SAMPLES", _use("learn")),
     "predict": Verb("find entities and relations in texts: mkgc predict FOLDER", _use("predict")),
+    "export": Verb("an extractor as ONNX: mkgc export FOLDER --out DIR", _use("export")),
     "graph": Verb("keep what was found as a graph: mkgc graph add GRAPH TEXTS", _use("graph")),
     "serve": Verb("answer over HTTP: mkgc serve FOLDER", _use("serve")),
 }

@@ -1,4 +1,4 @@
-"""The verbs of ``mkgc`` that use a model: learn, predict, graph, serve."""
+"""The verbs of ``mkgc`` that use a model: learn, predict, export, graph, serve."""
 
 from __future__ import annotations
 
@@ -34,26 +34,38 @@ def learn(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--negative", help="what no relation is called, of a new extractor (default: None)"
     )
+    parser.add_argument(
+        "--captions",
+        action="store_true",
+        default=None,
+        help="of a new extractor: read the caption of a text's image behind it",
+    )
     given = parser.parse_args(arguments)
-    names = ("encoder", "shrinkage", "negative")
+    names = ("encoder", "shrinkage", "negative", "captions")
     options = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     from mkgc_cl.inference import Extractor
     from mkgc_cl.inference.json_lines import read_records
 
     samples = [record for file in given.files for record in read_records(file)]
     held = [record for file in given.held_out for record in read_records(file)]
-    if (given.folder / "config.json").exists():
-        if options:
+    config = given.folder / "config.json"
+    # before the folder is made: an encoder that is not there leaves nothing behind
+    made = None if config.exists() else Extractor.from_encoder(**{"encoder": "minilm", **options})
+
+    def new() -> Extractor:
+        return made or Extractor.from_encoder(**{"encoder": "minilm", **options})
+
+    def waiting() -> None:
+        sys.stderr.write(f"{given.folder}: waiting for another process that changes it\n")
+        sys.stderr.flush()
+
+    with _writing(given.folder), Extractor.editing(given.folder, new=new, waiting=waiting) as kept:
+        if options and kept is not made:
             parser.error(
                 f"--{next(iter(options))} is of a new extractor, and {given.folder} holds one that "
                 "has its own; leave it out, or name another folder"
             )
-        extractor = Extractor.load(given.folder)
-    else:
-        extractor = Extractor.from_encoder(options.pop("encoder", "minilm"), **options)
-    report = extractor.learn(samples, types=given.types, task=given.task, held_out=held)
-    with _writing(given.folder):
-        extractor.save(given.folder)
+        report = kept.learn(samples, types=given.types, task=given.task, held_out=held)
     sys.stdout.write(f"{report}\n")
     return 0
 
@@ -80,6 +92,45 @@ def predict(arguments: Sequence[str]) -> int:
     records = iter([{"text": given.text}]) if given.text is not None else _records(given.files)
     for found in extractor.stream(records, constrain=not given.no_constraints):
         sys.stdout.write(json.dumps(found.to_dict(), ensure_ascii=False) + "\n")
+    return 0
+
+
+def export(arguments: Sequence[str]) -> int:
+    """``mkgc export``: an extractor as ONNX, and how it compares; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="mkgc export",
+        description="Write an extractor as ONNX, encoder and readout in one graph, and compare it "
+        "with PyTorch: same answers, and texts a second with one thread.",
+    )
+    parser.add_argument("folder", type=Path, help="of the extractor")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the graphs")
+    parser.add_argument(
+        "--texts", nargs="+", type=Path, default=[], help="to compare on (default: invented ones)"
+    )
+    given = parser.parse_args(arguments)
+    import torch
+
+    from mkgc_cl.data.demo import demo_stream
+    from mkgc_cl.inference import Extractor
+    from mkgc_cl.inference.speed import parity
+
+    extractor = Extractor.load(given.folder)
+    if given.texts:
+        texts: list[Any] = list(_records(given.texts))
+    else:
+        tasks = demo_stream("re", test_size=128).tasks
+        samples = [sample for task in tasks for sample in task.test]
+        # relations alone are asked for between the entities that a sample names
+        texts = [list(one.tokens) for one in samples] if extractor.types else list(samples)
+    with _writing(given.out):
+        files = extractor.export_onnx(given.out)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # which ONNX Runtime takes over
+    exported = Extractor.from_onnx(given.out)
+    torch.set_num_threads(threads)
+    for file in files:
+        sys.stdout.write(f"{file}: {file.stat().st_size / 2**20:,.1f} MiB\n")
+    sys.stdout.write(f"{parity(extractor, exported, texts)}\n")
     return 0
 
 

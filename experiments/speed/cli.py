@@ -6,6 +6,7 @@
     python experiments/speed training.batch_size=2             any setting of the ablation
     python experiments/speed --systems all                     every system of the tables
     python experiments/speed --closed-form                     Gaussian readouts by size
+    python experiments/speed --extractor --task ner            tagging beside the encoder alone
 
 Settings are those of the ablation on the same scenario, on a part of its samples. Three systems are
 measured in paired rounds: the bare PyTorch loop, plain fine-tuning, and MSPT with all its plugins.
@@ -80,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         sizes = measure_closed_form()
         report: dict[str, Any] = {"closed_form": sizes}
         text = closed_form_text(sizes)
+    elif arguments.extractor:
+        report, text = measure_tagging(arguments)
     else:
         load_systems(arguments, teller(quiet=arguments.quiet))
         measured = measure if arguments.systems is None else measure_systems
@@ -90,6 +93,17 @@ def run(arguments: argparse.Namespace) -> int:
             write_atomic(file, to_json(report))
         sys.stdout.write(f"written to {file}\n")
     return 0
+
+
+def measure_tagging(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Measure an extractor; return the report, all plain types, and its text."""
+    from mkgc_cl.experiments import ablation
+    from mkgc_cl.experiments.speed.extractor import measure_extractor
+
+    script = dataclasses.replace(ablation.SCRIPT, file="speed")
+    settings = settings_of(script, arguments).of_each_order()[0]
+    stream, _ = read(settings.stream, settings.encoders.images, arguments)
+    return measure_extractor(stream, encoder=settings.encoders.text, threads=arguments.threads)
 
 
 def measure_systems(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -256,6 +270,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--systems", nargs="+", metavar="A", help="systems of the tables instead: all, or names")
     add("--plugin", action="append", default=[], metavar="FILE", help="Python file with systems")
     add("--closed-form", action="store_true", help="learning in closed form instead, by size")
+    add("--extractor", action="store_true", help="tagging by an extractor beside its encoder")
     add("--samples", type=int, default=128, help="most samples of a task and split (128)")
     add("--tasks", type=int, help="most tasks (all)")
     add("--epochs", type=int, default=2, help="epochs per task (2)")

@@ -42,12 +42,14 @@ def check_form(sample: Sample) -> None:
     """
     if not sample.tokens:
         raise fault(sample, "expected at least one word, found none; drop it")
-    for word in sample.tokens:
-        if not isinstance(word, str) or not is_text(word):
-            raise fault(
-                sample,
-                f"expected words of text that UTF-8 can write, found {shown(word)}; correct it",
-            )
+    words: tuple[object, ...] = sample.tokens
+    # at once, as every sample that is read comes by; one by one only to name what is wrong
+    if not all(isinstance(word, str) for word in words) or not is_text("".join(sample.tokens)):
+        (word, *_) = (word for word in words if not isinstance(word, str) or not is_text(word))
+        raise fault(
+            sample,
+            f"expected words of text that UTF-8 can write, found {shown(word)}; correct it",
+        )
     if isinstance(sample, RelationSample):
         _check_spans(sample)
 

@@ -18,6 +18,9 @@ PUNCTUATION = ("@", "@", "#", "#")
 
 MarkerKind = Literal["new", "punctuation"]
 
+REMEMBERED_WORDS = 2**16
+"""Most words whose pieces are kept: a few thousand make up most of any text."""
+
 
 class WordTokenizer(Protocol):
     """What an encoder's tokenizer must offer.
@@ -69,6 +72,7 @@ class PretrainedTokenizer:
         self.sep_id: int = tokenizer.sep_token_id
         self.pad_id: int = tokenizer.pad_token_id
         self._unknown: int = tokenizer.unk_token_id
+        self._known: dict[str, list[int]] = {}
         if marker_ids is not None:
             first, second, third, fourth = marker_ids
         elif markers == "new":
@@ -103,14 +107,22 @@ class PretrainedTokenizer:
         A word that spells a special token (``[SEP]``, ``<s>``) is text like any other: it must not
         close the sample or stand for an entity marker.
         """
-        # The space matters to RoBERTa's tokenizer alone, which knows the start of a word by it.
-        encoded = self._tokenizer(
-            [f" {word}" for word in words],
-            add_special_tokens=False,
-            return_attention_mask=False,
-            split_special_tokens=True,
-        )["input_ids"]
-        return [list(ids) or [self._unknown] for ids in encoded]
+        known = self._known
+        new = [word for word in dict.fromkeys(words) if word not in known]
+        if new:
+            # The space matters to RoBERTa's tokenizer alone, which knows a word's start by it.
+            encoded = self._tokenizer(
+                [f" {word}" for word in new],
+                add_special_tokens=False,
+                return_attention_mask=False,
+                split_special_tokens=True,
+            )["input_ids"]
+            if len(known) + len(new) > REMEMBERED_WORDS:
+                self._known = known = {word: known[word] for word in words if word in known}
+            known.update(
+                (w, list(ids) or [self._unknown]) for w, ids in zip(new, encoded, strict=True)
+            )
+        return [list(known[word]) for word in words]
 
 
 class HashTokenizer:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from mkgc_cl.inference.ledger import Entry
 
 TypePair = tuple[str, str]
 
@@ -16,6 +18,9 @@ class TypeConstraints:
 
     A pair of types is ruled out for a relation that was never seen between them, if both types were
     known when the relation was learnt: a type that came later rules nothing out.
+
+    They say nothing that the ledger of samples does not say, and are counted from it (:meth:`of`)
+    whenever it changes: a sample that is forgotten, or whose types are renamed, is so here too.
 
     Args:
         counts: how often each relation was seen between each pair of types.
@@ -32,6 +37,16 @@ class TypeConstraints:
     counts: dict[str, Counter[TypePair]] = field(default_factory=dict)
     known: dict[str, set[str]] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, entries: Iterable[Entry], outputs: Sequence[str]) -> TypeConstraints:
+        """Count the samples of relations, whose ``outputs`` they number; the first is none."""
+        made = cls()
+        for entry in entries:
+            (output,) = entry.taught
+            if output > 0:
+                made.add(outputs[output], entry.pair, known=entry.known)
+        return made
+
     def add(
         self, relation: str, pair: tuple[str | None, str | None], *, known: Iterable[str]
     ) -> None:
@@ -42,17 +57,6 @@ class TypeConstraints:
         self.counts.setdefault(relation, Counter())[head, tail] += 1
         self.known.setdefault(relation, set()).update((*known, head, tail))
 
-    def remove(self, relation: str, pair: tuple[str | None, str | None]) -> None:
-        """Take a sample away again."""
-        head, tail = pair
-        counted = self.counts.get(relation)
-        if counted is None or head is None or tail is None:
-            return
-        counted[head, tail] -= 1
-        self.counts[relation] = +counted
-        if not self.counts[relation]:
-            del self.counts[relation], self.known[relation]
-
     def allow(self, relation: str, head: str | None, tail: str | None) -> bool:
         """Whether a relation may hold between two types."""
         if relation not in self.counts or head is None or tail is None:
@@ -62,38 +66,14 @@ class TypeConstraints:
             return True
         return self.counts[relation][head, tail] > 0
 
-    def merge(self, other: TypeConstraints) -> None:
-        """Add the counts of another one."""
-        for relation, counted in other.counts.items():
-            self.counts.setdefault(relation, Counter()).update(counted)
-            self.known.setdefault(relation, set()).update(other.known[relation])
-
-    def renamed(
-        self, relations: Mapping[str, str | None], types: Mapping[str, str | None]
-    ) -> TypeConstraints:
-        """Return it under other names; what is named ``None`` is left out."""
-        made = TypeConstraints()
-        for old, counted in self.counts.items():
-            relation = relations.get(old, old)
-            if relation is None:
-                continue
-            known = {types.get(name, name) for name in self.known[old]}
-            for (head, tail), count in counted.items():
-                pair = (types.get(head, head), types.get(tail, tail))
-                if None not in pair:
-                    mine = made.counts.setdefault(relation, Counter())
-                    mine[pair] += count  # type: ignore[index]
-                    made.known.setdefault(relation, set()).update(n for n in known if n)
-        return made
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, in a fixed order."""
+        """Plain values, for where there is no ledger to count them from."""
         return {
             relation: {
                 "known": sorted(self.known[relation]),
-                "counts": [[*pair, n] for pair, n in sorted(self.counts[relation].items())],
+                "counts": [[*pair, count] for pair, count in sorted(counted.items())],
             }
-            for relation in sorted(self.counts)
+            for relation, counted in sorted(self.counts.items())
         }
 
     @classmethod

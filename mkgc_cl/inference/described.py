@@ -23,7 +23,10 @@ from mkgc_cl.models.base import Decision, Readout
 from mkgc_cl.models.branch import GaussianBranch
 from mkgc_cl.models.prior import PriorCorrection
 
-_PARTS = ("self", "labels", "text", "tokenizer", "vision", "beside", "beside_tokenizer")
+_PARTS = (
+    *("self", "labels", "text", "tokenizer", "vision", "caption_tokenizer"),
+    *("beside", "beside_tokenizer"),
+)
 
 
 def options_of(model: ExtractionModel) -> dict[str, Any]:

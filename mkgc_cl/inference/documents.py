@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, TypeGuard, cast
 
 from mkgc_cl.data.files.segments import cut_words
@@ -67,11 +68,11 @@ def join_words(tokens: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]
     >>> join_words(["Ann", "Lee"])
     ('Ann Lee', ((0, 3), (4, 7)))
     """
-    offsets, place = [], 0
-    for token in tokens:
-        offsets.append((place, place + len(token)))
-        place += len(token) + 1
-    return " ".join(tokens), tuple(offsets)
+    starts = accumulate((len(token) + 1 for token in tokens), initial=0)
+    offsets = tuple(
+        (start, start + len(token)) for start, token in zip(starts, tokens, strict=False)
+    )
+    return " ".join(tokens), offsets
 
 
 def document(given: object, *, uid: str | None = None) -> Document:
@@ -81,7 +82,7 @@ def document(given: object, *, uid: str | None = None) -> Document:
         given: text; a sequence of words; a sample of this package (a relation's asks for its pair);
             or a mapping with ``text`` or ``tokens``, and ``entities`` where they are known
             (``start``, ``end`` and perhaps ``type``, in characters of a text and in words of
-            tokens).
+            tokens), ``image`` (a path) and ``caption``.
         uid: identity, where ``given`` brings none.
 
     Raises:
@@ -193,15 +194,31 @@ def base_of(record: Mapping[str, Any], uid: str | None = None) -> Document:
         words = _checked(tuple(tokens), named)
         text, offsets = join_words(words)
         read = Document(text, words, offsets, uid=named)
-    return Document(read.text, read.tokens, read.offsets, uid=named, image=image)
+    visual = VisualInput(caption=_caption(record, named))
+    return replace(read, visual=visual, image=image)
+
+
+def _caption(record: Mapping[str, Any], uid: str | None) -> str | None:
+    """The caption of a record, spelled as :mod:`mkgc_cl.data.captions` does."""
+    found = record.get("caption")
+    if "captions" in record:
+        several = record["captions"]
+        if found is not None or not isinstance(several, Mapping) or len(several) != 1:
+            raise DataError(
+                "expected one caption, found 'captions' by several or none; give 'caption' alone",
+                sample=uid,
+            )
+        (found,) = several.values()
+    if found is not None and (not isinstance(found, str) or not is_text(found)):
+        raise DataError(f"expected a caption as text, found {shown(found)}", sample=uid)
+    return found
 
 
 def _of_record(record: Mapping[str, Any], uid: str | None) -> Document:
     base = base_of(record, uid)
     if record.get("entities") is None:
         return base
-    spans = spans_of(record, base)
-    return Document(base.text, base.tokens, base.offsets, spans, uid=base.uid, image=base.image)
+    return replace(base, spans=spans_of(record, base))
 
 
 def _of_text(text: object, uid: str | None) -> Document:
@@ -214,10 +231,9 @@ def _of_text(text: object, uid: str | None) -> Document:
 
 
 def _checked(tokens: tuple[object, ...], uid: str | None) -> tuple[str, ...]:
-    for word in tokens:
-        if not isinstance(word, str) or not is_text(word):
-            raise DataError(
-                f"expected words of text that UTF-8 can write, found {shown(word)}; correct it",
-                sample=uid,
-            )
-    return tokens  # type: ignore[return-value]
+    if all(isinstance(word, str) for word in tokens) and is_text("".join(map(str, tokens))):
+        return tokens  # type: ignore[return-value]
+    (word, *_) = (word for word in tokens if not isinstance(word, str) or not is_text(word))
+    raise DataError(
+        f"expected words of text that UTF-8 can write, found {shown(word)}; correct it", sample=uid
+    )

@@ -15,6 +15,7 @@ from mkgc_cl._files import write_atomic
 from mkgc_cl.data.tokenizer import HashTokenizer, PretrainedTokenizer, WordTokenizer
 from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.inference.folders import checked_bytes
+from mkgc_cl.models.captions import CaptionEncoder, CaptionStream
 from mkgc_cl.models.encoders import load_backbone
 from mkgc_cl.seeds import seeded
 
@@ -62,8 +63,15 @@ def build_text(described: Mapping[str, Any], *, path: Path) -> nn.Module:
     return module  # type: ignore[no-any-return]
 
 
-def save_tokenizer(tokenizer: WordTokenizer, folder: Path) -> dict[str, Any]:
+def save_tokenizer(
+    tokenizer: WordTokenizer, folder: Path, *, name: str = "tokenizer"
+) -> dict[str, Any]:
     """Write a tokenizer's files and return its description.
+
+    Args:
+        tokenizer: the tokenizer.
+        folder: of the model.
+        name: of the folder in it that the files go into.
 
     Raises:
         ConfigError: it is of a kind that cannot be saved.
@@ -77,8 +85,8 @@ def save_tokenizer(tokenizer: WordTokenizer, folder: Path) -> dict[str, Any]:
     with TemporaryDirectory() as made:
         tokenizer.save(Path(made))
         files = {path.name: path.read_bytes() for path in sorted(Path(made).iterdir())}
-    for name, data in files.items():
-        path = folder / "tokenizer" / name
+    for file, data in files.items():
+        path = folder / name / file
         # the one that is there is in use: it is left alone, or replaced in one step
         if not path.is_file() or path.read_bytes() != data:
             write_atomic(path, data)
@@ -87,14 +95,16 @@ def save_tokenizer(tokenizer: WordTokenizer, folder: Path) -> dict[str, Any]:
         "markers": tokenizer.markers,
         "marker_ids": list(tokenizer.marker_ids),
         "files": [
-            {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
-            for name, data in files.items()
+            {"file": file, "sha256": hashlib.sha256(data).hexdigest()}
+            for file, data in files.items()
         ],
     }
 
 
-def load_tokenizer(described: Mapping[str, Any], folder: Path) -> WordTokenizer:
-    """Read a tokenizer that :func:`save_tokenizer` wrote.
+def load_tokenizer(
+    described: Mapping[str, Any], folder: Path, *, name: str = "tokenizer"
+) -> WordTokenizer:
+    """Read a tokenizer that :func:`save_tokenizer` wrote, of the same ``name``.
 
     Raises:
         DataError: its files are not there, are others, or cannot be read.
@@ -103,7 +113,7 @@ def load_tokenizer(described: Mapping[str, Any], folder: Path) -> WordTokenizer:
         return HashTokenizer(buckets=int(described["buckets"]), markers=described["markers"])
     from transformers import AutoTokenizer
 
-    files = folder / "tokenizer"
+    files = folder / name
     for one in described.get("files", ()):
         checked_bytes(files, one)
     try:
@@ -121,14 +131,19 @@ def load_tokenizer(described: Mapping[str, Any], folder: Path) -> WordTokenizer:
 def describe_vision(vision: Any) -> dict[str, Any] | None:
     """Describe an image encoder: its timm architecture, and how pixels are normalized.
 
+    Of one that reads captions in place of images, its text encoder.
+
     Args:
-        vision: a stream or encoder of images; ``None`` for a model that looks at none.
+        vision: a stream or encoder of images or captions; ``None`` for a model that has none.
 
     Raises:
         ConfigError: it is of no known architecture.
     """
     if vision is None:
         return None
+    if isinstance(vision, CaptionStream | CaptionEncoder):
+        read = vision.stream if isinstance(vision, CaptionEncoder) else vision
+        return {"captions": describe_text(read)}
     backbone = getattr(vision, "vit", None) or getattr(vision, "backbone", None)
     name = getattr(backbone, "architecture", None)
     if backbone is None or not isinstance(name, str):

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from mkgc_cl.data.images import FileImage
-from mkgc_cl.data.samples import RelationSample, Sample, TaggingSample, TaskKind
+from mkgc_cl.data.samples import TaskKind
 from mkgc_cl.data.tokenizer import MarkerKind
 from mkgc_cl.errors import ConfigError, DataError, gathered
-from mkgc_cl.inference.constraints import TypeConstraints
-from mkgc_cl.inference.documents import Document, document, is_name
+from mkgc_cl.inference import changes
+from mkgc_cl.inference.documents import Document, document
 from mkgc_cl.inference.encoder import FrozenEncoder
 from mkgc_cl.inference.extraction import Extraction
-from mkgc_cl.inference.learning import Learning, forget_samples
+from mkgc_cl.inference.forgetting import forget_samples
+from mkgc_cl.inference.learning import learn_lessons
 from mkgc_cl.inference.ledger import Ledger
+from mkgc_cl.inference.measuring import f1_by_type
 from mkgc_cl.inference.parts import ClosedForm, Part, part_of
 from mkgc_cl.inference.prediction import predict
-from mkgc_cl.inference.records import Lesson, lessons
-from mkgc_cl.inference.report import LearnReport, counts_by_type
-from mkgc_cl.metrics.counts import spans
+from mkgc_cl.inference.records import lessons
+from mkgc_cl.inference.report import LearnReport
+from mkgc_cl.inference.seeing import shown_with
 from mkgc_cl.models.base import ExtractionModel
 from mkgc_cl.models.gaussian import Background, GaussianOptions
 from mkgc_cl.models.gaussian.learning import check_background
@@ -46,18 +46,19 @@ class Extractor:
 
     Args:
         parts: what tags and what relates, by kind.
-        constraints: which types relations were learnt between.
         ledgers: what every sample taught, by kind.
         tasks: the task that taught each type.
         background: what words labelled ``O`` teach, see
             :class:`~mkgc_cl.models.gaussian.TaskLearning`.
+
+    Attributes:
+        constraints: which types relations were learnt between, as the ledger of samples says.
     """
 
     def __init__(
         self,
         parts: Mapping[TaskKind, Part],
         *,
-        constraints: TypeConstraints | None = None,
         ledgers: Mapping[TaskKind, Ledger] | None = None,
         tasks: Mapping[str, str] | None = None,
         background: Background = "read-as-O",
@@ -66,12 +67,15 @@ class Extractor:
             raise ConfigError(["an extractor has at least one part; give one that tags or relates"])
         check_background(background)
         self.parts: dict[TaskKind, Part] = dict(parts)
-        self.constraints = constraints or TypeConstraints()
         self.ledgers: dict[TaskKind, Ledger] = dict(ledgers or {})
-        for kind in self.parts:
-            self.ledgers.setdefault(kind, Ledger({}))
+        for kind, part in self.parts.items():
+            captions = isinstance(part, ClosedForm) and part.captions
+            self.ledgers.setdefault(kind, Ledger({}, captions))
+        self.constraints = changes.constraints_of(self.parts, self.ledgers)
         self.tasks: dict[str, str] = dict(tasks or {})
         self.background: Background = background
+        # the folder that holds it, and the description there: who saves must not lose a newer one
+        self._kept: tuple[Path, Mapping[str, Any]] | None = None
 
     @classmethod
     def from_encoder(
@@ -84,6 +88,7 @@ class Extractor:
         relation_layers: tuple[int, ...] | None = None,
         markers: MarkerKind = "punctuation",
         background: Background = "read-as-O",
+        captions: bool = False,
         max_length: int | None = None,
         seed: int = 0,
     ) -> Extractor:
@@ -99,6 +104,7 @@ class Extractor:
             relation_layers: layers that relations are read from.
             markers: round both entities of a relation.
             background: see the class.
+            captions: read the caption of a text's image behind it; every text must have one then.
             max_length: most tokens of a window; 128 by default.
             seed: of weights that are drawn (``"tiny"``).
 
@@ -109,7 +115,14 @@ class Extractor:
         options = GaussianOptions(shrinkage=shrinkage)
         layers: dict[TaskKind, tuple[int, ...] | None] = {"ner": tag_layers, "re": relation_layers}
         parts: dict[TaskKind, Part] = {
-            kind: ClosedForm(kind, frozen, negative=negative, layers=chosen, options=options)
+            kind: ClosedForm(
+                kind,
+                frozen,
+                negative=negative,
+                layers=chosen,
+                options=options,
+                captions=captions,
+            )
             for kind, chosen in layers.items()
         }
         return cls(parts, background=background)
@@ -159,12 +172,12 @@ class Extractor:
     @property
     def types(self) -> tuple[str, ...]:
         """The entity types that it has learnt."""
-        return self._learnt("ner")
+        return self.parts["ner"].learnt if "ner" in self.parts else ()
 
     @property
     def relations(self) -> tuple[str, ...]:
         """The relations that it has learnt."""
-        return self._learnt("re")
+        return self.parts["re"].learnt if "re" in self.parts else ()
 
     @property
     def negative(self) -> str:
@@ -178,16 +191,6 @@ class Extractor:
         parts = ((kind, part.fingerprint) for kind, part in sorted(self.parts.items()))
         return hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()[:12]
 
-    def _learnt(self, kind: TaskKind) -> tuple[str, ...]:
-        part = self.parts.get(kind)
-        if part is None:
-            return ()
-        if not isinstance(part, ClosedForm):
-            seen = cast(Any, part).model.seen.tolist()
-            return tuple(n for n in part.labels.classes if seen[part.labels.output_ids([n])[1]])
-        known = part.readout.statistics.known.tolist()
-        return tuple(n for n in part.labels.classes if known[part.labels.output_ids([n])[1]])
-
     # ---- use -----------------------------------------------------------------------------------
 
     def __call__(
@@ -196,6 +199,7 @@ class Extractor:
         *,
         tokens: Sequence[str] | None = None,
         image: str | Path | None = None,
+        caption: str | None = None,
         constrain: bool = True,
     ) -> Any:
         """Find entities and relations.
@@ -206,29 +210,30 @@ class Extractor:
                 words; or an iterator of them.
             tokens: words, in place of a text.
             image: path of the image that belongs to a text.
+            caption: what is written about that image, for a model that reads captions.
             constrain: leave out relations between types that they were never learnt between.
 
         Returns:
             An :class:`Extraction`, a list of them, or for an iterator an iterator of them.
 
         Raises:
-            DataError: something else was given, or a text that UTF-8 cannot write.
+            DataError: something else was given, a text that UTF-8 cannot write, or a text without
+                the image or caption that a model reads.
             ConfigError: nothing was learnt yet, or relations alone and no entities are given.
         """
         if (given is None) == (tokens is None):
             raise DataError("expected one text, record, list or tokens=[...]; give one of these")
         if tokens is not None:
             given = {"tokens": tokens}
-        if isinstance(given, list):
-            if image is not None:
-                raise DataError("one image for a list of texts; give records with 'image'")
+        if isinstance(given, list | Iterator):
+            for name, one in (("image", image), ("caption", caption)):
+                if one is not None:
+                    raise DataError(f"one {name} for several texts; give records with {name!r}")
+            if isinstance(given, Iterator):
+                return self.stream(given, constrain=constrain)
             return self._all(given, constrain)
-        if isinstance(given, Iterator):
-            if image is not None:
-                raise DataError("one image for a stream of texts; give records with 'image'")
-            return self.stream(given, constrain=constrain)
-        base = document(given)
-        return predict(self, [_with_image(base, image)], constrain=constrain)[0]
+        shown = shown_with(document(given), image, caption, self.parts.values())
+        return predict(self, [shown], constrain=constrain)[0]
 
     def stream(self, given: Iterable[Any], *, constrain: bool = True) -> Iterator[Extraction]:
         """Yield what is found in each of any number of texts, a few dozens of them at a time."""
@@ -260,28 +265,7 @@ class Extractor:
         Raises:
             DataError: what is wrong with the samples.
         """
-        found: dict[str, float] = {}
-        given = [lesson.sample for lesson in lessons(samples, negative=self.negative)]
-        tagged = [sample for sample in given if isinstance(sample, TaggingSample)]
-        related = [sample for sample in given if isinstance(sample, RelationSample)]
-        if tagged and self.types:
-            read = predict(self, [document(s) for s in tagged], constrain=False, relate=False)
-            pairs = (
-                ({(str(e.type), e.start, e.end) for e in one.entities}, spans(sample.tags))
-                for one, sample in zip(read, tagged, strict=True)
-            )
-            found.update({name: counts.f1 for name, counts in counts_by_type(pairs).items()})
-        if related and self.relations:
-            read = predict(self, [document(s) for s in related], constrain=False)
-            marks = (
-                (
-                    {(r.type, 0, 1) for r in one.relations},
-                    {(s.relation, 0, 1)} - {(self.negative, 0, 1)},
-                )
-                for one, s in zip(read, related, strict=True)
-            )
-            found.update({name: counts.f1 for name, counts in counts_by_type(marks).items()})
-        return {name: f1 for name, f1 in found.items() if f1 == f1}
+        return f1_by_type(self, [one.sample for one in lessons(samples, negative=self.negative)])
 
     # ---- learning ------------------------------------------------------------------------------
 
@@ -295,7 +279,7 @@ class Extractor:
     ) -> LearnReport:
         """Learn new types, or more samples of known ones; old samples are not needed.
 
-        Nothing is learnt where anything is wrong.
+        All of it is learnt or nothing: whatever raises, an interrupt too, leaves what was there.
 
         Args:
             samples: samples of this package, or records; see
@@ -314,21 +298,7 @@ class Extractor:
         """
         given = lessons(samples, negative=self.negative)
         held = [lesson.sample for lesson in lessons(held_out, negative=self.negative)]
-        wanted = _wanted(given, types, negative=self.negative)
-        self._require_closed_form({_kind(lesson.sample) for lesson in given})
-        before = self._score_known(held)
-        learning = Learning(self, task=task or self._next_task())
-        learning.take(given, wanted)
-        after = self._score_known(held)
-        return LearnReport(
-            task=learning.task,
-            samples=learning.samples,
-            added=dict(learning.added),
-            new=tuple(learning.new),
-            ignored=dict(learning.ignored),
-            before=before,
-            after=after,
-        )
+        return learn_lessons(self, given, types=types, task=task, held=held)
 
     def forget(self, samples: Iterable[Any]) -> int:
         """Unlearn samples, as if they had never been seen; labels are not looked at.
@@ -343,9 +313,9 @@ class Extractor:
             DataError: naming every sample that was never learnt. Nothing is unlearnt then.
             ConfigError: a trained model does not unlearn.
         """
-        given = [lesson.sample for lesson in lessons(samples, negative=self.negative)]
-        self._require_closed_form({_kind(sample) for sample in given})
-        return forget_samples(self, given)
+        return forget_samples(
+            self, [one.sample for one in lessons(samples, negative=self.negative)]
+        )
 
     def merge(self, other: Extractor) -> int:
         """Learn all that another extractor of the same encoder has learnt, without its samples.
@@ -356,35 +326,7 @@ class Extractor:
         Raises:
             ConfigError: it reads another encoder, other layers, or has other options.
         """
-        self._require_closed_form(set(other.parts))
-        other._require_closed_form(set(other.parts))
-        pairs = [
-            (kind, cast(ClosedForm, self.parts[kind]), cast(ClosedForm, part))
-            for kind, part in other.parts.items()
-        ]
-        wrong = []
-        types, relations = ({*getattr(self, n), *getattr(other, n)} for n in ("types", "relations"))
-        if types & relations:
-            wrong.append(f"{sorted(types & relations)} are entity types and relations at once")
-        for kind, mine, theirs in pairs:
-            if mine.encoder.fingerprint != theirs.encoder.fingerprint:
-                wrong.append(f"{kind}: it reads another encoder ({theirs.encoder.name})")
-            if mine.layers != theirs.layers:
-                wrong.append(f"{kind}: it reads layers {theirs.layers}, this one {mine.layers}")
-            if mine.labels.na != theirs.labels.na:
-                wrong.append(f"{kind}: it calls no relation {theirs.labels.na!r}")
-        if wrong:
-            raise ConfigError([f"the other extractor does not fit: {problem}" for problem in wrong])
-        both = 0
-        for kind, mine, theirs in pairs:
-            classes = tuple(dict.fromkeys((*mine.labels.classes, *theirs.labels.classes)))
-            self._relabel(kind, classes)
-            mine.readout.merge(theirs.readout)
-            places = _places(theirs.labels.outputs, mine.labels.outputs)
-            both += self.ledgers[kind].merge(other.ledgers[kind].relabel(places))
-        self.constraints.merge(other.constraints)
-        self.tasks = {**other.tasks, **self.tasks}
-        return both
+        return changes.merge(self, other)
 
     def rename(self, old: str, new: str) -> None:
         """Give a type or relation another name; under a known one the two become one.
@@ -392,18 +334,7 @@ class Extractor:
         Raises:
             ConfigError: there is no ``old``, or ``new`` is no name.
         """
-        kind = self._kind_of(old)
-        others = {n for k, part in self.parts.items() if k != kind for n in part.labels.classes}
-        # a name is a type or a relation, not both: provenance is by name
-        if not is_name(new) or new in {old, *others} or (kind == "re" and new == self.negative):
-            raise ConfigError([f"cannot rename {old!r} to {new!r}; give another name"])
-        classes = tuple(
-            dict.fromkeys(new if n == old else n for n in self.parts[kind].labels.classes)
-        )
-        self._relabel(kind, classes, {old: new})
-        task = self.tasks.pop(old, None)
-        if task is not None:
-            self.tasks.setdefault(new, task)
+        changes.rename(self, old, new)
 
     def remove(self, name: str) -> None:
         """Take a type or relation out: its samples teach ``O``, or no relation, from now on.
@@ -413,10 +344,7 @@ class Extractor:
         Raises:
             ConfigError: there is none of that name.
         """
-        kind = self._kind_of(name)
-        classes = tuple(n for n in self.parts[kind].labels.classes if n != name)
-        self._relabel(kind, classes, {name: None})
-        self.tasks.pop(name, None)
+        changes.remove(self, name)
 
     # ---- keeping -------------------------------------------------------------------------------
 
@@ -433,109 +361,22 @@ class Extractor:
 
         return load_extractor(Path(folder))
 
-    # ---- inside --------------------------------------------------------------------------------
+    def export_onnx(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write it as ONNX; see :func:`~mkgc_cl.inference.onnx_export.export_onnx`."""
+        from mkgc_cl.inference.onnx_export import export_onnx
 
-    def _score_known(self, held: Sequence[Sample]) -> dict[str, float]:
-        known = {*self.types, *self.relations}
-        scored = self.score(held) if held and known else {}
-        return {name: f1 for name, f1 in scored.items() if name in known}
+        return export_onnx(self, Path(folder))
 
-    def _relabel(
-        self,
-        kind: TaskKind,
-        classes: Sequence[str],
-        names: Mapping[str, str | None] | None = None,
-    ) -> None:
-        """Change the classes of a part, and whatever names or numbers them."""
-        part = cast(ClosedForm, self.parts[kind])
-        before = part.labels.outputs
-        renamed = dict(_renamed_outputs(before, names or {}))
-        part.relabel(classes, renamed)
-        places = _places([renamed.get(n, n) for n in before], part.labels.outputs)
-        if names or places != {i: i for i in places}:
-            self.ledgers[kind] = self.ledgers[kind].relabel(places)
-        if not names:
-            return
-        if kind == "ner" and "re" in self.ledgers:
-            same = {i: i for i in range(len(self.parts["re"].labels.outputs))}
-            self.ledgers["re"] = self.ledgers["re"].relabel(same, names)
-            self.constraints = self.constraints.renamed({}, names)
-        elif kind == "re":
-            self.constraints = self.constraints.renamed(names, {})
+    @classmethod
+    def from_onnx(cls, folder: str | Path) -> Extractor:
+        """Read what :meth:`export_onnx` wrote, to predict alone."""
+        from mkgc_cl.inference.onnx_parts import load_onnx
 
-    def _kind_of(self, name: str) -> TaskKind:
-        kinds = [kind for kind, part in self.parts.items() if name in part.labels.classes]
-        if not kinds:
-            raise ConfigError(
-                [f"there is no {name!r}; there are {list(self.types + self.relations)}"]
-            )
-        self._require_closed_form(set(kinds))
-        return kinds[0]
+        return load_onnx(Path(folder))
 
-    def _require_closed_form(self, kinds: set[TaskKind]) -> None:
-        trained = [kind for kind in kinds if not isinstance(self.parts.get(kind), ClosedForm)]
-        if trained:
-            raise ConfigError(
-                [
-                    f"what this extractor has for {kind!r} was trained by gradient and learns no "
-                    "more; train its strategy on, or start with Extractor.from_encoder"
-                    for kind in trained
-                ]
-            )
+    @classmethod
+    def editing(cls, folder: str | Path, **options: Any) -> AbstractContextManager[Extractor]:
+        """Change a saved one, alone; see :func:`~mkgc_cl.inference.keeping.edit_extractor`."""
+        from mkgc_cl.inference.keeping import edit_extractor
 
-    def _next_task(self) -> str:
-        used = set(self.tasks.values()).union(*(ledger.tasks for ledger in self.ledgers.values()))
-        number = len(used) + 1
-        while f"task {number}" in used:
-            number += 1
-        return f"task {number}"
-
-
-def _kind(sample: Sample) -> TaskKind:
-    return "re" if isinstance(sample, RelationSample) else "ner"
-
-
-def _wanted(given: Sequence[Lesson], types: Sequence[str] | None, *, negative: str) -> set[str]:
-    """The classes that samples are to teach."""
-    there: Counter[str] = Counter()
-    for lesson in given:
-        if isinstance(lesson.sample, RelationSample):
-            there[lesson.sample.relation] += 1
-        else:
-            there.update(span[0] for span in spans(lesson.sample.tags))
-    if isinstance(types, str):
-        raise ConfigError([f"types={types!r}; give a list, [{types!r}]"])
-    if types is None:
-        return set(there) - {negative}
-    absent = [name for name in types if name not in there]
-    if absent:
-        raise DataError(
-            f"no sample has one of {absent}; the samples have {sorted(there) or 'no label'}: "
-            "correct types, or the samples"
-        )
-    return set(types) - {negative}
-
-
-def _renamed_outputs(
-    outputs: Sequence[str], names: Mapping[str, str | None]
-) -> Iterator[tuple[str, str]]:
-    """New names of outputs, where their classes change: of a tag with its prefix."""
-    for output in outputs:
-        prefix, name = output[:2], output[2:]
-        if outputs[0] == "O" and prefix in ("B-", "I-") and name in names:
-            new = names[name]
-            yield output, "O" if new is None else prefix + new
-        elif outputs[0] != "O" and output in names and output != outputs[0]:
-            yield output, names[output] or outputs[0]
-
-
-def _places(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
-    return {i: new.index(name) for i, name in enumerate(old) if name in new}
-
-
-def _with_image(base: Document, image: str | Path | None) -> Document:
-    if image is None:
-        return base
-    # of a sample, which has an image of its own, too
-    seen = replace(base.visual, image=FileImage(Path(image)))
-    return replace(base, image=str(image), visual=seen)
+        return edit_extractor(Path(folder), **options)

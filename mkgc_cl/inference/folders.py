@@ -22,7 +22,7 @@ from mkgc_cl.regular_file import read_regular
 CONFIG = "config.json"
 LOCK = ".lock"
 PATIENCE = 60.0
-"""Seconds that a save waits for another one of the same folder."""
+"""Seconds that a save waits for another process that changes the folder."""
 LARGEST_CONFIG = 2**26
 LARGEST_TENSORS = 2**36
 _UPDATE = "update mkgc_cl, or save the model again with this version"
@@ -31,12 +31,16 @@ T = TypeVar("T")
 
 
 @contextmanager
-def saving(folder: Path, format_: str) -> Iterator[None]:
+def saving(
+    folder: Path, format_: str, *, waiting: Callable[[], object] | None = None
+) -> Iterator[None]:
     """Make a folder that is to be saved into, and keep others from saving into it meanwhile.
 
     Args:
         folder: the folder.
         format_: what is saved, see :func:`read_config`.
+        waiting: called where another process has the folder, which is waited for without end then;
+            by default for :data:`PATIENCE`.
 
     Raises:
         OutputError: the folder holds something else, which would be lost, or others do not finish.
@@ -45,9 +49,12 @@ def saving(folder: Path, format_: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=PATIENCE if waiting is None else 0)
     except Timeout as error:
-        raise OutputError(f"{folder}: another process is saving into it; try again") from error
+        if waiting is None:
+            raise OutputError(f"{folder}: another process is changing it; try again") from error
+        waiting()
+        lock.acquire()
     except NotImplementedError:
         pass  # a file system without locks, where nothing is shared
     try:

@@ -7,7 +7,8 @@ old extractor or the new one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,15 +16,15 @@ from typing import Any, cast
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.data.samples import TaskKind
-from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.errors import ConfigError, DataError, OutputError
 from mkgc_cl.inference.card import CardFacts, model_card
-from mkgc_cl.inference.constraints import TypeConstraints
 from mkgc_cl.inference.encoder import FrozenEncoder
 from mkgc_cl.inference.encoders import build_text, describe_text, load_tokenizer, save_tokenizer
 from mkgc_cl.inference.extractor import Extractor
 from mkgc_cl.inference.folders import (
     CONFIG,
     checked_bytes,
+    read_config,
     read_saved,
     read_tensors,
     remove_unnamed,
@@ -37,7 +38,7 @@ from mkgc_cl.inference.saving import from_pretrained, save_pretrained
 from mkgc_cl.models.gaussian import readout_bytes, readout_of_bytes
 from mkgc_cl.models.whole_encoder import plain_stream
 
-FORMAT = "mkgc_cl.extractor/1"
+FORMAT = "mkgc_cl.extractor/2"
 _USE = """from mkgc_cl import Extractor
 
 extractor = Extractor.load("FOLDER")
@@ -54,14 +55,63 @@ def save_extractor(extractor: Extractor, folder: Path, *, facts: CardFacts | Non
 
     Raises:
         ConfigError: a trained model in it cannot be saved.
-        OutputError: the folder holds something else.
+        OutputError: the folder holds something else, or what another process has saved since the
+            extractor was loaded from it, which would be lost.
         OSError: it cannot be written; what the folder held is as it was.
     """
     with saving(folder, FORMAT):
-        _save(extractor, folder, facts or CardFacts(title="mkgc_cl extractor"))
+        _require_latest(extractor, folder)
+        _save(extractor, folder, facts)
 
 
-def _save(extractor: Extractor, folder: Path, facts: CardFacts) -> None:
+@contextmanager
+def edit_extractor(
+    folder: Path,
+    *,
+    new: Callable[[], Extractor] | None = None,
+    waiting: Callable[[], object] | None = None,
+    facts: CardFacts | None = None,
+) -> Iterator[Extractor]:
+    """Load an extractor, yield it to be changed, and save it; nobody else changes it meanwhile.
+
+    Between a load and a save of one's own another process may have saved what it taught, which
+    would be lost. Where anything raises, the folder is as it was.
+
+    Args:
+        folder: the folder.
+        new: makes the extractor where the folder holds none; by default that is an error.
+        waiting: called where another process has the folder; see
+            :func:`~mkgc_cl.inference.folders.saving`.
+        facts: what its card says beside what it is.
+
+    Raises:
+        DataError: as of :func:`load_extractor`.
+        ConfigError: as of :func:`save_extractor`.
+        OutputError: as of :func:`save_extractor`, or another process does not finish.
+        OSError: as of :func:`save_extractor`.
+    """
+    if new is None and not (folder / CONFIG).exists():
+        load_extractor(folder)  # says what is missing, and makes no folder
+    with saving(folder, FORMAT, waiting=waiting):
+        fresh = new is not None and not (folder / CONFIG).exists()
+        extractor = new() if new is not None and fresh else load_extractor(folder)
+        yield extractor
+        _save(extractor, folder, facts)
+
+
+def _require_latest(extractor: Extractor, folder: Path) -> None:
+    where, described = extractor._kept or (None, None)
+    if where != folder.resolve() or not (folder / CONFIG).exists():
+        return
+    if read_config(folder, FORMAT) != described:
+        raise OutputError(
+            f"{folder}: another process has saved into it since this extractor was loaded; load it "
+            "again, and change it with Extractor.editing(FOLDER)"
+        )
+
+
+def _save(extractor: Extractor, folder: Path, facts: CardFacts | None) -> None:
+    facts = facts or CardFacts(title="mkgc_cl extractor")
     encoders: dict[str, Any] = {}
     parts: dict[str, Any] = {}
     for kind, part in extractor.parts.items():
@@ -83,11 +133,11 @@ def _save(extractor: Extractor, folder: Path, facts: CardFacts) -> None:
     described = {
         "parts": parts,
         "encoders": encoders,
-        "constraints": extractor.constraints.to_dict(),
         "tasks": extractor.tasks,
         "background": extractor.background,
     }
     write_config(folder, FORMAT, described)
+    extractor._kept = (folder.resolve(), read_config(folder, FORMAT))
     write_atomic(folder / "README.md", model_card(facts, described=said, use=_USE))
     files = [one for one in encoders.values()]
     files += [
@@ -118,13 +168,14 @@ def _load(folder: Path, described: Mapping[str, Any]) -> Extractor:
                 parts[kind] = Trained(from_pretrained(folder / Path(one["folder"]).name))
             else:
                 parts[kind], ledgers[kind] = _load_part(kind, one, folder, encoders)
-        return Extractor(
+        extractor = Extractor(
             parts,
-            constraints=TypeConstraints.from_dict(described["constraints"]),
             ledgers=ledgers,
             tasks=described["tasks"],
             background=described["background"],
         )
+        extractor._kept = (folder.resolve(), described)
+        return extractor
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, ConfigError) as error:
@@ -163,21 +214,18 @@ def _load_encoder(one: Mapping[str, Any], folder: Path, fingerprint: str) -> Fro
 
 
 def _save_part(part: ClosedForm, folder: Path, ledger: Ledger) -> dict[str, Any]:
-    tensors, tasks, types = ledger.tensors()
+    tensors, names = ledger.tensors()
     name = {"ner": "tags", "re": "relations"}[part.kind]
     return {
         "kind": "closed-form",
         "classes": list(part.labels.classes),
         "negative": part.labels.na,
         "layers": list(part.layers),
+        "captions": part.captions,
         "options": asdict(part.readout.options),
         "encoder": part.encoder.fingerprint,
         "readout": write_tensors(folder, name, readout_bytes(part.readout)),
-        "ledger": {
-            **write_tensors(folder, f"{name}-ledger", tensors),
-            "tasks": tasks,
-            "types": types,
-        },
+        "ledger": {**write_tensors(folder, f"{name}-ledger", tensors), **names},
     }
 
 
@@ -197,9 +245,9 @@ def _load_part(
             negative=one["negative"] or "None",
             layers=tuple(one["layers"]),
             readout=readout,
+            captions=bool(one["captions"]),
         )
     except ConfigError as error:
         raise DataError(f"does not fit its description ({error.problems[0]})", path=path) from error
     tensors = read_tensors(folder, one["ledger"])
-    ledger = Ledger.from_tensors(tensors, one["ledger"]["tasks"], one["ledger"]["types"])
-    return part, ledger
+    return part, Ledger.from_tensors(tensors, one["ledger"], captions=part.captions)

@@ -1,23 +1,26 @@
-"""Teach an extractor's readouts a task, and take samples out of them again."""
+"""Teach an extractor's readouts a task."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
 
 from mkgc_cl.data.samples import RelationSample, Sample, TaggingSample, TaskKind
-from mkgc_cl.errors import DataError, gathered
+from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.inference.changes import draft, relabel, require_closed_form
 from mkgc_cl.inference.documents import document
-from mkgc_cl.inference.ledger import NOTHING, Entry, Ledger
+from mkgc_cl.inference.ledger import NOTHING, Entry
+from mkgc_cl.inference.measuring import f1_of_known
 from mkgc_cl.inference.parts import ClosedForm
 from mkgc_cl.inference.prediction import predict
 from mkgc_cl.inference.records import Lesson
-from mkgc_cl.inference.report import bio_spans
+from mkgc_cl.inference.report import LearnReport, bio_spans
 from mkgc_cl.inference.scoring import in_batches, relation_readings, tag_readings
+from mkgc_cl.inference.seeing import require_captions
 from mkgc_cl.models.gaussian import TaskLearning
 
 if TYPE_CHECKING:
@@ -28,11 +31,38 @@ OTHER_TYPE = "labels of other types"
 TOO_FAR = "entities too far apart for the encoder"
 
 
+def learn_lessons(
+    extractor: Extractor,
+    given: Sequence[Lesson],
+    *,
+    types: Sequence[str] | None,
+    task: str | None,
+    held: Sequence[Sample],
+) -> LearnReport:
+    """Learn samples, all of them or none; see :meth:`Extractor.learn`."""
+    wanted = _wanted(given, types, negative=extractor.negative)
+    kinds: set[TaskKind] = {_kind(lesson.sample) for lesson in given}
+    require_closed_form(extractor, kinds)
+    before = f1_of_known(extractor, held)
+    with draft(extractor, kinds) as made:
+        learning = Learning(made, task=task or _next_task(extractor))
+        learning.take(given, wanted)
+        return LearnReport(
+            task=learning.task,
+            samples=learning.samples,
+            added=dict(learning.added),
+            new=tuple(learning.new),
+            ignored=dict(learning.ignored),
+            before=before,
+            after=f1_of_known(made, held),
+        )
+
+
 class Learning:
     """One task of an extractor.
 
     Args:
-        extractor: what learns.
+        extractor: what learns: a draft, as one that raises is left half learnt.
         task: name of the task.
 
     Attributes:
@@ -78,6 +108,7 @@ class Learning:
     def _tags(self, samples: Sequence[TaggingSample], wanted: set[str]) -> None:
         types = [span[0] for s in samples for span in bio_spans(s.tags) if span[0] in wanted]
         part = self._grow("ner", types)
+        require_captions(part, samples)
         number = {name: place for place, name in enumerate(part.labels.outputs)}
         kept: list[tuple[TaggingSample, tuple[int, ...]]] = []
         ledger, seen = self.extractor.ledgers["ner"], set()
@@ -88,16 +119,18 @@ class Learning:
             self.ignored[OTHER_TYPE] += sum(
                 tag.startswith("B-") and tag[2:] not in wanted for tag in sample.tags
             )
-            if (sample.tokens, taught) in seen or _taught_so(ledger.of(sample), taught):
+            key = (ledger.digest(sample), taught)
+            if key in seen or _taught_so(ledger.of(sample), taught):
                 self.ignored[LEARNT_BEFORE] += 1
                 continue
-            seen.add((sample.tokens, taught))
+            seen.add(key)
             kept.append((sample, taught))
         annotated = [f"{prefix}-{name}" for name in wanted for prefix in "BI"]
         learning = TaskLearning(
             part.readout, background=self.extractor.background, annotated=annotated
         )
         written = [list(taught) for _, taught in kept]
+        scales = [[1.0] * len(taught) for _, taught in kept]
         readings = tag_readings(part, [s.tokens for s, _ in kept], [s.visual for s, _ in kept])
         for group, batch in in_batches(part, readings):
             features = part.features(batch)
@@ -112,11 +145,14 @@ class Learning:
                 places += [(place, first + w) for w in words]
             weights = learning.look(torch.cat(rows), torch.tensor(labels, dtype=torch.long))
             for (place, word), weight in zip(places, weights.tolist(), strict=True):
+                scales[place][word] = weight
                 if weight == 0:
                     written[place][word] = NOTHING
         learning.finish()
-        for (sample, _), words in zip(kept, written, strict=True):
-            ledger.add(sample, Entry(self.task, tuple(words)))
+        for (sample, _), words, scale in zip(kept, written, scales, strict=True):
+            # as a rule a word teaches all or nothing
+            soft = tuple(scale) if any(0 < weight < 1 for weight in scale) else ()
+            ledger.add(sample, Entry(self.task, tuple(words), weights=soft))
             self.added.update(s[0] for s in bio_spans(sample.tags) if s[0] in wanted)
         self._finish(len(kept))
 
@@ -133,13 +169,14 @@ class Learning:
                 self.ignored[OTHER_TYPE] += 1
                 continue
             taught = (number[sample.relation],)
-            key = (sample.tokens, sample.head, sample.tail, taught)
+            key = (ledger.digest(sample), taught)
             if key in seen or _taught_so(ledger.of(sample), taught):
                 self.ignored[LEARNT_BEFORE] += 1
                 continue
             seen.add(key)
             kept.append(lesson)
         samples = [cast(RelationSample, lesson.sample) for lesson in kept]
+        require_captions(part, samples)
         pairs = self._pairs(kept)
         learning = TaskLearning(part.readout)
         readings = relation_readings(part, samples)
@@ -149,13 +186,15 @@ class Learning:
         learning.finish()
         read = sorted(reading.place for reading in readings)
         self.ignored[TOO_FAR] += len(samples) - len(read)
-        known = extractor.types
+        types, shared = set(extractor.types), dict[object, tuple[str, ...]]()
         for place in read:
             sample, pair = samples[place], pairs[place]
-            ledger.add(sample, Entry(self.task, (number[sample.relation],), pair))
+            known: tuple[str, ...] = ()
+            if None not in pair:
+                # one tuple for all samples of a pair of types
+                known = shared.setdefault(pair, tuple(sorted({*types, *map(str, pair)})))
+            ledger.add(sample, Entry(self.task, (number[sample.relation],), pair, known))
             self.added[sample.relation] += 1
-            if sample.relation != part.labels.na:
-                extractor.constraints.add(sample.relation, pair, known=known)
         self._finish(len(read))
 
     def _pairs(self, kept: Sequence[Lesson]) -> list[tuple[str | None, str | None]]:
@@ -164,7 +203,8 @@ class Learning:
         open_ = [i for i, pair in enumerate(found) if None in pair]
         if not open_ or not self.extractor.types:
             return found
-        untyped = [document(list(kept[i].sample.tokens)) for i in open_]
+        untyped = [document(kept[i].sample) for i in open_]
+        untyped = [replace(one, spans=None, pairs=None) for one in untyped]
         read = predict(self.extractor, untyped, constrain=False, relate=False)
         for i, extraction in zip(open_, read, strict=True):
             sample = cast(RelationSample, kept[i].sample)
@@ -185,8 +225,8 @@ class Learning:
         part = cast(ClosedForm, extractor.parts[kind])
         new = [name for name in dict.fromkeys(names) if name not in part.labels.classes]
         if new:
-            extractor._relabel(kind, (*part.labels.classes, *new))
-        fresh = [name for name in dict.fromkeys(names) if name not in extractor._learnt(kind)]
+            relabel(extractor, kind, (*part.labels.classes, *new))
+        fresh = [name for name in dict.fromkeys(names) if name not in extractor.parts[kind].learnt]
         self.new += fresh
         for name in fresh:
             extractor.tasks[name] = self.task
@@ -195,64 +235,6 @@ class Learning:
     def _finish(self, samples: int) -> None:
         self.samples += samples
         self.ignored = +self.ignored
-
-
-def forget_samples(extractor: Extractor, samples: Sequence[Sample]) -> int:
-    """Unlearn samples; see :meth:`Extractor.forget`."""
-    kinds: dict[TaskKind, list[Sample]] = {"ner": [], "re": []}
-    problems = []
-    seen: set[tuple[object, ...]] = set()
-    for sample in samples:
-        kind: TaskKind = "re" if isinstance(sample, RelationSample) else "ner"
-        spans = (sample.head, sample.tail) if isinstance(sample, RelationSample) else ()
-        if (sample.tokens, spans) in seen:
-            continue
-        seen.add((sample.tokens, spans))
-        if extractor.ledgers[kind].of(sample):
-            kinds[kind].append(sample)
-        else:
-            problems.append(
-                DataError(
-                    "it was never learnt, so it cannot be forgotten; take it out", sample=sample.uid
-                )
-            )
-    if problems:
-        raise gathered(problems)
-    forgotten = 0
-    for kind, mine in kinds.items():
-        if mine:
-            part = cast(ClosedForm, extractor.parts[kind])
-            forgotten += _unlearn(extractor, part, extractor.ledgers[kind], mine)
-    return forgotten
-
-
-def _unlearn(
-    extractor: Extractor, part: ClosedForm, ledger: Ledger, samples: Sequence[Sample]
-) -> int:
-    entries = [ledger.of(sample) for sample in samples]
-    if part.kind == "ner":
-        readings = tag_readings(part, [s.tokens for s in samples], [s.visual for s in samples])
-    else:
-        readings = relation_readings(part, [cast(RelationSample, s) for s in samples])
-    for group, batch in in_batches(part, readings):
-        features = part.features(batch)
-        for row, index in enumerate(group):
-            reading = readings[index]
-            start, _, first, last = reading.window
-            own: Tensor = features[row]
-            own = own[first - start : last - start] if part.kind == "ner" else own[None]
-            for entry in entries[reading.place]:
-                taught = entry.taught[first:last] if part.kind == "ner" else entry.taught
-                words = [w for w, output in enumerate(taught) if output != NOTHING]
-                labels = torch.tensor([taught[w] for w in words], dtype=torch.long)
-                part.readout.remove(own[words], labels)
-    for sample, found in zip(samples, entries, strict=True):
-        for entry in found:
-            if part.kind == "re":
-                name = part.labels.outputs[entry.taught[0]]
-                extractor.constraints.remove(name, entry.pair)
-        ledger.drop(sample)
-    return sum(map(len, entries))
 
 
 def _taught_so(entries: Sequence[Entry], taught: tuple[int, ...]) -> bool:
@@ -268,3 +250,37 @@ def _taught_so(entries: Sequence[Entry], taught: tuple[int, ...]) -> bool:
 
 def _tags_of(lesson: Lesson) -> tuple[str, ...]:
     return cast(TaggingSample, lesson.sample).tags
+
+
+def _kind(sample: Sample) -> TaskKind:
+    return "re" if isinstance(sample, RelationSample) else "ner"
+
+
+def _wanted(given: Sequence[Lesson], types: Sequence[str] | None, *, negative: str) -> set[str]:
+    """The classes that samples are to teach."""
+    there: Counter[str] = Counter()
+    for lesson in given:
+        if isinstance(lesson.sample, RelationSample):
+            there[lesson.sample.relation] += 1
+        else:
+            there.update(span[0] for span in bio_spans(lesson.sample.tags))
+    if isinstance(types, str):
+        raise ConfigError([f"types={types!r}; give a list, [{types!r}]"])
+    if types is None:
+        return set(there) - {negative}
+    absent = [name for name in types if name not in there]
+    if absent:
+        raise DataError(
+            f"no sample has one of {absent}; the samples have {sorted(there) or 'no label'}: "
+            "correct types, or the samples"
+        )
+    return set(types) - {negative}
+
+
+def _next_task(extractor: Extractor) -> str:
+    ledgers = extractor.ledgers.values()
+    used = set(extractor.tasks.values()).union(*(ledger.tasks for ledger in ledgers))
+    number = len(used) + 1
+    while f"task {number}" in used:
+        number += 1
+    return f"task {number}"

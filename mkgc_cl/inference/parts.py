@@ -6,12 +6,15 @@ which goes on learning, or a whole trained model, which is used as it is.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mkgc_cl.data.batch import MultimodalBatch
@@ -21,14 +24,22 @@ from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.inference.encoder import FrozenEncoder, check_layers
 from mkgc_cl.models.base import ExtractionModel
+from mkgc_cl.models.captions import CAPTION_LENGTH
 from mkgc_cl.models.gaussian import GaussianOptions, GaussianReadout
-from mkgc_cl.models.heads import BioGrammar, log_probabilities
-from mkgc_cl.models.layer_features import PARTS, default_layers, read_layers
+from mkgc_cl.models.gaussian.solve import LinearScores
+from mkgc_cl.models.heads import UNSEEN_LOGIT, log_probabilities
+from mkgc_cl.models.layer_features import (
+    PARTS,
+    default_layers,
+    layer_states,
+    linear_word_scores,
+    read_layers,
+)
+
+FloatArray = NDArray[np.float64]
 
 REMEMBERED = 1024
 """Most texts whose token ids are kept: between counting them and reading them."""
-
-_TEXT_ALONE = ViewPlan(image=0)
 
 
 class Part(ABC):
@@ -51,6 +62,11 @@ class Part(ABC):
     @abstractmethod
     def ready(self) -> bool:
         """Whether it has learnt anything."""
+
+    @property
+    @abstractmethod
+    def learnt(self) -> tuple[str, ...]:
+        """The classes that it has learnt."""
 
     @property
     @abstractmethod
@@ -82,6 +98,8 @@ class ClosedForm(Part):
             :func:`~mkgc_cl.models.layer_features.default_layers`.
         options: of the readout.
         readout: what was learnt, in place of an empty readout.
+        captions: read the caption of the image behind the text (ITA; Wang et al., NAACL 2022), as
+            far as the encoder's window leaves room.
     """
 
     def __init__(
@@ -94,8 +112,10 @@ class ClosedForm(Part):
         layers: tuple[int, ...] | None = None,
         options: GaussianOptions | None = None,
         readout: GaussianReadout | None = None,
+        captions: bool = False,
     ) -> None:
         self.encoder = encoder
+        self.captions = captions
         chosen = default_layers(encoder.depth, kind) if layers is None else layers
         self.layers = check_layers(chosen, encoder.depth)
         self.labels = LabelSpace(kind, tuple(classes), negative if kind == "re" else None)
@@ -121,16 +141,22 @@ class ClosedForm(Part):
             self.labels,
             tokenizer=self.encoder.tokenizer,
             max_text_length=self.encoder.max_length,
-            views=_TEXT_ALONE,
+            views=views_of(captions=self.captions),
             remembered=REMEMBERED,
         )
-        self._grammar = BioGrammar(self.labels.outputs) if self.kind == "ner" else None
-        self._followed = _followers(self.labels.outputs)
+        self._barred = barred_by_grammar(self.labels.outputs)
 
     @property
     def ready(self) -> bool:
         """Whether it has learnt anything."""
         return self.readout.taught
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """The classes that it has learnt."""
+        known = self.readout.statistics.known.tolist()
+        labels = self.labels
+        return tuple(name for name in labels.classes if known[labels.output_ids([name])[1]])
 
     @property
     def fingerprint(self) -> str:
@@ -139,12 +165,19 @@ class ClosedForm(Part):
         now = (learnt.means._version, self.labels, float(self.readout.temperature))
         if self._digest is None or self._digest[0] is not learnt.means or self._digest[1] != now:
             digest = hashlib.sha256(self.encoder.fingerprint.encode())
-            read = (self.labels.outputs, self.layers, self.readout.options, now[2])
+            read: tuple[object, ...] = (self.labels.outputs, self.layers, self.readout.options)
+            read += (now[2], *(["captions"] if self.captions else []))
             digest.update(repr(read).encode("utf-8", "surrogatepass"))
             for tensor in (learnt.counts, learnt.means):
                 digest.update(tensor.cpu().numpy().tobytes())
             self._digest = (learnt.means, now, digest.hexdigest()[:12])
         return self._digest[2]
+
+    def copied(self) -> ClosedForm:
+        """Return one of the same encoder that has learnt the same and learns on by itself."""
+        made = copy.copy(self)
+        made.readout = self.readout.copied()
+        return made
 
     def relabel(self, classes: Sequence[str], renamed: dict[str, str] | None = None) -> None:
         """Change the classes; see :meth:`GaussianReadout.relabeled`.
@@ -165,7 +198,15 @@ class ClosedForm(Part):
 
     def scores(self, batch: MultimodalBatch) -> Tensor:
         """Log posteriors of a batch."""
-        return self.readout.log_posterior(self.features(batch))
+        solved, plain = self.readout.solution(), self.readout.lift is None
+        if self.kind == "re" or not plain or not isinstance(solved, LinearScores):
+            return self.readout.log_posterior(self.features(batch))
+        with torch.no_grad():
+            states = layer_states(self.encoder.stream, batch, self.layers)
+            found = linear_word_scores(
+                batch, states, rows=solved.rows, bias=solved.bias, center=solved.center
+            )
+            return self.readout.posterior_of(found)
 
     def posterior(self, scores: Tensor) -> Tensor:
         """Probabilities (..., C) of log posteriors (..., C)."""
@@ -173,9 +214,9 @@ class ClosedForm(Part):
 
     def best_tags(self, scores: Tensor) -> list[int]:
         """Best grammatical sequence of tags of words (W, C)."""
-        if self._grammar is None:
+        if self.kind != "ner":
             raise ConfigError(["relations have no tags"])
-        return _grammatical(scores, self._grammar, self._followed)
+        return grammatical(scores, self._barred)
 
 
 class Trained(Part):
@@ -194,6 +235,13 @@ class Trained(Part):
     def ready(self) -> bool:
         """Whether it has learnt anything."""
         return len(self.model.seen_ids) > 0
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """The classes that it has seen."""
+        seen = self.model.seen.tolist()
+        labels = self.labels
+        return tuple(name for name in labels.classes if seen[labels.output_ids([name])[1]])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -241,8 +289,9 @@ def part_of(model: ExtractionModel, encoder: FrozenEncoder | None = None) -> Par
     """
     readout = model.readout
     layers = getattr(model, "layers", ())
-    # a frozen encoder reads text alone, and nothing decides behind its readout
-    more = model.decisions or model.processor.views.looks
+    # a frozen encoder reads text, or a caption behind it, and nothing decides behind its readout
+    views = model.processor.views
+    more = model.decisions or (views.looks and not views.behind)
     if not isinstance(readout, GaussianReadout) or not layers or not readout.taught or more:
         return Trained(model)
     stream = model.text
@@ -264,28 +313,45 @@ def part_of(model: ExtractionModel, encoder: FrozenEncoder | None = None) -> Par
         negative=model.labels.na or "None",
         layers=tuple(layers),
         readout=readout,
+        captions=views.behind,
     )
     part.relabel(known)  # a copy, without classes that never came
     return part
 
 
-def _followers(outputs: Sequence[str]) -> list[frozenset[int]]:
-    """For every output, those that may stand before it; the start of a text is -1."""
-    everything = frozenset(range(-1, len(outputs)))
-    found = []
-    for name in outputs:
-        allowed = {name, f"B-{name[2:]}"}
-        before = frozenset(i for i, other in enumerate(outputs) if other in allowed)
-        found.append(before if name.startswith("I-") else everything)
+def views_of(*, captions: bool) -> ViewPlan:
+    """What a frozen encoder reads: text alone, or a caption behind it."""
+    if captions:
+        return ViewPlan(image=0, caption=CAPTION_LENGTH, behind=True)
+    return ViewPlan(image=0)
+
+
+def barred_by_grammar(outputs: Sequence[str]) -> FloatArray:
+    """What every output costs behind every other, and, in the last row, at the start: (C + 1, C).
+
+    ``I-X`` stands behind ``B-X`` or ``I-X`` alone; all else is free.
+    """
+    found = np.zeros((len(outputs) + 1, len(outputs)))
+    for place, name in enumerate(outputs):
+        if name.startswith("I-"):
+            allowed = {name, f"B-{name[2:]}"}
+            found[[other not in allowed for other in outputs] + [True], place] = UNSEEN_LOGIT
     return found
 
 
-def _grammatical(
-    scores: Tensor, grammar: BioGrammar, before: Sequence[frozenset[int]]
-) -> list[int]:
+def grammatical(scores: Tensor, barred: FloatArray) -> list[int]:
     """Viterbi, where the best tag of every word is not grammatical as it is."""
-    best: list[int] = scores.argmax(dim=-1).tolist()
-    if all(one in before[two] for one, two in zip([-1, *best], best, strict=False)):
+    rows: FloatArray = scores.double().numpy()
+    best: list[int] = rows.argmax(axis=1).tolist()
+    if not any(barred[one, two] for one, two in zip([-1, *best], best, strict=False)):
         return best
-    mask = torch.ones(1, len(best), dtype=torch.bool)
-    return list(grammar.decode(scores[None], mask=mask)[0])
+    total = rows[0] + barred[-1]
+    came_from = []
+    for row in rows[1:]:
+        through = total[:, None] + barred[:-1]
+        came_from.append(through.argmax(axis=0))
+        total = through.max(axis=0) + row
+    tags = [int(total.argmax())]
+    for before in reversed(came_from):
+        tags.append(int(before[tags[-1]]))
+    return tags[::-1]

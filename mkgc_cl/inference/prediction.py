@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from mkgc_cl.data.images import FileImage
 from mkgc_cl.data.samples import RelationSample, VisualInput
-from mkgc_cl.errors import ConfigError, DataError, gathered
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.inference.documents import Document
 from mkgc_cl.inference.extraction import Entity, Extraction, Relation
+from mkgc_cl.inference.pairing import near_pairs
 from mkgc_cl.inference.parts import Part
 from mkgc_cl.inference.report import bio_spans
 from mkgc_cl.inference.scoring import relation_scores, tag_scores
+from mkgc_cl.inference.seeing import visuals_of
 
 if TYPE_CHECKING:
     from mkgc_cl.inference.extractor import Extractor
 
-REACH = 50
-"""Most words between two entities that a relation is looked for between."""
-NEIGHBOURS = 8
-"""Most entities behind another one that a relation to it is looked for of."""
 PAIRS = 512
 """Pairs that are scored together."""
 
@@ -52,7 +49,7 @@ def predict(
 
     Raises:
         ConfigError: nothing was learnt yet, or relations alone and a text names no entities.
-        DataError: a text without the image that a model looks at.
+        DataError: a text without the image or the caption that a model reads.
     """
     tagger, relater = extractor.parts.get("ner"), extractor.parts.get("re")
     tags = tagger is not None and tagger.ready
@@ -89,7 +86,7 @@ def _given(one: Document) -> tuple[Entity, ...]:
 def _tagged(
     extractor: Extractor, part: Part, documents: Sequence[Document]
 ) -> list[tuple[Entity, ...]]:
-    scores = tag_scores(part, [one.tokens for one in documents], _visuals(part, documents))
+    scores = tag_scores(part, [one.tokens for one in documents], visuals_of(part, documents))
     found: list[tuple[Entity, ...]] = []
     outputs = part.labels.outputs
     for one, own in zip(documents, scores, strict=True):
@@ -115,12 +112,20 @@ def _related(
     entities: Sequence[tuple[Entity, ...]],
     constrain: bool,
 ) -> list[tuple[Relation, ...]]:
-    visuals = _visuals(part, documents)
+    visuals = visuals_of(part, documents)
+    allow, names = extractor.constraints.allow, part.labels.outputs[1:]
+
+    @cache
+    def allowed(head: str | None, tail: str | None) -> bool:
+        return any(allow(name, head, tail) for name in names)
+
     # one by one: a text of thousands of entities has a pair for each two that are near
     asked = (
         _Asked(place, head, tail, _pair_sample(part, one, found[head], found[tail], visual))
         for place, (one, found, visual) in enumerate(zip(documents, entities, visuals, strict=True))
         for head, tail in _pairs(one, found)
+        # a pair of types that no relation holds between need not be read
+        if not constrain or allowed(found[head].type, found[tail].type)
     )
     best: list[dict[tuple[int, int], Relation]] = [{} for _ in documents]
     while some := list(islice(asked, PAIRS)):
@@ -163,16 +168,11 @@ def _best(
 
 
 def _pairs(one: Document, found: Sequence[Entity]) -> list[tuple[int, int]]:
-    """Ordered pairs to be scored: those that are asked for, or all that are near and apart."""
+    """Ordered pairs to be scored: those that are asked for, or all that are near."""
     if one.pairs is not None:
         return list(one.pairs)
-    order = sorted(range(len(found)), key=lambda place: (found[place].start, found[place].end))
-    pairs = []
-    for place, first in enumerate(order):
-        for second in order[place + 1 : place + 1 + NEIGHBOURS]:
-            if 0 <= found[second].start - found[first].end <= REACH:
-                pairs += [(first, second), (second, first)]
-    return pairs
+    near = near_pairs([(entity.start, entity.end) for entity in found])
+    return [ordered for one, other in near for ordered in ((one, other), (other, one))]
 
 
 def _pair_sample(
@@ -180,28 +180,6 @@ def _pair_sample(
 ) -> RelationSample:
     spans = (head.start, head.end), (tail.start, tail.end)
     return RelationSample("", one.tokens, *spans, str(part.labels.na), visual)
-
-
-def _visuals(part: Part, documents: Sequence[Document]) -> list[VisualInput]:
-    """Images of texts; a path is only opened by a part that looks at images."""
-    looks = part.processor.views.image
-    blind = [
-        DataError(
-            "the model looks at images and the text has none; give image=PATH, or a record with "
-            "'image'",
-            sample=one.uid or f"number {place}",
-        )
-        for place, one in enumerate(documents)
-        if looks and one.tokens and one.image is None and one.visual.image is None
-    ]
-    if blind:
-        raise gathered(blind)
-    return [
-        VisualInput(FileImage(Path(one.image)))
-        if looks and one.image is not None and one.visual.image is None
-        else one.visual
-        for one in documents
-    ]
 
 
 def _entity(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, cast
 
 from mkgc_cl.data.sample_checks import check_form, check_sample
@@ -12,6 +11,7 @@ from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, TaggingSamp
 from mkgc_cl.data.textfile import shown
 from mkgc_cl.errors import DataError, gathered
 from mkgc_cl.inference.documents import Document, Span, base_of, is_name, spans_of
+from mkgc_cl.inference.pairing import near_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,9 @@ def lessons(given: Iterable[object], *, negative: str) -> list[Lesson]:
     * ``entities``: ``start``, ``end``, ``type`` (a mapping or a triple), in words of tokens and in
       characters of a text; or ``tags``, a BIO tag for each of the tokens;
     * beside ``entities``, if it is annotated for relations, ``relations``: ``head``, ``tail``
-      (places among the entities) and ``type``. Pairs of entities that it does not name have none,
-      and are learnt as such.
+      (places among the entities) and ``type``. Pairs of near entities that it does not name have
+      none, and are learnt as such (:mod:`mkgc_cl.inference.pairing`);
+    * ``caption``, what is written about its image, for an extractor that reads captions.
 
     Args:
         given: samples of this package, and records.
@@ -72,7 +73,9 @@ def _read(item: object, uid: str, negative: str) -> list[Lesson]:
                 "its relations are between entities, and it has 'tags'; give 'entities' instead",
                 sample=base.uid,
             )
-        return [Lesson(_checked(TaggingSample(str(base.uid), base.tokens, tuple(tags))))]
+        return [
+            Lesson(_checked(TaggingSample(str(base.uid), base.tokens, tuple(tags), base.visual)))
+        ]
     spans = spans_of(item, base)
     made = [Lesson(_checked(_tagged(base, spans)))] if all(s.type for s in spans) else []
     if item.get("relations") is not None:
@@ -93,7 +96,7 @@ def _tagged(base: Document, spans: Sequence[Span]) -> TaggingSample:
             )
         inside = [f"I-{span.type}"] * (span.end - span.start - 1)
         tags[span.start : span.end] = [f"B-{span.type}", *inside]
-    return TaggingSample(str(base.uid), base.tokens, tuple(tags))
+    return TaggingSample(str(base.uid), base.tokens, tuple(tags), base.visual)
 
 
 def _related(given: Any, base: Document, spans: Sequence[Span], negative: str) -> list[Lesson]:
@@ -114,9 +117,10 @@ def _related(given: Any, base: Document, spans: Sequence[Span], negative: str) -
                 sample=base.uid,
             )
         named[cast(int, head), cast(int, tail)] = str(kind)
+    near = map(sorted, near_pairs([(span.start, span.end) for span in spans]))
     without = [
         (head, tail)
-        for head, tail in combinations(range(len(spans)), 2)
+        for head, tail in near
         if (head, tail) not in named and (tail, head) not in named
     ]
     found = []
@@ -128,8 +132,10 @@ def _related(given: Any, base: Document, spans: Sequence[Span], negative: str) -
             (one.start, one.end),
             (other.start, other.end),
             kind,
+            base.visual,
         )
-        found.append(Lesson(_checked(sample), (one.type, other.type)))
+        # words and spans were checked when they were read, once for all pairs
+        found.append(Lesson(sample, (one.type, other.type)))
     return found
 
 

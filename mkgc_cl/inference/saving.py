@@ -54,7 +54,8 @@ from mkgc_cl.models import (
 from mkgc_cl.models.encoders import load_backbone
 from mkgc_cl.models.images import visual_encoder
 
-FORMAT = "mkgc_cl.model/1"
+FORMAT = "mkgc_cl.model/2"
+CAPTION_TOKENIZER = "caption-tokenizer"
 MODELS: dict[str, type[ExtractionModel]] = {
     kind.__name__: kind
     for kind in (DualStreamModel, MEGAModel, MKGformerModel, TextModel, UMGFModel, UMTModel)
@@ -107,8 +108,14 @@ def save_pretrained(
 def _save(
     model: ExtractionModel, described: dict[str, Any], folder: Path, facts: CardFacts
 ) -> None:
-    described["tokenizer"] = save_tokenizer(model.processor.tokenizer, folder)
-    described["weights"] = write_tensors(folder, "model", model.state_dict())
+    tokenizer, of_captions = model.processor.tokenizer, model.processor.caption_tokenizer
+    described["tokenizer"] = save_tokenizer(tokenizer, folder)
+    described["caption_tokenizer"] = (
+        None
+        if of_captions is tokenizer
+        else save_tokenizer(of_captions, folder, name=CAPTION_TOKENIZER)
+    )
+    described["weights"] = write_tensors(folder, "model", _once(model))
     said = {
         "model": described["model"],
         "kind": {"re": "relations", "ner": "entities"}[model.labels.kind],
@@ -155,8 +162,9 @@ def _load(folder: Path, labels: LabelSpace | None, described: Mapping[str, Any])
             path=path,
         )
     try:
-        model.load_state_dict(weights)
-    except (RuntimeError, ConfigError) as error:
+        twice = {name: weights[first] for name, first in _shared(model).items()}
+        model.load_state_dict({**weights, **twice})
+    except (RuntimeError, KeyError, ConfigError) as error:
         raise DataError(
             f"its weights do not fit its description ({str(error).splitlines()[-1].strip()})",
             path=folder / str(described["weights"]["file"]),
@@ -180,18 +188,40 @@ def _build(described: Mapping[str, Any], folder: Path) -> ExtractionModel:
         "tokenizer": load_tokenizer(described["tokenizer"], folder),
     }
     vision = described["vision"]
+    told = vision is not None and "captions" in vision
     if vision is not None:
-        backbone = load_backbone(str(vision["architecture"]), pretrained=False)
+        if told:
+            backbone = build_text(vision["captions"], path=path)
+        else:
+            backbone = load_backbone(str(vision["architecture"]), pretrained=False)
         if kind is TextModel:  # there it stands beside what a readout reads
-            parts["beside"] = visual_encoder(backbone, images="image", train_backbone=False)
+            images = "captions" if told else "image"
+            parts["beside"] = visual_encoder(backbone, images=images, train_backbone=False)
         else:
             parts["vision"] = backbone
+    if described["caption_tokenizer"] is not None:
+        name = "beside_tokenizer" if kind is TextModel else "caption_tokenizer"
+        parts[name] = load_tokenizer(described["caption_tokenizer"], folder, name=CAPTION_TOKENIZER)
     build: Callable[..., ExtractionModel] = kind
     model = build(labels, **parts, **tupled(described["options"]))
-    if vision is not None:
+    if vision is not None and not told:
         for name in ("pixel_mean", "pixel_std"):
             buffer: torch.Tensor = getattr(model.vision, name)
             buffer.copy_(torch.tensor(vision[name], dtype=buffer.dtype).view_as(buffer))
     model.readout = build_readout(described["readout"], model)
     build_decisions(described.get("decisions", ()), model, path=path)
     return model
+
+
+def _shared(model: ExtractionModel) -> dict[str, str]:
+    """Parameters that stand under a second name (of captions, which share the text's encoder)."""
+    first: dict[int, str] = {}
+    named = model.named_parameters(remove_duplicate=False)
+    found = {name: first.setdefault(id(parameter), name) for name, parameter in named}
+    return {name: other for name, other in found.items() if name != other}
+
+
+def _once(model: ExtractionModel) -> dict[str, torch.Tensor]:
+    """The weights of a model, each once."""
+    shared = _shared(model)
+    return {name: value for name, value in model.state_dict().items() if name not in shared}

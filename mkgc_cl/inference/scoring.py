@@ -57,16 +57,21 @@ def tag_readings(
 def relation_readings(part: Part, samples: Sequence[RelationSample]) -> list[Reading]:
     """Cut texts round their pairs; a pair that is further apart than a window is left out."""
     found = []
+    cut_last: tuple[tuple[str, ...], tuple[list[str], list[int], int]] | None = None
     for place, sample in enumerate(samples):
         if _fits(part, sample):
             window = Window(0, len(sample.tokens), 0, len(sample.tokens))
             found.append(Reading(place, sample, window))
             continue
+        # pairs of one text come one after the other: its words are cut once
+        if cut_last is None or cut_last[0] is not sample.tokens:
+            cut_last = (sample.tokens, _fitting(part, sample.tokens))
+        whole, all_sizes, room = cut_last[1]
         inner = (min(sample.head[0], sample.tail[0]), max(sample.head[1], sample.tail[1]))
         # a word has a token or more, so what is further away cannot come in
         near = max(0, inner[0] - part.processor.max_text_length)
-        words = sample.tokens[near : inner[1] + part.processor.max_text_length]
-        fitting, sizes, room = _fitting(part, words)
+        far = inner[1] + part.processor.max_text_length
+        fitting, sizes = whole[near:far], all_sizes[near:far]
         moved_in = (inner[0] - near, inner[1] - near)
         cut = crop(sizes, moved_in, room=room - len(part.processor.tokenizer.marker_ids))
         if cut is None:

@@ -383,6 +383,19 @@ def test_letters_that_belong_together_are_one_word() -> None:
     assert [text[first:last] for first, last in places] == list(words)
 
 
+def test_words_are_scored_by_token_as_by_their_features(taught: Extractor) -> None:
+    part = taught.parts["ner"]
+    texts = [("Ann", "lives", "in", "Rome"), ("Bo",), ("",) * 3 + ("Lima", "Ann")]
+    batch = part.processor.batch([TaggingSample("", t, ("O",) * len(t)) for t in texts])
+    # several pieces a word, which a tokenizer of hashed words does not have
+    batch["word_starts"] = batch["word_starts"].clone()
+    batch["word_starts"][0] = torch.tensor([1, 3, 0, 0, 0])
+    batch["word_mask"][0] = torch.tensor([True, True, False, False, False])
+    real = batch.word_mask
+    expected = part.readout.log_posterior(part.features(batch))  # type: ignore[attr-defined]
+    torch.testing.assert_close(part.scores(batch)[real], expected[real], rtol=1e-5, atol=1e-4)
+
+
 def test_a_model_has_another_digest_where_it_decides_otherwise() -> None:
     digests = set()
     for options in ({}, {"shrinkage": 0.5}, {"tag_layers": (0,)}, {"tag_layers": (1,)}):

@@ -119,7 +119,7 @@ def _flip(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_edited(lambda c: c.update(format="mkgc_cl.extractor/2")), "a newer version"),
+        (_edited(lambda c: c.update(format="mkgc_cl.extractor/3")), "a newer version"),
         (_edited(lambda c: c.update(format="mkgc_cl.extractor/x")), "another version"),
         (_edited(lambda c: c.update(format="mkgc_cl.model/1")), "found 'mkgc_cl.model/1'"),
         (_edited(lambda c: c.pop("format")), "another kind of file"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,10 @@ from people import OTHERS, RECORDS
 
 from mkgc_cl.cli import main
 from mkgc_cl.errors import DataError
+from mkgc_cl.inference import Extractor
+from mkgc_cl.inference.folders import saving
 from mkgc_cl.inference.json_lines import read_records
+from mkgc_cl.inference.keeping import FORMAT
 
 BIO = "IMGID:1\nAnn\tB-PER\nlives\tO\n\nBo B-PER\nruns O\n"
 
@@ -141,6 +146,37 @@ def test_what_predict_did_not_print_is_not_added(
     (folder / "found.jsonl").write_text(json.dumps({**good, "uid": "two", **change}) + "\n")
     assert main(["graph", "add", "g", "found.jsonl"]) == 2
     assert "sample two: expected what mkgc predict prints" in capsys.readouterr().err
+
+
+def test_an_extractor_is_exported_and_compared(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    main(["learn", "x", "people.jsonl", "--encoder", "tiny"])
+    capsys.readouterr()
+    assert main(["export", "x", "--out", "o", "--texts", "texts.txt", "people.jsonl"]) == 0
+    said = capsys.readouterr().out
+    assert "tags.onnx" in said
+    assert "8 texts: 0 answered otherwise" in said
+    assert "by ONNX Runtime" in said
+    assert main(["export", "x", "--out", "x"]) == 1  # a folder of something else
+    assert "holds something else" in capsys.readouterr().err
+
+
+def test_who_waits_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["learn", "x", "people.jsonl", "--encoder", "tiny"])
+    with saving(Path("x"), FORMAT):
+        other = threading.Thread(target=main, args=(["learn", "x", "more.jsonl"],))
+        other.start()
+        said = ""
+        for _ in range(600):
+            said += capsys.readouterr().err
+            if said:
+                break
+            time.sleep(0.05)
+    other.join(60)
+    assert "x: waiting for another process that changes it" in said
+    assert set(Extractor.load("x").relations) == {"lives_in", "dies_in"}
 
 
 def test_files_of_others_are_not_written_over(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -179,6 +180,13 @@ class GaussianReadout(Readout):
         """
         self.statistics.remove(self.lifted(features), labels, weights)
 
+    def copied(self) -> GaussianReadout:
+        """Return one that has learnt the same and learns on by itself; what is solved stays so."""
+        made = copy.deepcopy(self)
+        if self._solved is not None and self._solved[0] == self._present():
+            made._solved = (made._present(), self._solved[1])
+        return made
+
     def relabeled(
         self, outputs: Sequence[str], renamed: Mapping[str, str] | None = None
     ) -> GaussianReadout:
@@ -236,12 +244,14 @@ class GaussianReadout(Readout):
         Raises:
             ConfigError: features of another width, or a covariance that is singular.
         """
-        known = self.statistics.known
-        scores = self._solution().scores(self.lifted(features)) / self.temperature
+        return self.posterior_of(self.solution().scores(self.lifted(features)))
+
+    def posterior_of(self, scores: Tensor) -> Tensor:
+        """Log posterior (..., C) of the scores (..., K) of known outputs; see :meth:`solution`."""
         # normalized over what is known: a score far below the mask would lose to it
-        own = scores.log_softmax(dim=-1).clamp(min=FLOOR)
+        own = (scores / self.temperature).log_softmax(dim=-1).clamp(min=FLOOR)
         found = own.new_full((*own.shape[:-1], len(self.outputs)), UNSEEN_LOGIT)
-        found[..., known] = own
+        found[..., self.statistics.known] = own
         return found
 
     def forward(self, output: ModelOutput) -> Tensor:
@@ -257,14 +267,18 @@ class GaussianReadout(Readout):
             return output.layer_features
         return output.features if output.word_features is None else output.word_features
 
-    def _solution(self) -> LinearScores | QuadraticScores:
+    def solution(self) -> LinearScores | QuadraticScores:
         """Scores of the present statistics, solved anew only when these have changed."""
-        kept = (self.counts, self.means, self.scatter)
-        # whoever changes them, a loaded state or another device too: each shows in one of the two
-        now = tuple((tensor.data_ptr(), tensor._version) for tensor in kept)
+        now = self._present()
         if self._solved is None or self._solved[0] != now:
             self._solved = (now, self._solve())
         return self._solved[1]
+
+    def _present(self) -> object:
+        """What tells the present statistics from others, whoever changed them."""
+        kept = (self.counts, self.means, self.scatter)
+        # a loaded state or another device too: each shows in one of the two
+        return tuple((tensor.data_ptr(), tensor._version) for tensor in kept)
 
     def _solve(self) -> LinearScores | QuadraticScores:
         options, statistics = self.options, self.statistics

@@ -13,6 +13,9 @@ from mkgc_cl.models.gaussian.statistics import ClassStatistics
 
 Prior = Literal["counts", "uniform"]
 
+BLOCK = 64
+"""Samples or words that are scored together."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinearScores:
@@ -31,8 +34,10 @@ class LinearScores:
 
     def scores(self, features: Tensor) -> Tensor:
         """Score features (..., D): (..., K)."""
-        found: Tensor = (features.to(self.rows) - self.center) @ self.rows.T + self.bias
-        return found
+        rows = features.to(self.rows.device).reshape(-1, len(self.center))
+        # piece by piece, promoted as it is subtracted: what is in double precision stays in cache
+        found = [(some - self.center) @ self.rows.T for some in rows.split(BLOCK)]
+        return (torch.cat(found) + self.bias).reshape(*features.shape[:-1], len(self.bias))
 
 
 @dataclass(frozen=True, slots=True)
