@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 #: A temporary file that nobody wrote to for so many seconds was left by a process that is dead: a
 #: write takes seconds. Process numbers would not tell, as several machines may share a folder.
@@ -22,11 +24,6 @@ _PAUSES = (0.01, 0.1, 1.0) if os.name == "nt" else ()
 def write_atomic(path: Path, data: str | bytes | memoryview) -> None:
     """Write ``data`` to ``path`` in one step, whatever happens in between.
 
-    The data goes to a temporary file in the same folder, is forced to disk and then takes the place
-    of ``path``. Any number of processes and threads may write the same path: each has a temporary
-    file of its own, and the last one wins. A process that is killed leaves the old file, and
-    perhaps its temporary one, which a write to the same folder removes after a day.
-
     Args:
         path: the file; its folder is made.
         data: text is written as UTF-8, line ends as they are.
@@ -34,14 +31,32 @@ def write_atomic(path: Path, data: str | bytes | memoryview) -> None:
     Raises:
         OSError: it cannot be written; the error names ``path`` or the folder that is missing.
     """
-    content = data.encode("utf-8") if isinstance(data, str) else data
+    with atomic_file(path) as file:
+        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that becomes ``path`` at the end of the block, or not at all if that fails.
+
+    The data goes to a temporary file in the same folder, is forced to disk and then takes the place
+    of ``path``. Any number of processes and threads may write the same path: each has a temporary
+    file of its own, and the last one wins. A process that is killed leaves the old file, and
+    perhaps its temporary one, which a write to the same folder removes after a day.
+
+    Args:
+        path: the file; its folder is made.
+
+    Raises:
+        OSError: it cannot be written; the error names ``path`` or the folder that is missing.
+    """
     # Not made of the file's name: that may already be as long as names can be.
     temporary = path.with_name(f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         try:
             with temporary.open("xb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             _replace(temporary, path)

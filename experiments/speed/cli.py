@@ -7,6 +7,8 @@
     python experiments/speed --systems all                     every system of the tables
     python experiments/speed --closed-form                     Gaussian readouts by size
     python experiments/speed --extractor --task ner            tagging beside the encoder alone
+    python experiments/speed --graph 1000000                   a knowledge graph as it grows
+    python experiments/speed --serve minilm                    a server beside its encoder
 
 Settings are those of the ablation on the same scenario, on a part of its samples. Three systems are
 measured in paired rounds: the bare PyTorch loop, plain fine-tuning, and MSPT with all its plugins.
@@ -21,6 +23,7 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     wrong = [
         f"--{name} is {value}; give 1 or more"
-        for name in ("samples", "tasks", "rounds", "threads")
+        for name in ("samples", "tasks", "rounds", "threads", "graph")
         if (value := getattr(arguments, name)) is not None and value < 1
     ]
     if wrong:
@@ -83,6 +86,22 @@ def run(arguments: argparse.Namespace) -> int:
         text = closed_form_text(sizes)
     elif arguments.extractor:
         report, text = measure_tagging(arguments)
+    elif arguments.graph is not None:
+        from mkgc_cl.experiments.speed.graph import graph_text, measure_graph
+
+        tell = teller(quiet=arguments.quiet)
+        with tempfile.TemporaryDirectory() as folder:
+            report = dict(measure_graph(arguments.graph, Path(folder), tell=tell))
+        text = graph_text(report)
+        report |= {"provenance": environment()}
+    elif arguments.serve is not None:
+        from mkgc_cl.experiments.speed.serving import measure_serving, serving_text
+
+        tell = teller(quiet=arguments.quiet)
+        with tempfile.TemporaryDirectory() as folder:
+            served = measure_serving(arguments.serve, Path(folder) / "extractor", tell=tell)
+        report = {"serving": served, "provenance": environment()}
+        text = serving_text(served)
     else:
         load_systems(arguments, teller(quiet=arguments.quiet))
         measured = measure if arguments.systems is None else measure_systems
@@ -271,6 +290,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--plugin", action="append", default=[], metavar="FILE", help="Python file with systems")
     add("--closed-form", action="store_true", help="learning in closed form instead, by size")
     add("--extractor", action="store_true", help="tagging by an extractor beside its encoder")
+    add("--graph", type=int, metavar="EDGES", help="a graph that grows to so many edges instead")
+    add("--serve", metavar="ENCODER", help="a server beside its encoder instead")
     add("--samples", type=int, default=128, help="most samples of a task and split (128)")
     add("--tasks", type=int, help="most tasks (all)")
     add("--epochs", type=int, default=2, help="epochs per task (2)")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from mkgc_cl.graph.items import Edge, Node
 
@@ -15,12 +15,12 @@ CHANGE = 0.05
 class Readable(Protocol):
     """A graph, or a view of one."""
 
-    def nodes(self) -> dict[str, Node]:
-        """Nodes by id."""
+    def each_node(self, ids: Iterable[str] | None = None) -> Iterator[Node]:
+        """Nodes in the order of their ids."""
         ...
 
-    def edges(self) -> list[Edge]:
-        """Edges."""
+    def each_edge(self, heads: Iterable[str] | None = None) -> Iterator[Edge]:
+        """Edges in the order of their keys."""
         ...
 
 
@@ -31,7 +31,7 @@ class GraphDiff:
     Args:
         nodes: nodes that were added, changed and forgotten.
         edges: edges that were added, changed and forgotten.
-        names: names of all nodes of both.
+        names: names of these nodes, and of the ends of these edges.
     """
 
     nodes: Mapping[str, tuple[Node, ...]]
@@ -71,31 +71,55 @@ def diff(before: Readable, after: Readable) -> GraphDiff:
         before: the earlier one.
         after: the later one.
     """
-    old, new = before.nodes(), after.nodes()
-    edges, later = ({e.key: e for e in one.edges()} for one in (before, after))
-    names = {key: node.name for key, node in {**old, **new}.items()}
-    for key in {end for e in (*edges, *later) for end in (e[0], e[2])} - names.keys():
-        names[key] = key  # a view of tasks that did not teach its type
-    return GraphDiff(
-        nodes={
-            "added": tuple(new[key] for key in sorted(new.keys() - old.keys())),
-            "changed": tuple(
-                new[key]
-                for key in sorted(new.keys() & old.keys())
-                if (new[key].name, new[key].type, new[key].aliases)
-                != (old[key].name, old[key].type, old[key].aliases)
-            ),
-            "forgotten": tuple(old[key] for key in sorted(old.keys() - new.keys())),
-        },
-        edges={
-            "added": tuple(later[key] for key in sorted(later.keys() - edges.keys())),
-            "changed": tuple(
-                later[key]
-                for key in sorted(later.keys() & edges.keys())
-                if later[key].support != edges[key].support
-                or abs(later[key].score - edges[key].score) > CHANGE
-            ),
-            "forgotten": tuple(edges[key] for key in sorted(edges.keys() - later.keys())),
-        },
-        names=names,
+    edges = _compared(before.each_edge(), after.each_edge(), lambda edge: edge.key, _other_edge)
+    ends = {end for some in edges.values() for e in some for end in (e.head, e.tail)}
+    names = [{key: key for key in ends}, {}]  # where no task of a view taught its type
+    old, new = (
+        _noted(graph.each_node(), ends, noted)
+        for graph, noted in zip((before, after), names, strict=True)
     )
+    nodes = _compared(old, new, lambda node: node.id, _other_node)
+    differing = {node.id: node.name for some in nodes.values() for node in some}
+    return GraphDiff(nodes, edges, names[0] | names[1] | differing)
+
+
+def _noted(nodes: Iterable[Node], ends: set[str], names: dict[str, str]) -> Iterator[Node]:
+    """Pass nodes on, and note the names of some."""
+    for node in nodes:
+        if node.id in ends:
+            names[node.id] = node.name
+        yield node
+
+
+T = TypeVar("T", Node, Edge)
+
+
+def _compared(
+    before: Iterator[T],
+    after: Iterator[T],
+    key: Callable[[T], Any],
+    differ: Callable[[T, T], bool],
+) -> dict[str, tuple[T, ...]]:
+    """Go through both in their order; only what differs is kept."""
+    found: dict[str, list[T]] = {kind: [] for kind in _KINDS}
+    old, new = next(before, None), next(after, None)
+    while old is not None or new is not None:
+        if new is None or (old is not None and key(old) < key(new)):
+            found["forgotten"].append(cast(T, old))
+            old = next(before, None)
+        elif old is None or key(new) < key(old):
+            found["added"].append(new)
+            new = next(after, None)
+        else:
+            if differ(old, new):
+                found["changed"].append(new)
+            old, new = next(before, None), next(after, None)
+    return {kind: tuple(some) for kind, some in found.items()}
+
+
+def _other_node(old: Node, new: Node) -> bool:
+    return (new.name, new.type, new.aliases) != (old.name, old.type, old.aliases)
+
+
+def _other_edge(old: Edge, new: Edge) -> bool:
+    return new.support != old.support or abs(new.score - old.score) > CHANGE

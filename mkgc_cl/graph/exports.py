@@ -1,19 +1,22 @@
 """A graph in other programs' formats: Turtle, TriG, JSON-LD, GraphML, Neo4j, SHACL.
 
 Turtle, JSON-LD, GraphML and Neo4j get nodes and edges as they are read, with score, support and
-provenance; TriG gets the evidence itself, graph by graph.
+provenance; TriG gets the evidence itself, graph by graph. All are written while they are read, so
+the size of a graph needs disk and no memory.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from typing import Any, cast
+from xml.sax.saxutils import XMLGenerator
+from xml.sax.xmlreader import AttributesImpl
 
-from mkgc_cl._files import write_atomic
+from mkgc_cl._files import atomic_file, write_atomic
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.graph.items import Edge, Node
 from mkgc_cl.graph.store import KnowledgeGraph, oxigraph
@@ -68,37 +71,38 @@ def json_ld(graph: KnowledgeGraph, path: Path) -> None:
 
 def trig(graph: KnowledgeGraph, path: Path) -> None:
     """Write all evidence as TriG, one named graph per task."""
-    ox = oxigraph()
-    data = io.BytesIO()
-    graph.store.dump(data, ox.RdfFormat.TRIG, prefixes=PREFIXES)
-    write_atomic(path, data.getvalue())
+    with atomic_file(path) as file:
+        graph.store.dump(file, oxigraph().RdfFormat.TRIG, prefixes=PREFIXES)
 
 
 def graphml(graph: KnowledgeGraph, path: Path) -> None:
     """Write nodes and edges as GraphML; lists are joined by ``" | "``."""
-    root = ElementTree.Element("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
     fields = [("node", name) for name in _NODE_FIELDS]
     fields += [("edge", name) for name in ("relation", *_EDGE_FIELDS)]
-    for kind, name in fields:
-        ElementTree.SubElement(
-            root,
-            "key",
-            {
-                "id": f"{kind}-{name}",
-                "for": kind,
-                "attr.name": name,
-                "attr.type": _xml_type(name),
-            },
-        )
-    body = ElementTree.SubElement(root, "graph", edgedefault="directed")
-    for node in graph.nodes().values():
-        _fill(ElementTree.SubElement(body, "node", id=node.id), "node", node, _NODE_FIELDS)
-    for number, edge in enumerate(graph.edges()):
-        element = ElementTree.SubElement(
-            body, "edge", id=f"e{number}", source=edge.head, target=edge.tail
-        )
-        _fill(element, "edge", edge, ("relation", *_EDGE_FIELDS))
-    write_atomic(path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
+    with atomic_file(path) as file:
+        xml = XMLGenerator(file, "utf-8", short_empty_elements=True)
+
+        def start(name: str, **attributes: str) -> None:
+            xml.startElement(name, AttributesImpl(attributes))
+
+        xml.startDocument()
+        start("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
+        for kind, name in fields:
+            key = {"id": f"{kind}-{name}", "for": kind, "attr.name": name}
+            start("key", **key, **{"attr.type": _xml_type(name)})
+            xml.endElement("key")
+        start("graph", edgedefault="directed")
+        for node in graph.each_node():
+            start("node", id=node.id)
+            _fill(xml, "node", node, _NODE_FIELDS)
+            xml.endElement("node")
+        for number, edge in enumerate(graph.each_edge()):
+            start("edge", id=f"e{number}", source=edge.head, target=edge.tail)
+            _fill(xml, "edge", edge, ("relation", *_EDGE_FIELDS))
+            xml.endElement("edge")
+        xml.endElement("graph")
+        xml.endElement("graphml")
+        xml.endDocument()
 
 
 def neo4j(graph: KnowledgeGraph, folder: Path) -> None:
@@ -106,36 +110,45 @@ def neo4j(graph: KnowledgeGraph, folder: Path) -> None:
 
     ``neo4j-admin database import full --nodes=nodes.csv --relationships=relationships.csv neo4j``
     """
-    nodes = [["id:ID", "name", "type", ":LABEL", "score:float", "mentions:int", "low:boolean"]]
-    nodes[0] += ["tasks:string[]", "sources:string[]", "aliases:string[]"]
-    nodes += [
-        [
-            *(n.id, n.name, n.type or "", f"Entity;{n.type}" if n.type else "Entity"),
-            *(repr(n.score), str(n.mentions), str(n.low).lower()),
-            *map(_listed, (n.tasks, n.sources, n.aliases)),
-        ]
-        for n in graph.nodes().values()
-    ]
-    edges = [[":START_ID", ":END_ID", ":TYPE", "score:float", "support:int", "low:boolean"]]
-    edges[0] += ["tasks:string[]", "sources:string[]", "models:string[]"]
-    edges += [
-        [
-            *(e.head, e.tail, e.relation, repr(e.score), str(e.support), str(e.low).lower()),
-            *map(_listed, (e.tasks, e.sources, e.models)),
-        ]
-        for e in graph.edges()
-    ]
-    for name, rows in (("nodes.csv", nodes), ("relationships.csv", edges)):
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        write_atomic(folder / name, text.getvalue())
+    nodes = ["id:ID", "name", "type", ":LABEL", "score:float", "mentions:int", "low:boolean"]
+    _write_csv(
+        folder / "nodes.csv",
+        [*nodes, "tasks:string[]", "sources:string[]", "aliases:string[]"],
+        (
+            [
+                *(n.id, n.name, n.type or "", f"Entity;{n.type}" if n.type else "Entity"),
+                *(repr(n.score), str(n.mentions), str(n.low).lower()),
+                *map(_listed, (n.tasks, n.sources, n.aliases)),
+            ]
+            for n in graph.each_node()
+        ),
+    )
+    edges = [":START_ID", ":END_ID", ":TYPE", "score:float", "support:int", "low:boolean"]
+    _write_csv(
+        folder / "relationships.csv",
+        [*edges, "tasks:string[]", "sources:string[]", "models:string[]"],
+        (
+            [
+                *(e.head, e.tail, e.relation, repr(e.score), str(e.support), str(e.low).lower()),
+                *map(_listed, (e.tasks, e.sources, e.models)),
+            ]
+            for e in graph.each_edge()
+        ),
+    )
     write_atomic(folder / "constraints.cypher", CONSTRAINTS)
+
+
+def _write_csv(path: Path, head: list[str], rows: Iterable[list[str]]) -> None:
+    with atomic_file(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+        csv.writer(text, lineterminator="\n").writerows(itertools.chain([head], rows))
+        text.detach()
 
 
 def shapes(graph: KnowledgeGraph, path: Path) -> None:
     """Write the schema of the Turtle and JSON-LD exports as SHACL shapes."""
-    types = sorted({node.type for node in graph.nodes().values() if node.type is not None})
-    known = " ".join(f"<{iri('type', name)}>" for name in types)
+    found = graph.query("SELECT DISTINCT ?type WHERE { ?m mkgc:type ?type }")
+    known = " ".join(sorted(f"<{row['type']}>" for row in cast(list[dict[str, Any]], found)))
     inside = f"sh:in ( mkgc:Entity {known} )"
     write_atomic(
         path,
@@ -198,9 +211,8 @@ ENDINGS = {
 
 def _write_rdf(graph: KnowledgeGraph, path: Path, name: str) -> None:
     ox = oxigraph()
-    data = io.BytesIO()
-    ox.serialize(_triples(graph, ox), data, getattr(ox.RdfFormat, name), prefixes=PREFIXES)
-    write_atomic(path, data.getvalue())
+    with atomic_file(path) as file:
+        ox.serialize(_triples(graph, ox), file, getattr(ox.RdfFormat, name), prefixes=PREFIXES)
 
 
 def _triples(graph: KnowledgeGraph, ox: Any) -> Iterator[Any]:
@@ -210,7 +222,7 @@ def _triples(graph: KnowledgeGraph, ox: Any) -> Iterator[Any]:
         for value in values:
             yield ox.Triple(subject, named(predicate), value)
 
-    for node in graph.nodes().values():
+    for node in graph.each_node():
         me = named(f"{BASE}node:{node.id}")
         yield from said(me, f"{RDF}type", named(f"{SCHEMA}Entity"))
         if node.type is not None:
@@ -225,7 +237,7 @@ def _triples(graph: KnowledgeGraph, ox: Any) -> Iterator[Any]:
             yield from said(me, f"{SCHEMA}low", lit(True))
         others = (named(f"{BASE}node:{key}") for key in node.conflicts)
         yield from said(me, f"{SCHEMA}conflictsWith", *others)
-    for edge in graph.edges():
+    for edge in graph.each_edge():
         head, tail = (named(f"{BASE}node:{key}") for key in (edge.head, edge.tail))
         kind = named(iri("relation", edge.relation))
         me = ox.BlankNode()
@@ -251,18 +263,17 @@ def _xml_type(name: str) -> str:
     )
 
 
-def _fill(
-    element: ElementTree.Element, kind: str, item: Node | Edge, names: tuple[str, ...]
-) -> None:
+def _fill(xml: XMLGenerator, kind: str, item: Node | Edge, names: tuple[str, ...]) -> None:
     for name in names:
         value = getattr(item, name)
         if value is None:
             continue
         text = " | ".join(value) if isinstance(value, tuple) else str(value)
         text = text.lower() if isinstance(value, bool) else text
-        data = ElementTree.SubElement(element, "data", key=f"{kind}-{name}")
+        xml.startElement("data", AttributesImpl({"key": f"{kind}-{name}"}))
         # XML has no others
-        data.text = "".join(c for c in text if c in "\t\n\r" or " " <= c not in "\ufffe\uffff")
+        xml.characters("".join(c for c in text if c in "\t\n\r" or " " <= c not in "\ufffe\uffff"))
+        xml.endElement("data")
 
 
 def _listed(values: tuple[str, ...]) -> str:

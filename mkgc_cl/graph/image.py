@@ -11,7 +11,9 @@ from mkgc_cl.graph.difference import GraphDiff
 from mkgc_cl.graph.store import KnowledgeGraph
 
 
-def draw_tasks(graph: KnowledgeGraph, path: Path, *, order: tuple[str, ...] | None = None) -> None:
+def draw_tasks(
+    graph: KnowledgeGraph, path: str | Path, *, order: tuple[str, ...] | None = None
+) -> None:
     """Draw how many nodes and edges each task was the first to bring.
 
     Args:
@@ -23,14 +25,14 @@ def draw_tasks(graph: KnowledgeGraph, path: Path, *, order: tuple[str, ...] | No
     tasks += [task for task in graph.tasks() if task not in tasks]
     place = {task: number for number, task in enumerate(tasks)}
     nodes, edges = [0] * len(tasks), [0] * len(tasks)
-    for node in graph.nodes().values():
+    for node in graph.each_node():
         nodes[min(place[task] for task in node.tasks)] += 1
-    for edge in graph.edges():
+    for edge in graph.each_edge():
         edges[min(place[task] for task in edge.tasks)] += 1
     _bars(path, tasks, {"nodes": nodes, "edges": edges}, title="Added by each task")
 
 
-def draw_diff(found: GraphDiff, path: Path) -> None:
+def draw_diff(found: GraphDiff, path: str | Path) -> None:
     """Draw how much was added, changed and forgotten, as a PNG file."""
     kinds = list(found.nodes)
     numbers = {
@@ -40,7 +42,7 @@ def draw_diff(found: GraphDiff, path: Path) -> None:
     _bars(path, kinds, numbers, title="From one graph to the other")
 
 
-def _bars(path: Path, labels: list[str], series: dict[str, list[int]], *, title: str) -> None:
+def _bars(path: str | Path, labels: list[str], series: dict[str, list[int]], *, title: str) -> None:
     from matplotlib.figure import Figure
 
     # names of tasks may be long: lying bars leave them a line each
@@ -58,4 +60,4 @@ def _bars(path: Path, labels: list[str], series: dict[str, list[int]], *, title:
     axes.legend(frameon=False)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=150)
-    write_atomic(path, data.getvalue())
+    write_atomic(Path(path), data.getvalue())

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mkgc_cl.errors import ConfigError, DataError, OutputError
 from mkgc_cl.graph.evidence import Evidence
-from mkgc_cl.graph.gathering import Gathered
 from mkgc_cl.graph.items import Edge, Node
-from mkgc_cl.graph.merging import RULES, MergeRule, by_name_and_type, plain_name
+from mkgc_cl.graph.merging import RULES, MergeRule, by_name_and_type
+from mkgc_cl.graph.reading import Reading
 from mkgc_cl.graph.terms import (
     BASE,
     PREFIXES,
@@ -26,8 +27,14 @@ from mkgc_cl.graph.terms import (
 )
 from mkgc_cl.inference.extraction import Extraction
 
-CHUNK = 256
-"""Extractions that are written in one transaction."""
+CHUNK = 2**16
+"""Sources, entities and relations that are written in one step: not more than a million quads,
+which the database writes as a whole. A graph that is killed while it grows has all of a step or
+nothing of it."""
+BULK = 2**11
+"""From which on a step writes sorted files, which costs less than the log of transactions."""
+PATIENCE = 30.0
+"""Seconds after which a step is written, however small, where texts are read slowly."""
 
 
 def oxigraph() -> Any:
@@ -51,10 +58,11 @@ class KnowledgeGraph:
     Names, scores and support are read off the evidence. Contradictions and low scores are kept,
     and marked where they are read.
 
-    Every task has a named graph (``urn:mkgc:task:NAME``) in which the plain triple of each of its
-    facts stands too, so that "which task taught this" is a query::
+    Every task has a named graph (``urn:mkgc:task:NAME``) with the plain triple of each of its
+    facts, so that "which task taught this" is a query, as is what one statement is made of::
 
         graph.query("SELECT ?task WHERE { GRAPH ?task { ?head relation:lives_in ?tail } }")
+        graph.query("SELECT * WHERE { ?s rdf:predicate relation:lives_in ; mkgc:score ?score }")
 
     Args:
         folder: where the database is, made if it is not there; ``None`` keeps it in memory.
@@ -103,6 +111,11 @@ class KnowledgeGraph:
             raise ConfigError(
                 [f"the graph was made with the merge rule {kept[0]!r}, not {name!r}; give {known}"]
             )
+        score = next(self._store.quads_for_pattern(None, self._term("score"), None, None), None)
+        if score is not None and score.graph_name != self._ox.DefaultGraph():
+            raise ConfigError(
+                ["the graph was made by an earlier version of mkgc_cl; make a new one of its texts"]
+            )
         if not kept and not read_only:
             self._store.add(self._ox.Quad(me, rule, self._ox.Literal(name)))
 
@@ -127,25 +140,32 @@ class KnowledgeGraph:
         return name
 
     def add_all(self, extractions: Iterable[Extraction]) -> int:
-        """Add what was found in many texts, a few hundred in a transaction; return how many.
+        """Add what was found in many texts, in large steps; return how many.
+
+        Where the extractions end in an error, those before it are in the graph.
 
         Raises:
             DataError: there is a source of this name with another text.
         """
-        count = 0
-        waiting: list[Any] = []
-        texts: dict[str, str] = {}
-        for extraction in extractions:
-            name = extraction.uid or f"text-{digest(extraction.text)}"
-            if texts.setdefault(name, extraction.text) != extraction.text:
-                raise _other_text(name)
-            self._check_source(name, extraction)
-            waiting += self._evidence.quads(extraction, name)
-            count += 1
-            if count % CHUNK == 0:
-                self._store.extend(waiting)
-                waiting, texts = [], {}
-        self._store.extend(waiting)
+        count = size = 0
+        last = time.monotonic()
+        waiting: dict[str, list[Extraction]] = {}
+        try:
+            for extraction in extractions:
+                name = extraction.uid or f"text-{digest(extraction.text)}"
+                same = waiting.get(name)
+                if same is not None and same[0].text != extraction.text:
+                    raise _other_text(name)
+                self._check_source(name, extraction)
+                waiting.setdefault(name, []).append(extraction)
+                count += 1
+                size += 1 + len(extraction.entities) + len(extraction.relations)
+                if size >= CHUNK or time.monotonic() - last > PATIENCE:
+                    full, waiting = waiting, {}
+                    self._write(full, size)
+                    size, last = 0, time.monotonic()
+        finally:
+            self._write(waiting, size)
         return count
 
     def remove(self, source: str) -> int:
@@ -161,17 +181,23 @@ class KnowledgeGraph:
         own = list(self._store.quads_for_pattern(node, None, None, self._ox.DefaultGraph()))
         if not own:
             raise DataError(f"there is no source {source!r} in the graph; sources() lists them")
-        cited = self._store.quads_for_pattern(None, self._term("source"), node, None)
-        evidence = [(quad.subject, quad.graph_name) for quad in cited]
-        said: list[Any] = []
-        for subject, task in evidence:
-            said += self._store.quads_for_pattern(subject, None, None, task)
-        derived = {quad for subject, task in evidence for quad in self._derived(subject, task)}
-        for quad in [*own, *said]:
-            self._store.remove(quad)
-        for quad in derived:
-            if not self._supported(quad):
-                self._store.remove(quad)
+        evidence = [
+            quad.subject
+            for quad in self._store.quads_for_pattern(None, self._term("source"), node, None)
+        ]
+        said = [list(self._store.quads_for_pattern(one, None, None, None)) for one in evidence]
+        derived = {
+            quad
+            for one in said
+            for quad in self._evidence.derived({q.predicate.value: q.object for q in one})
+        }
+        gone = " . ".join(
+            " ".join(map(str, (quad.subject, quad.predicate, quad.object)))
+            for quad in [*own, *itertools.chain(*said)]
+        )
+        # one update is one transaction: a graph that is killed has the source or has it not
+        steps = [f"DELETE DATA {{ {gone} }}", *map(_unless_said, derived)]
+        self._store.update(" ; ".join(steps), prefixes=PREFIXES)
         return len(evidence)
 
     def reread(self, extractor: Any) -> int:
@@ -186,14 +212,14 @@ class KnowledgeGraph:
         Returns:
             How many texts were read.
         """
-        given = [
+        given = (
             {
                 "uid": name,
                 "image": image,
                 **({"text": text} if tokens is None else {"tokens": tokens}),
             }
             for name, text, tokens, image in self._texts()
-        ]
+        )
         return self.add_all(extractor.stream(given))
 
     # ---- reading -------------------------------------------------------------------------------
@@ -202,44 +228,24 @@ class KnowledgeGraph:
         """What some model, or some tasks, have to say."""
         return GraphView(self, model, None if tasks is None else frozenset(tasks))
 
-    def nodes(
-        self, *, model: str | None = None, tasks: frozenset[str] | None = None
-    ) -> dict[str, Node]:
+    def nodes(self) -> dict[str, Node]:
         """Nodes by id, in the order of their ids."""
-        found: dict[str, Gathered] = defaultdict(Gathered)
-        for row in self._rows(
-            "?m mkgc:of ?node ; mkgc:text ?text", "?m", "?node ?text ?type ?image"
-        ):
-            task = name_of(row["g"].value)
-            if (model in (None, _plain(row["model"]))) and (tasks is None or task in tasks):
-                found[row["node"].value.rpartition(":")[2]].take(row, task, mention=True)
-        by_plain: dict[str, list[str]] = defaultdict(list)
-        for key, one in found.items():
-            by_plain[plain_name(one.name)].append(key)
-        return {
-            key: found[key].node(
-                key, self.low, [k for k in by_plain[plain_name(found[key].name)] if k != key]
-            )
-            for key in sorted(found)
-        }
+        return self.view().nodes()
 
-    def edges(self, *, model: str | None = None, tasks: frozenset[str] | None = None) -> list[Edge]:
+    def edges(self) -> list[Edge]:
         """Edges, in the order of their keys."""
-        found: dict[tuple[str, str, str], Gathered] = defaultdict(Gathered)
-        pattern = "?m rdf:subject ?head ; rdf:predicate ?relation ; rdf:object ?tail"
-        for row in self._rows(pattern, "?m", "?head ?relation ?tail"):
-            task = name_of(row["g"].value)
-            if (model in (None, _plain(row["model"]))) and (tasks is None or task in tasks):
-                key = (
-                    row["head"].value.rpartition(":")[2],
-                    name_of(row["relation"].value),
-                    row["tail"].value.rpartition(":")[2],
-                )
-                found[key].take(row, task, mention=False)
-        between: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for head, relation, tail in found:
-            between[head, tail].add(relation)
-        return [found[key].edge(key, self.low, between[key[0], key[2]]) for key in sorted(found)]
+        return self.view().edges()
+
+    def each_node(self, ids: Iterable[str] | None = None) -> Iterator[Node]:
+        """Yield what :meth:`nodes` holds, or the nodes of some ids, one at a time.
+
+        A graph of any size fits memory so, as it does in exports and in :func:`diff`.
+        """
+        return self.view().each_node(ids)
+
+    def each_edge(self, heads: Iterable[str] | None = None) -> Iterator[Edge]:
+        """Yield what :meth:`edges` holds, or the edges from some nodes, one at a time."""
+        return self.view().each_edge(heads)
 
     def sources(self) -> dict[str, str]:
         """Texts by name of their source."""
@@ -247,12 +253,21 @@ class KnowledgeGraph:
 
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks that have taught something, by alphabet."""
-        return tuple(sorted(name_of(graph.value) for graph in self._store.named_graphs()))
+        some = self._store.quads_for_pattern
+        return tuple(
+            sorted(
+                name_of(graph.value)
+                for graph in self._store.named_graphs()
+                if next(some(None, None, None, graph), None) is not None
+            )
+        )
 
     def models(self) -> tuple[str, ...]:
         """Digests of the models that have found something, by alphabet."""
-        found = self._store.quads_for_pattern(None, self._term("model"), None, None)
-        return tuple(sorted({quad.object.value for quad in found}))
+        found = self._store.query(
+            "SELECT DISTINCT ?model WHERE { ?m mkgc:model ?model }", prefixes=PREFIXES
+        )
+        return tuple(sorted(row["model"].value for row in found))
 
     def query(self, text: str) -> list[dict[str, Any]] | bool | list[tuple[str, str, str]]:
         """Ask in SPARQL 1.1; the prefixes of :data:`~mkgc_cl.graph.terms.PREFIXES` are known.
@@ -303,6 +318,15 @@ class KnowledgeGraph:
     def _term(self, name: str) -> Any:
         return self._ox.NamedNode(SCHEMA + name)
 
+    def _write(self, waiting: Mapping[str, Sequence[Extraction]], size: int) -> None:
+        write = self._store.bulk_extend if size >= BULK else self._store.extend
+        write(
+            quad
+            for name, some in waiting.items()
+            for extraction in some
+            for quad in self._evidence.quads(extraction, name)
+        )
+
     def _texts(self) -> Iterator[tuple[str, str, list[str] | None, str | None]]:
         rows = self._store.query(
             "SELECT ?s ?text ?tokens ?image WHERE { ?s a mkgc:Source ; mkgc:text ?text . "
@@ -319,46 +343,6 @@ class KnowledgeGraph:
             if quad.object.value != extraction.text:
                 raise _other_text(name)
 
-    def _derived(self, subject: Any, task: Any) -> list[Any]:
-        quads = self._store.quads_for_pattern(subject, None, None, task)
-        return self._evidence.derived({q.predicate.value: q.object for q in quads}, task)
-
-    def _supported(self, quad: Any) -> bool:
-        """Whether any evidence is left for a plain triple of a task."""
-        pattern = self._store.quads_for_pattern
-        if quad.predicate.value not in (f"{RDF}type", f"{SKOS}altLabel"):
-            said = pattern(None, self._node(f"{RDF}subject"), quad.subject, quad.graph_name)
-            rest = {"predicate": quad.predicate, "object": quad.object}
-            return any(
-                all(
-                    next(pattern(one.subject, self._node(RDF + part), value, quad.graph_name), None)
-                    for part, value in rest.items()
-                )
-                for one in said
-            )
-        mentions = pattern(None, self._term("of"), quad.subject, quad.graph_name)
-        if quad.object == self._term("Entity"):
-            return next(mentions, None) is not None
-        what = "text" if quad.predicate.value == f"{SKOS}altLabel" else "type"
-        return any(
-            next(pattern(one.subject, self._term(what), quad.object, quad.graph_name), None)
-            for one in mentions
-        )
-
-    def _rows(self, pattern: str, subject: str, names: str) -> Iterator[Any]:
-        optional = " ".join(
-            f"OPTIONAL {{ {subject} mkgc:{name} ?{name} }}"
-            for name in ("type", "image")
-            if f"?{name}" in names
-        )
-        rows: Iterator[Any] = self._store.query(
-            f"SELECT ?g {names} ?score ?source ?model WHERE {{ GRAPH ?g {{ {pattern} ; "
-            f"mkgc:score ?score ; mkgc:source ?source . {optional} "
-            f"OPTIONAL {{ {subject} mkgc:model ?model }} }} }}",
-            prefixes=PREFIXES,
-        )
-        return rows
-
 
 @dataclass(frozen=True)
 class GraphView:
@@ -369,12 +353,41 @@ class GraphView:
     only: frozenset[str] | None = None
 
     def nodes(self) -> dict[str, Node]:
-        """Nodes by id."""
-        return self.graph.nodes(model=self.model, tasks=self.only)
+        """Nodes by id, in the order of their ids."""
+        return {node.id: node for node in self.each_node()}
 
     def edges(self) -> list[Edge]:
-        """Edges."""
-        return self.graph.edges(model=self.model, tasks=self.only)
+        """Edges, in the order of their keys."""
+        return list(self.each_edge())
+
+    def each_node(self, ids: Iterable[str] | None = None) -> Iterator[Node]:
+        """Yield nodes in the order of their ids, all or those of some ids, one at a time."""
+        return self._reading().nodes(ids)
+
+    def each_edge(self, heads: Iterable[str] | None = None) -> Iterator[Edge]:
+        """Yield edges in the order of their keys, all or those from some nodes, one at a time."""
+        return self._reading().edges(heads)
+
+    def _reading(self) -> Reading:
+        graph = self.graph
+        return Reading(oxigraph(), graph.store, graph.low, self.model, self.only)
+
+
+def _unless_said(quad: Any) -> str:
+    """An update that removes a plain triple of a task, unless there is evidence for it."""
+    node, what, value, task = map(str, (quad.subject, quad.predicate, quad.object, quad.graph_name))
+    if quad.predicate.value == f"{SKOS}altLabel":
+        said = f"mkgc:of {node} ; mkgc:text {value}"
+    elif quad.predicate.value != f"{RDF}type":
+        said = f"rdf:subject {node} ; rdf:predicate {what} ; rdf:object {value}"
+    elif quad.object.value == f"{SCHEMA}Entity":
+        said = f"mkgc:of {node}"
+    else:
+        said = f"mkgc:of {node} ; mkgc:type {value}"
+    return (
+        f"DELETE {{ GRAPH {task} {{ {node} {what} {value} }} }} "
+        f"WHERE {{ FILTER NOT EXISTS {{ ?m {said} ; mkgc:task {task} }} }}"
+    )
 
 
 def _plain(term: Any) -> str | None:

@@ -175,15 +175,17 @@ def base_of(record: Mapping[str, Any], uid: str | None = None) -> Document:
         DataError: it has neither or both, or one is malformed.
     """
     named = record.get("uid", uid)
-    if named is not None and not isinstance(named, str):
-        raise DataError(f"expected a uid as text, found {shown(named)}; write it as text")
+    if named is not None and not (isinstance(named, str) and is_text(named)):
+        raise DataError(
+            f"expected a uid as text that UTF-8 can write, found {shown(named)}; correct it"
+        )
     if ("text" in record) == ("tokens" in record):
         raise DataError(
             f"expected a record with 'text' or with 'tokens', found {shown(list(record))}",
             sample=named,
         )
     image = record.get("image")
-    if image is not None and not isinstance(image, str):
+    if image is not None and not (isinstance(image, str) and is_text(image)):
         raise DataError(f"expected an image by name, found {shown(image)}", sample=named)
     if "text" in record:
         read = _of_text(record["text"], named)

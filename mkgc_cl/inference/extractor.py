@@ -296,6 +296,8 @@ class Extractor:
             DataError: all that is wrong with the samples, or none of them has one of ``types``.
             ConfigError: a trained model does not learn like this.
         """
+        if task and not is_name(task):
+            raise DataError(f"expected a task's name, text that UTF-8 can write, found {task!r}")
         given = lessons(samples, negative=self.negative)
         held = [lesson.sample for lesson in lessons(held_out, negative=self.negative)]
         return learn_lessons(self, given, types=types, task=task, held=held)

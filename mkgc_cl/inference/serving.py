@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import hmac
 import threading
+from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from mkgc_cl.errors import ConfigError, DataError, MkgcError
-from mkgc_cl.inference.extractor import Extractor
+from filelock import FileLock, Timeout
+
+from mkgc_cl.errors import ConfigError, DataError, MkgcError, OutputError
+from mkgc_cl.inference.extractor import CHUNK, Extractor
+from mkgc_cl.inference.folders import CONFIG, LARGEST_CONFIG
 from mkgc_cl.regular_file import read_regular
 
 MOST_TEXTS = 256
@@ -21,20 +26,28 @@ MOST_CHARACTERS = 100_000
 """Most characters of the texts of one request: others wait until it is answered."""
 MOST_BYTES = 2**26
 """Most bytes of a request, of which anybody may send one."""
+SERVED = ".served"
+"""The file that a server locks: two that learn would undo each other's learning."""
 
 
 class Service:
     """An extractor that several threads use: one learns or predicts at a time.
 
+    Texts that arrive while others are read are read together, so a part of their scores that
+    rounding decides (the seventh digit) may differ from that of a text read alone.
+
     Args:
-        folder: of the extractor.
+        folder: of the extractor. Others may teach it too: what they taught is read before more is
+            learnt.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.extractor = Extractor.load(folder)
         self._lock = threading.Lock()
-        self._health = self._described()
+        self._asked: deque[_Asked] = deque()
+        self._extractor: Extractor | None = None
+        self._kept = b""
+        self._looks = any(part.processor.views.image for part in self._ready().parts.values())
 
     def extract(self, texts: list[Any]) -> list[dict[str, Any]]:
         """Find entities and relations.
@@ -46,11 +59,38 @@ class Service:
             raise DataError(f"{len(texts)} texts in a request; send at most {MOST_TEXTS}")
         if sum(len(str(text)) for text in texts) > MOST_CHARACTERS:
             raise DataError(f"send at most {MOST_CHARACTERS:,} characters in a request")
-        looks = any(part.processor.views.image for part in self.extractor.parts.values())
-        if looks and any(isinstance(text, dict) and "image" in text for text in texts):
+        if self._looks and any(isinstance(text, dict) and "image" in text for text in texts):
             raise DataError("a path of an image is one of the server's; send texts without")
+        own = _Asked(texts)
+        self._asked.append(own)
         with self._lock:
-            return [found.to_dict() for found in self.extractor(texts)]
+            while not own.done:
+                self._answer(self._together())
+        if own.error is not None:
+            raise own.error
+        return own.found
+
+    def _together(self) -> list[_Asked]:
+        """Take the requests that have waited longest, as many as are read at once."""
+        some = [self._asked.popleft()]
+        while self._asked and sum(len(one.texts) for one in some) < CHUNK:
+            some.append(self._asked.popleft())
+        return some
+
+    def _answer(self, some: list[_Asked]) -> None:
+        try:
+            found = self._ready()([text for one in some for text in one.texts])
+        except Exception as error:
+            if len(some) > 1:  # whose fault it is, is seen one by one
+                for one in some:
+                    self._answer([one])
+            else:
+                some[0].error, some[0].done = error, True
+            return
+        answers = iter(found)
+        for one in some:
+            one.found = [next(answers).to_dict() for _ in one.texts]
+            one.done = True
 
     def learn(
         self, samples: list[Any], types: list[str] | None, task: str | None
@@ -62,37 +102,60 @@ class Service:
             OSError: it could not be kept, so nothing was learnt.
         """
         with self._lock:
-            before = self.extractor.model
+            if self._description() != self._kept:
+                self._extractor = None
+            extractor = self._ready()
+            before = extractor.model
+            # what is half learnt, or not kept, is never served: it is read from the folder again
+            self._extractor = None
             try:
-                report = self.extractor.learn(samples, types=types, task=task)
-                self.extractor.save(self.folder)
-            except BaseException:
-                # what is half learnt, or not kept, must not be served
-                if self.extractor.model != before:
-                    self.extractor = Extractor.load(self.folder)
+                report = extractor.learn(samples, types=types, task=task)
+            except MkgcError:
+                if extractor.model == before:
+                    self._extractor = extractor
                 raise
-            self._health = self._described()
+            extractor.save(self.folder)
+            self._serve(extractor)
             return {
                 "task": report.task,
                 "samples": report.samples,
                 "added": dict(report.added),
                 "new": list(report.new),
                 "ignored": dict(report.ignored),
-                "model": self.extractor.model,
+                "model": extractor.model,
             }
 
-    def health(self) -> dict[str, Any]:
-        """What is served; it waits for nobody, not even for one that learns."""
-        return self._health
+    def _ready(self) -> Extractor:
+        if self._extractor is None:
+            self._serve(Extractor.load(self.folder))
+        return cast(Extractor, self._extractor)
 
-    def _described(self) -> dict[str, Any]:
-        extractor = self.extractor
-        return {
+    def _serve(self, extractor: Extractor) -> None:
+        self._extractor, self._kept = extractor, self._description()
+        self._health = {
             "status": "ok",
             "model": extractor.model,
             "types": list(extractor.types),
             "relations": list(extractor.relations),
         }
+
+    def _description(self) -> bytes:
+        """The description of what the folder holds, which changes with all that is learnt."""
+        return read_regular(self.folder / CONFIG, limit=LARGEST_CONFIG)
+
+    def health(self) -> dict[str, Any]:
+        """What is served; it waits for nobody, not even for one that learns."""
+        return self._health
+
+
+@dataclass
+class _Asked:
+    """A request, and its answer."""
+
+    texts: list[Any]
+    found: list[dict[str, Any]] = field(default_factory=list)
+    error: Exception | None = None
+    done: bool = False
 
 
 def app(service: Service, *, token: str | None = None) -> Any:
@@ -107,7 +170,9 @@ def app(service: Service, *, token: str | None = None) -> Any:
     """
     try:
         from fastapi import FastAPI, Header, Request
+        from fastapi.exceptions import RequestValidationError
         from fastapi.responses import JSONResponse
+        from starlette.exceptions import HTTPException
     except ImportError as error:
         raise ConfigError(["a server needs its packages: pip install 'mkgc_cl[serve]'"]) from error
     import mkgc_cl
@@ -117,7 +182,22 @@ def app(service: Service, *, token: str | None = None) -> Any:
     def refused(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"error": str(error)}, status_code=422)
 
+    def malformed(request: Request, error: Exception) -> JSONResponse:
+        # what was sent is not sent back: it may be long, or nothing that JSON can hold
+        return JSONResponse({"error": "expected a JSON object, in UTF-8"}, status_code=422)
+
+    def unheard(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400:  # of a body that cannot be read
+            return malformed(request, error)
+        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+    def unkept(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": f"nothing was learnt ({error})"}, status_code=500)
+
     made.add_exception_handler(MkgcError, refused)
+    made.add_exception_handler(RequestValidationError, malformed)
+    made.add_exception_handler(HTTPException, unheard)
+    made.add_exception_handler(OSError, unkept)
     made.add_middleware(_Bounded)
 
     def extract(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -130,14 +210,16 @@ def app(service: Service, *, token: str | None = None) -> Any:
     def learn(body: dict[str, Any], authorization: str = Header("")) -> Any:
         """Learn ``samples``; ``types`` and ``task`` as of ``Extractor.learn``."""
         if token is None or not hmac.compare_digest(
-            authorization.encode(), f"Bearer {token}".encode()
+            # headers come as Latin-1, whatever was sent
+            authorization.encode("latin-1"),
+            f"Bearer {token}".encode(),
         ):
             return JSONResponse({"error": "a token is needed to teach"}, status_code=401)
         samples, types, task = (body.get(key) for key in ("samples", "types", "task"))
         names = types is None or (
             isinstance(types, list) and all(isinstance(name, str) for name in types)
         )
-        if not isinstance(samples, list) or not names or not isinstance(task, str | None):
+        if not (isinstance(samples, list) and names and isinstance(task, str | None)):
             raise DataError("expected {'samples': [...], 'types': [...], 'task': '...'}")
         return service.learn(samples, types, task)
 
@@ -185,6 +267,7 @@ def run(folder: Path, *, host: str, port: int, token_file: Path | None) -> None:
     Raises:
         DataError: the folder holds no extractor, or the token's file no token.
         ConfigError: the packages of the extra ``serve`` are not installed.
+        OutputError: another server serves the folder.
     """
     token = None
     if token_file is not None:
@@ -196,4 +279,11 @@ def run(folder: Path, *, host: str, port: int, token_file: Path | None) -> None:
         import uvicorn
     except ImportError as error:
         raise ConfigError(["a server needs its packages: pip install 'mkgc_cl[serve]'"]) from error
+    lock = FileLock(folder / SERVED)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(
+            f"{folder}: another server serves it; stop that one, or copy the folder"
+        ) from error
     uvicorn.run(made, host=host, port=port, log_level="warning")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable, Iterator
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mkgc_cl.errors import ConfigError, DataError, OutputError
-from mkgc_cl.graph import KnowledgeGraph, by_name, diff
+from mkgc_cl.graph import Edge, KnowledgeGraph, by_name, diff, page, reading, store
 from mkgc_cl.graph.exports import ENDINGS, export
 from mkgc_cl.graph.image import draw_diff, draw_tasks
 from mkgc_cl.graph.page import write_page
@@ -89,7 +90,7 @@ def test_which_task_taught_a_fact_is_a_query() -> None:
     assert found == [{"task": "urn:mkgc:task:later"}, {"task": "urn:mkgc:task:places"}]
     assert filled(FACTS).query("ASK { GRAPH ?g { ?s relation:left ?o } }") is True
     scores = filled(FACTS[2:3]).query(
-        "SELECT ?x WHERE { GRAPH ?g { ?s a mkgc:Statement ; mkgc:score ?x } }"
+        "SELECT ?x WHERE { ?s a mkgc:Statement ; mkgc:score ?x ; mkgc:task task:places }"
     )
     assert scores == [{"x": 0.3}]
     with pytest.raises(DataError, match="SPARQL"):
@@ -115,6 +116,26 @@ def test_a_removed_source_leaves_the_graph_as_if_it_had_never_come(gone: int) ->
         graph.remove(str(FACTS[gone].uid))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        'quo"te',
+        "back\\slash",
+        "line\nend\r\t",
+        "nul\0 \b\f\x1f",
+        "\U0001f600 \uffff",
+        "<a> } ; {",
+        "?x $y",
+    ],
+)
+def test_any_name_can_be_removed(name: str) -> None:
+    odd = said(name, name, name, name, types=(name, None), task=name, model=name)
+    graph = filled([*FACTS, odd])
+    assert graph.remove(name) == 3
+    assert graph.quads() == filled(FACTS).quads()
+    assert name not in graph.tasks()
+
+
 def test_all_sources_can_go_in_any_order() -> None:
     empty = KnowledgeGraph().quads()
     for order in list(permutations("abcde"))[::30]:
@@ -122,6 +143,7 @@ def test_all_sources_can_go_in_any_order() -> None:
         for source in order:
             graph.remove(source)
         assert graph.quads() == empty
+        assert (graph.tasks(), graph.models(), graph.sources()) == ((), (), {})
 
 
 def test_many_are_added_as_one_by_one_and_kept_on_disk(tmp_path: Path) -> None:
@@ -151,6 +173,53 @@ def test_a_name_of_a_source_stands_for_one_text() -> None:
     assert graph.add(Extraction(nameless.text, nameless.tokens, nameless.entities)) == name
 
 
+def test_what_came_before_an_error_is_in_the_graph() -> None:
+    def broken() -> Iterator[Extraction]:
+        yield from FACTS[:3]
+        raise RuntimeError("the encoder is gone")
+
+    graph = KnowledgeGraph()
+    with pytest.raises(RuntimeError):
+        graph.add_all(broken())
+    assert graph.quads() == filled(FACTS[:3]).quads()
+
+
+def test_a_slow_stream_is_written_as_time_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PATIENCE", -1.0)
+    graph = KnowledgeGraph()
+    seen = []
+
+    def slow() -> Iterator[Extraction]:
+        for fact in FACTS:
+            seen.append(len(graph.sources()))
+            yield fact
+
+    graph.add_all(slow())
+    assert seen == [0, 1, 2, 3, 4]
+    assert graph.quads() == filled(FACTS).quads()
+
+
+@pytest.mark.parametrize("together", [1, 2, 256])
+def test_some_nodes_at_a_time_are_all_nodes(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "TOGETHER", together)
+    graph = filled(FACTS)
+    keys = [node.id for node in graph.each_node()]
+    assert keys == sorted(keys)
+    assert len(keys) == len(set(keys)) == 5  # Ann, Rome, Oslo and two called Jordan
+    assert [edge.key for edge in graph.each_edge()] == sorted(
+        {edge.key for edge in graph.each_edge()}
+    )
+    (jordan, other) = (node for node in graph.each_node() if node.name == "Jordan")
+    assert (jordan.conflicts, other.conflicts) == ((other.id,), (jordan.id,))
+    assert list(graph.each_node([other.id])) == [other]
+    assert [e.relation for e in graph.each_edge([jordan.id, other.id])].count("borders") == 1
+    assert graph.view(model="m1").nodes() == graph.nodes()
+    assert graph.view(model="m2").nodes() == {}
+    # of the tasks that taught places alone, no other Jordan is known
+    (place,) = (n for n in graph.view(tasks=["type LOC"]).each_node() if n.name == "Jordan")
+    assert (place.type, place.conflicts) == ("LOC", ())
+
+
 def test_a_rule_of_ones_own_merges_mentions() -> None:
     graph = KnowledgeGraph(merge=by_name)
     for fact in FACTS:
@@ -162,7 +231,7 @@ def test_a_rule_of_ones_own_merges_mentions() -> None:
 class Newer:
     """An extractor that has forgotten one relation and found another."""
 
-    def stream(self, given: list[dict[str, Any]]) -> Any:
+    def stream(self, given: Iterable[dict[str, Any]]) -> Any:
         for one in given:
             head, relation, tail = one["tokens"] if "tokens" in one else one["text"].split()
             name = {"left": "fled", "borders": ""}.get(relation, relation)
@@ -268,6 +337,38 @@ def test_the_page_holds_the_graph_and_loads_nothing(tmp_path: Path) -> None:
     assert "<title>&lt;Mine&gt;</title>" in text
     for outside in ("http://", "https://", "src=", "@import"):
         assert outside not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_page_of_a_large_graph_says_what_it_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "MOST", 3)
+    monkeypatch.setattr(page, "MOST_EDGES", 2)
+    write_page(filled(FACTS), tmp_path / "g.html")
+    text = (tmp_path / "g.html").read_text(encoding="utf-8")
+    data = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    # Rome has three edges, Ann two; of those with one, the place that borders Rome and others
+    assert [node["name"] for node in data["nodes"]][:2] == ["Rome", "Ann"]
+    assert data["edges"][0]["support"] == 2  # what two texts say comes first
+    assert data["left"] == [2, 4 - len(data["edges"])]
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = filled(FACTS)
+    for name in ("g.ttl", "g.graphml"):
+        export(graph, tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def broken(self: KnowledgeGraph) -> Iterator[Edge]:
+        raise RuntimeError("in the middle of it")
+
+    monkeypatch.setattr(KnowledgeGraph, "each_edge", broken)
+    for path in before:
+        with pytest.raises(RuntimeError):
+            export(graph, path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_growth_and_difference_are_drawn(tmp_path: Path) -> None:

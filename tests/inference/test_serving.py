@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from filelock import FileLock
 from people import OTHERS
 
+from mkgc_cl.errors import DataError, OutputError
 from mkgc_cl.inference import Extractor, keeping, learning, serving
 from mkgc_cl.inference.serving import Service, app
 
@@ -41,6 +46,90 @@ def test_what_is_no_text_is_refused(client: TestClient, body: object) -> None:
     answer = client.post("/extract", json=body)
     assert answer.status_code == 422
     assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"NaN",
+        b"[1]",
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b"\xff\xfe{}",
+        b'{"texts": ["\xff"]}',
+        b'{"texts": [NaN]}',
+        b'{"texts": [1' + b"0" * 5000 + b"]}",
+        b'{"texts": ["\\ud800"]}',
+        b'{"texts": [{"text": "Ann", "uid": "\\ud800"}]}',
+        b'{"texts": [{"text": "Ann", "image": "\\ud800"}]}',
+        b'{"texts": [{"text": "Ann", "entities": [[NaN, 1, "PER"]]}]}',
+    ],
+)
+@pytest.mark.parametrize("path", ["/extract", "/learn"])
+def test_what_is_malformed_is_refused_in_words(client: TestClient, path: str, body: bytes) -> None:
+    body = body.replace(b"texts", b"samples") if path == "/learn" else body
+    before = client.get("/health").json()
+    json_ = {"Content-Type": "application/json", **HEAD}
+    answer = client.post(path, content=body, headers=json_)
+    assert answer.status_code == 422
+    assert len(answer.json()["error"]) < 300
+    assert client.get("/health").json() == before
+    assert client.post("/extract", json={"texts": ["Ann"]}).status_code == 200
+
+
+@pytest.mark.parametrize("head", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "é"}])
+def test_who_has_no_token_teaches_nothing(client: TestClient, head: dict[str, str]) -> None:
+    head = {name: value.encode() for name, value in head.items()}  # type: ignore[misc]
+    before = client.get("/health").json()
+    assert client.post("/learn", json={"samples": OTHERS}, headers=head).status_code == 401
+    assert client.get("/health").json() == before
+
+
+def test_a_token_may_be_any_text(taught: Extractor, tmp_path: Path) -> None:
+    taught.save(tmp_path / "x")
+    client = TestClient(app(Service(tmp_path / "x"), token="schlüssel"))  # noqa: S106
+    head = {"Authorization": "Bearer schlüssel".encode()}
+    assert client.post("/learn", json={"samples": OTHERS}, headers=head).status_code == 200
+
+
+def test_a_task_is_text(client: TestClient) -> None:
+    body = b'{"samples": [{"tokens": ["Bo"], "entities": [[0, 1, "HERO"]]}], "task": "\\ud800"}'
+    assert client.post("/learn", content=body, headers=HEAD).status_code == 422
+    assert client.get("/health").json()["types"] == ["PER", "LOC"]
+
+
+def test_texts_that_wait_are_read_together_and_answered_apart(
+    taught: Extractor, tmp_path: Path
+) -> None:
+    taught.save(tmp_path / "x")
+    service = Service(tmp_path / "x")
+    texts: list[list[Any]] = [["Ann lives in Rome"], ["Bo dies in Lima", "Ann"], [7], []]
+    with ThreadPoolExecutor(4) as pool:
+        with service._lock:  # as one who learns holds it
+            answers = [pool.submit(service.extract, some) for some in texts]
+            while len(service._asked) < 4:
+                time.sleep(0.01)
+        found = [answer.exception() or answer.result() for answer in answers]
+    assert isinstance(found[2], DataError)
+    for some, own in zip(texts, found, strict=True):
+        if some != [7]:
+            assert own == [one.to_dict() for one in taught(some)]
+
+
+def test_what_others_taught_meanwhile_is_not_lost(client: TestClient, tmp_path: Path) -> None:
+    other = Extractor.load(tmp_path / "x")
+    other.learn([{"tokens": ["Oslo", "ski"], "entities": [(1, 2, "SPORT")]}])
+    other.save(tmp_path / "x")
+    new = [{"tokens": ["Bo"], "entities": [(0, 1, "HERO")]}]
+    assert client.post("/learn", json={"samples": new}, headers=HEAD).status_code == 200
+    assert client.get("/health").json()["types"] == ["PER", "LOC", "SPORT", "HERO"]
+
+
+def test_two_servers_do_not_serve_one_folder(taught: Extractor, tmp_path: Path) -> None:
+    taught.save(tmp_path / "x")
+    with FileLock(tmp_path / "x" / serving.SERVED), pytest.raises(OutputError, match="another"):
+        serving.run(tmp_path / "x", host="127.0.0.1", port=1, token_file=None)
 
 
 def test_what_is_acknowledged_is_kept(client: TestClient, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 
 # Scripts written without spaces: each character is a word, as in BERT's basic tokenizer.
 _ALONE = (
@@ -71,6 +72,7 @@ def span_of(words: Sequence[Edges], start: int, end: int) -> tuple[int, int, boo
     return first, last, exact
 
 
+@lru_cache(maxsize=4096)
 def _joins(character: str) -> bool:
     code = ord(character)
     if any(low <= code <= high for low, high in _ALONE):
