@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from mkgc_cl.config import resolve, setting, to_dict
 from mkgc_cl.data.orders import order_arguments
+from mkgc_cl.encoders import Encoders
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments.corpus import corpus_of, corpus_problems, order_of_tasks
 
@@ -82,24 +83,6 @@ class StreamSettings:
 
 
 @dataclass(frozen=True)
-class EncoderSettings:
-    """Fields of :class:`mkgc_cl.strategies.recipe.Encoders`."""
-
-    text: str = setting("tiny", help="text encoder: tiny, minilm, a hub name or a folder")
-    vision: str = setting("tiny", help="image encoder: tiny, vit-384, a timm name or a folder")
-    pretrained: bool = setting(True, help="load pretrained weights where there are any")
-    images: Literal["image", "crops", "image+crops", "captions"] = setting(
-        "image", help="visual input; captions are read by the text encoder that vision names"
-    )
-    share_captions: bool = setting(False, help="MSPT reads captions by the text encoder's weights")
-    captions_behind_text: bool = setting(
-        False, help="systems of text alone read captions behind it"
-    )
-    max_text_length: int = setting(128, help="most tokens a sample may have", minimum=8)
-    freeze_lower: int = setting(0, help="lowest layers that do not train", minimum=0)
-
-
-@dataclass(frozen=True)
 class TrainingSettings:
     """Fields of :class:`mkgc_cl.strategies.recipe.Training`."""
 
@@ -134,7 +117,7 @@ class Settings:
     )
     device: str = setting("auto", help="a torch device; auto takes a GPU where there is one")
     stream: StreamSettings = field(default_factory=StreamSettings)
-    encoders: EncoderSettings = field(default_factory=EncoderSettings)
+    encoders: Encoders = field(default_factory=Encoders)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     options: Mapping[str, Mapping[str, Any]] | None = setting(
         None, help="of single systems, in a file; on the command line SYSTEM.option=value"

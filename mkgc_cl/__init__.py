@@ -7,7 +7,8 @@ The names that most programs begin with are here, and each is imported when it i
 * models: :class:`DualStreamModel` (text and image), :class:`TextModel`, :func:`build_optimizer`;
 * training: :class:`MultimodalStrategy`, :func:`run_stream`, :func:`continual_evaluator`;
 * the parts of MSPT as plugins: :class:`GradientModulationPlugin`,
-  :class:`AttentionDistillationPlugin`, :class:`PrototypeReplayPlugin`; all of it: :func:`mspt`;
+  :class:`AttentionDistillationPlugin`, :class:`PrototypeReplayPlugin`; all of it: :func:`mspt`,
+  by :class:`MSPTOptions` and :class:`Training`;
 * use: :class:`Extractor`, which learns a type in seconds, finds entities and relations, is saved;
 * :func:`check_system`, which tries a system of your own against what every system promises.
 """
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from mkgc_cl.strategies import (
         AttentionDistillationPlugin,
         GradientModulationPlugin,
+        MSPTOptions,
         MultimodalStrategy,
         PrototypeReplayPlugin,
+        Training,
         continual_evaluator,
         mspt,
         run_stream,
@@ -40,9 +43,11 @@ __all__ = [
     "DualStreamModel",
     "Extractor",
     "GradientModulationPlugin",
+    "MSPTOptions",
     "MultimodalStrategy",
     "PrototypeReplayPlugin",
     "TextModel",
+    "Training",
     "__version__",
     "build_optimizer",
     "check_system",
@@ -64,8 +69,10 @@ __getattr__, __dir__ = lazy_names(
         "mkgc_cl.strategies": [
             "AttentionDistillationPlugin",
             "GradientModulationPlugin",
+            "MSPTOptions",
             "MultimodalStrategy",
             "PrototypeReplayPlugin",
+            "Training",
             "continual_evaluator",
             "mspt",
             "run_stream",

@@ -209,11 +209,11 @@ def hub_models() -> list[str]:
 def trial() -> Iterator[Found]:
     """One small task of the synthetic stream, trained on and measured with every part of MSPT."""
     began = time.monotonic()
-    from mkgc_cl import DualStreamModel, demo, mspt
+    from mkgc_cl import DualStreamModel, Training, demo, mspt
 
     benchmark = demo("re", train_per_task=12, valid_per_task=10, test_size=20)
     model = DualStreamModel.build(benchmark.labels, text="tiny", vision="tiny", seed=0)
-    strategy = mspt(model, epochs=1, seed=0)
+    strategy = mspt(model, training=Training(epochs=1))
     strategy.train(benchmark.train_stream[0])
     strategy.eval(benchmark.test_stream[0])
     yield Found(f"one small task learnt and measured in {time.monotonic() - began:.1f} s")

@@ -1,6 +1,7 @@
 """The options of a recipe, read off its source: names, types, defaults and help.
 
-A recipe declares each of its options once, as a keyword-only argument with a line in its docstring.
+A recipe declares each of its options once, as a keyword-only argument with a line in its docstring;
+an argument whose type is a dataclass stands for its fields.
 To import it takes Avalanche with it, so here its source is read: a mistake on the command line is
 told, and ``mkgc list options`` answers, before anything slow is imported.
 """
@@ -14,7 +15,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -49,8 +50,14 @@ def options_of_system(name: str) -> Mapping[str, Option] | None:
 
     Its own and those that every system has.
     """
-    own = _options(SYSTEMS[name].recipe)
-    return None if own is None else {**_additions(), **own}
+    info = SYSTEMS[name]
+    own = _options(info.recipe)
+    if own is None:
+        return None
+    known = {**_fields_of("mkgc_cl.strategies.additions", "Additions"), **own}
+    for option, value in info.options.items():
+        known[option] = replace(known[option], default=repr(value))
+    return known
 
 
 def fitted_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,33 +107,50 @@ def _options(recipe: str | Callable[..., Any]) -> Mapping[str, Option] | None:
         return None
     helps = _helps(ast.get_docstring(same[0]) or "")
     arguments = zip(same[0].args.kwonlyargs, same[0].args.kw_defaults, strict=True)
-    return {
-        argument.arg: Option(
-            kind="any" if argument.annotation is None else ast.unparse(argument.annotation),
-            default="" if default is None else ast.unparse(default),
-            help=helps.get(argument.arg, ""),
-            plain=_plain(argument.annotation, tree),
-        )
-        for argument, default in arguments
-    }
+    found: dict[str, Option] = {}
+    for argument, default in arguments:
+        kind = argument.annotation
+        name = kind.id if isinstance(kind, ast.Name) else ""
+        home = _imported(name, tree)
+        fields = {} if home is None else _fields_of(home, name)
+        found |= fields or {argument.arg: _option(argument.arg, kind, default, helps, tree)}
+    return found
 
 
 @lru_cache
-def _additions() -> Mapping[str, Option]:
-    """The options of every system: the fields of ``Additions``, read off its source too."""
-    tree = _module("mkgc_cl.strategies.additions")
-    found = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Additions")
-    helps = _helps(ast.get_docstring(found) or "")
+def _fields_of(module: str, name: str) -> Mapping[str, Option]:
+    """The fields of a dataclass, read off its source too; none where there is no such class."""
+    try:
+        tree = _module(module)
+    except (OSError, SyntaxError, ImportError):
+        return {}
+    same = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name]
+    helps = _helps(ast.get_docstring(same[0]) or "") if same else {}
     return {
-        field.target.id: Option(
-            kind=ast.unparse(field.annotation),
-            default="" if field.value is None else ast.unparse(field.value),
-            help=helps.get(field.target.id, ""),
-            plain=_plain(field.annotation, tree),
-        )
+        field.target.id: _option(field.target.id, field.annotation, field.value, helps, tree)
+        for found in same
         for field in found.body
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
     }
+
+
+def _option(
+    name: str, kind: ast.expr | None, default: ast.expr | None, helps: Mapping[str, str], tree: Any
+) -> Option:
+    return Option(
+        kind="any" if kind is None else ast.unparse(kind),
+        default="" if default is None else ast.unparse(default),
+        help=helps.get(name, ""),
+        plain=_plain(kind, tree),
+    )
+
+
+def _imported(name: str, tree: ast.Module) -> str | None:
+    """The module that a name is imported from."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
+            return str(node.module)
+    return None
 
 
 def _source(recipe: str | Callable[..., Any]) -> tuple[ast.Module, str]:
@@ -177,12 +201,11 @@ def _choices(name: str, tree: ast.Module) -> Any:
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return _plain(node.value, tree)
-        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
-            try:
-                return _choices(name, _module(str(node.module)))
-            except (OSError, SyntaxError, ImportError):
-                return None
-    return None
+    home = _imported(name, tree)
+    try:
+        return None if home is None else _choices(name, _module(home))
+    except (OSError, SyntaxError, ImportError):
+        return None
 
 
 def _helps(docstring: str) -> dict[str, str]:

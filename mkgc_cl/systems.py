@@ -13,7 +13,7 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -51,6 +51,7 @@ class SystemInfo:
         trains: the tasks in which gradients change it.
         notes: what a reader of a table should know.
         origin: the plugin or package that it comes from; empty for the systems of this package.
+        options: its own defaults of some options, where they are not those of the recipe.
     """
 
     name: str
@@ -63,6 +64,7 @@ class SystemInfo:
     trains: Literal["every task", "first task", "nothing"] = "every task"
     notes: str = ""
     origin: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def ports(self) -> tuple[TaskKind, ...]:
@@ -142,15 +144,17 @@ for _info in (
     SystemInfo(
         "EMR + Gaussian",
         "Wang et al., NAACL 2019",
-        f"{_HERE}recipes_closed_form:emr_gaussian",
+        f"{_HERE}recipes_text:emr",
         tasks=("re",),
         memory=True,
+        options={"branch": 0.5},
     ),
     SystemInfo(
         "ExtendNER + Gaussian",
         "Monaikul et al., AAAI 2021",
-        f"{_HERE}recipes_closed_form:extend_ner_gaussian",
+        f"{_HERE}recipes_text:extend_ner",
         tasks=("ner",),
+        options={"branch": 0.5},
     ),
     SystemInfo(
         "UMT",

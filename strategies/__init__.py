@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from mkgc_cl.strategies.gaussian import GaussianReadoutPlugin
     from mkgc_cl.strategies.interpolation import WeightInterpolationPlugin
     from mkgc_cl.strategies.modulation import GradientModulationPlugin
+    from mkgc_cl.strategies.mspt_options import MSPTOptions
     from mkgc_cl.strategies.own_classes import OwnClassesPlugin
     from mkgc_cl.strategies.prior import PriorCorrectionPlugin
     from mkgc_cl.strategies.rate_control import control_coefficients
+    from mkgc_cl.strategies.recipe import Encoders, Training
     from mkgc_cl.strategies.replay import PrototypeReplayPlugin
     from mkgc_cl.strategies.rp_cre import RPCREPlugin
     from mkgc_cl.strategies.run import StreamResult, run_stream
@@ -42,9 +44,11 @@ __all__ = [
     "CumulativePlugin",
     "EMARPlugin",
     "EWCPlugin",
+    "Encoders",
     "GaussianReadoutPlugin",
     "GradientModulationPlugin",
     "JsonLinesLogger",
+    "MSPTOptions",
     "MovedStatisticsPlugin",
     "MultimodalStrategy",
     "OwnClassesPlugin",
@@ -55,6 +59,7 @@ __all__ = [
     "StepPolicy",
     "StreamResult",
     "TokenDistillationPlugin",
+    "Training",
     "WeightInterpolationPlugin",
     "adapt_strategy",
     "continual_evaluator",
@@ -82,9 +87,11 @@ __getattr__, __dir__ = lazy_names(
         "mkgc_cl.strategies.gaussian": ["GaussianReadoutPlugin"],
         "mkgc_cl.strategies.interpolation": ["WeightInterpolationPlugin"],
         "mkgc_cl.strategies.modulation": ["GradientModulationPlugin"],
+        "mkgc_cl.strategies.mspt_options": ["MSPTOptions"],
         "mkgc_cl.strategies.own_classes": ["OwnClassesPlugin"],
         "mkgc_cl.strategies.prior": ["PriorCorrectionPlugin"],
         "mkgc_cl.strategies.rate_control": ["control_coefficients"],
+        "mkgc_cl.strategies.recipe": ["Encoders", "Training"],
         "mkgc_cl.strategies.replay": ["PrototypeReplayPlugin"],
         "mkgc_cl.strategies.rp_cre": ["RPCREPlugin"],
         "mkgc_cl.strategies.run": ["StreamResult", "run_stream"],

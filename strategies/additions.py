@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
 
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import FeatureCache, GaussianOptions, GaussianReadout
@@ -115,17 +115,50 @@ ADDITIONS = tuple(field.name for field in fields(Additions))
 def extended(
     recipe: Callable[..., MultimodalStrategy],
 ) -> Callable[..., MultimodalStrategy]:
-    """Return a recipe that takes these options beside its own."""
+    """Return a recipe that takes these options beside its own, each by its name."""
 
     @functools.wraps(recipe)
     def build(
         labels: Any, encoders: Encoders, training: Training, **options: Any
     ) -> MultimodalStrategy:
-        own = inspect.signature(recipe).parameters
-        put = [name for name in ADDITIONS if name in options and name not in own]
-        mine = {name: options.pop(name) for name in put}
+        own = kinds_of(recipe)
+        put = {n: options.pop(n) for n in ADDITIONS if n in options and n not in own}
+        for argument, kind in _groups(recipe).items():
+            there = [field.name for field in fields(kind) if field.name in options]
+            if there:
+                options[argument] = kind(**{name: options.pop(name) for name in there})
         strategy = recipe(labels, encoders, training, **options)
-        Additions(**mine).put_on(strategy, encoders, training)
+        Additions(**put).put_on(strategy, encoders, training)
         return strategy
 
     return build
+
+
+def kinds_of(recipe: Callable[..., MultimodalStrategy]) -> dict[str, Any]:
+    """A recipe's own options, by name, with their types.
+
+    They are its keyword-only arguments; one whose type is a dataclass stands for its fields.
+    """
+    hints, groups = _hints(recipe), _groups(recipe)
+    found: dict[str, Any] = {}
+    for name in _keywords(recipe):
+        own = get_type_hints(groups[name]) if name in groups else {name: hints.get(name, Any)}
+        found.update(own)
+    return found
+
+
+def _groups(recipe: Callable[..., MultimodalStrategy]) -> dict[str, type[Any]]:
+    hints = _hints(recipe)
+    return {name: hints[name] for name in _keywords(recipe) if is_dataclass(hints.get(name))}
+
+
+def _hints(recipe: Callable[..., MultimodalStrategy]) -> dict[str, Any]:
+    try:
+        return get_type_hints(recipe)
+    except (NameError, TypeError):  # names for type checkers alone; a partial
+        return {}
+
+
+def _keywords(recipe: Callable[..., MultimodalStrategy]) -> list[str]:
+    parameters = inspect.signature(recipe).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
@@ -11,7 +10,7 @@ from mkgc_cl._checks import did_you_mean
 from mkgc_cl.config import fitted
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.strategies.additions import ADDITIONS, Additions, extended
+from mkgc_cl.strategies.additions import ADDITIONS, Additions, extended, kinds_of
 from mkgc_cl.strategies.recipe import Encoders, Training
 from mkgc_cl.strategies.template import MultimodalStrategy
 from mkgc_cl.systems import SYSTEMS, named
@@ -55,6 +54,7 @@ def build_system(
         )
     given = checked_options(name, options or {})
     known = options_of(recipe)
+    given = {**SYSTEMS[name].options, **given}
     if exemplars is not None and "exemplars" in known:
         if "exemplars" in given:
             raise ConfigError(
@@ -79,8 +79,8 @@ def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
             is of another type.
     """
     recipe = recipe_of(name)
-    known = (*options_of(recipe), *(name for name in ADDITIONS if name not in options_of(recipe)))
-    kinds = {**get_type_hints(Additions), **get_type_hints(recipe)}
+    kinds = {**get_type_hints(Additions), **kinds_of(recipe)}
+    known = tuple(dict.fromkeys((*kinds_of(recipe), *ADDITIONS)))
     fit: dict[str, Any] = {}
     wrong = []
     for option, value in options.items():
@@ -114,9 +114,8 @@ def recipe_of(name: str) -> Recipe:
 
 
 def options_of(recipe: Recipe) -> tuple[str, ...]:
-    """Names of a recipe's own options: its keyword-only arguments."""
-    parameters = inspect.signature(recipe).parameters.values()
-    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    """Names of a recipe's own options."""
+    return tuple(kinds_of(recipe))
 
 
 def _unknown(name: str, option: str, known: tuple[str, ...]) -> str:

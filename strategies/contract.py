@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +22,12 @@ from mkgc_cl.models import TextModel
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.scenarios.benchmark import group_label
 from mkgc_cl.seeds import seeded
-from mkgc_cl.strategies.additions import extended
+from mkgc_cl.strategies.additions import extended, kinds_of
 from mkgc_cl.strategies.catalogue import recipe_of
 from mkgc_cl.strategies.kept_samples import reachable_samples
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
 from mkgc_cl.strategies.template import MultimodalStrategy
+from mkgc_cl.systems import SYSTEMS, named
 
 Weights = dict[str, Tensor]
 
@@ -88,7 +88,8 @@ def yield_checks(
         ConfigError: there is no system of this name.
     """
     if isinstance(recipe, str):
-        recipe = extended(recipe_of(recipe))
+        info = SYSTEMS[named(recipe, SYSTEMS, "no system")]
+        recipe, options = extended(recipe_of(info.name)), {**info.options, **(options or {})}
     trial = Trial(recipe, kind, dict(options or {}))
     yield from (Check(trial, law) for law in (can_be_built, *LAWS))
 
@@ -249,7 +250,7 @@ def _does_not_count_what_is_to_come(trial: Trial) -> Iterator[str]:
 
 def keeps_to_its_budget(trial: Trial) -> Iterator[str]:
     """A memory of n a class holds at most n of every class and of N/A; of 0 it holds none."""
-    takes = "exemplars" in inspect.signature(trial.recipe).parameters
+    takes = "exemplars" in kinds_of(trial.recipe)
     if not any(hasattr(plugin, "exemplars") for plugin in trial.plain.plugins):
         if takes:
             yield "it takes exemplars, but no plugin tells what it holds in a method exemplars()"

@@ -13,6 +13,7 @@ from mkgc_cl._checks import at_least, one_of, require
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
 from mkgc_cl.objectives.distillation import Axis, attention_distillation_loss, reduce_map
+from mkgc_cl.strategies.mspt_options import MSPTOptions
 from mkgc_cl.strategies.teacher import Teacher
 from mkgc_cl.strategies.template import MultimodalStrategy
 
@@ -45,15 +46,15 @@ class AttentionDistillationPlugin(SupervisedPlugin):
     def __init__(
         self,
         *,
-        weight: float = 0.1,
-        axis: Axis = "width",
-        center: bool = True,
+        weight: float = MSPTOptions.ad_weight,
+        axis: Axis = MSPTOptions.ad_axis,
+        center: bool = MSPTOptions.ad_center,
         normalize_rows: bool = False,
     ) -> None:
         super().__init__()
         centered = (
             "axis='height' cannot be centered: such a row sums to 0; take axis='width', or "
-            "center=False (ad_center in mspt and in the experiments)"
+            "center=False (ad_center in MSPTOptions and in the experiments)"
         )
         require(
             at_least("weight", weight, 0),

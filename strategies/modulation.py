@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -20,9 +20,8 @@ from mkgc_cl.objectives.modulation import (
     contribution_ratio,
 )
 from mkgc_cl.seeds import generator
+from mkgc_cl.strategies.mspt_options import MSPTOptions, Schedule
 from mkgc_cl.strategies.template import MultimodalStrategy
-
-Schedule = Literal["average", "per-step"]
 
 LARGEST_COMPENSATION = 100.0
 """Bound on 1 / coefficient: where a stream is nearly stopped, the terms that are raised for it must
@@ -85,10 +84,10 @@ class GradientModulationPlugin(SupervisedPlugin):
     def __init__(
         self,
         *,
-        alpha: float = 0.3,
-        target: Target = "dominant",
-        schedule: Schedule = "average",
-        noise: bool = False,
+        alpha: float = MSPTOptions.alpha,
+        target: Target = MSPTOptions.target,
+        schedule: Schedule = MSPTOptions.schedule,
+        noise: bool = MSPTOptions.noise,
         modulate_distillation: bool = False,
         modulate_replay: bool = False,
         constant_coefficients: Sequence[Sequence[float]] | None = None,

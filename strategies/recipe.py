@@ -7,38 +7,12 @@ from dataclasses import dataclass
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EvaluationPlugin
 
-from mkgc_cl.data.visuals import Images
+from mkgc_cl.encoders import Encoders as Encoders
 from mkgc_cl.models import ExtractionModel, build_optimizer
 from mkgc_cl.strategies.evaluation import continual_evaluator
 from mkgc_cl.strategies.precision import Precision
 from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.strategies.template import MultimodalStrategy
-
-
-@dataclass(frozen=True, slots=True)
-class Encoders:
-    """Which encoders a system is built on; see :mod:`mkgc_cl.models.encoders` for names.
-
-    Args:
-        text: text encoder.
-        vision: image encoder of the systems that look at images.
-        pretrained: load pretrained weights where there are any.
-        images: images that are looked at; the stream must have been built for them. With
-            ``"captions"`` ``vision`` names a text encoder, which reads them.
-        share_captions: of MSPT: captions are read by the text encoder's own weights.
-        captions_behind_text: systems of text alone read captions behind it (ITA).
-        max_text_length: most tokens a sample may have.
-        freeze_lower: number of lowest text layers (and layers of a trained ViT) that do not train.
-    """
-
-    text: str = "tiny"
-    vision: str = "tiny"
-    pretrained: bool = True
-    images: Images = "image"
-    share_captions: bool = False
-    captions_behind_text: bool = False
-    max_text_length: int = 128
-    freeze_lower: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +48,8 @@ def assemble(
     model: ExtractionModel,
     training: Training,
     *plugins: SupervisedPlugin,
+    key_lr: float | None = None,
+    bias_lr: float | None = None,
     readout_lr: float | None = None,
     steps: StepPolicy = StepPolicy(),  # noqa: B008  # frozen
 ) -> MultimodalStrategy:
@@ -83,7 +59,9 @@ def assemble(
         model: the model, with its readout if it has one.
         training: how to train.
         plugins: the plugins, in the order in which they act.
-        readout_lr: learning rate of a readout that learns.
+        key_lr: learning rate of shared keys.
+        bias_lr: of bias maps.
+        readout_lr: of a readout that learns.
         steps: what becomes of moments between stages, and of gradients before a step.
     """
     return MultimodalStrategy(
@@ -93,6 +71,8 @@ def assemble(
             lr=training.lr,
             head_lr=training.head_lr,
             fusion_lr=training.fusion_lr,
+            key_lr=key_lr,
+            bias_lr=bias_lr,
             readout_lr=readout_lr,
             weight_decay=training.weight_decay,
         ),

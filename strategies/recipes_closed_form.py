@@ -1,20 +1,18 @@
-"""Recipes that learn in closed form, alone or beside what learns by gradient."""
+"""Recipes that learn in closed form."""
 
 from __future__ import annotations
 
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import MarkerKind
-from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.models import FeatureCache, GaussianOptions, GaussianReadout, TextModel
 from mkgc_cl.models.gaussian import Background
 from mkgc_cl.models.gaussian.options import Covariance, Features, Solve
 from mkgc_cl.models.gaussian.solve import Prior
-from mkgc_cl.strategies.additions import Additions
 from mkgc_cl.strategies.drift import MovedStatisticsPlugin
 from mkgc_cl.strategies.gaussian import GaussianReadoutPlugin
 from mkgc_cl.strategies.own_classes import OwnClassesPlugin
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
-from mkgc_cl.strategies.recipes_text import emr, extend_ner, text_model
+from mkgc_cl.strategies.recipes_text import text_model
 from mkgc_cl.strategies.slow_encoder import SlowEncoderPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
@@ -142,62 +140,6 @@ def slow_gaussian(
         MovedStatisticsPlugin(bandwidth=bandwidth),
         GaussianReadoutPlugin(trained_tasks=None, background=background),
     )
-
-
-def emr_gaussian(
-    labels: LabelSpace,
-    encoders: Encoders,
-    training: Training,
-    *,
-    exemplars: int | None = None,
-    na_policy: NaPolicy = "merge",
-    branch: float = 0.5,
-    branch_shrinkage: float = 0.1,
-    branch_cache: bool = False,
-) -> MultimodalStrategy:
-    """EMR (Wang et al., NAACL 2019) with a Gaussian branch on a frozen encoder.
-
-    Args:
-        labels: the stream's classes.
-        encoders: the encoders.
-        training: how to train.
-        exemplars: as of ``emr`` (Wang et al. 2019).
-        na_policy: as of ``emr`` (ours).
-        branch: the branch's weight (ours; see ``GaussianBranch``).
-        branch_shrinkage: of its covariance (ours; see ``GaussianOptions``).
-        branch_cache: keep what its encoder says on disk (ours; see ``FeatureCache``).
-    """
-    strategy = emr(labels, encoders, training, exemplars=exemplars, na_policy=na_policy)
-    put = Additions(branch=branch, branch_shrinkage=branch_shrinkage, branch_cache=branch_cache)
-    put.put_on(strategy, encoders, training)
-    return strategy
-
-
-def extend_ner_gaussian(
-    labels: LabelSpace,
-    encoders: Encoders,
-    training: Training,
-    *,
-    weight: float = 1.0,
-    branch: float = 0.5,
-    branch_shrinkage: float = 0.1,
-    branch_cache: bool = False,
-) -> MultimodalStrategy:
-    """ExtendNER (Monaikul et al., AAAI 2021) with a Gaussian branch on a frozen encoder.
-
-    Args:
-        labels: the stream's classes.
-        encoders: the encoders.
-        training: how to train.
-        weight: as of ``extend_ner`` (Monaikul et al. 2021).
-        branch: the branch's weight (ours; see ``GaussianBranch``).
-        branch_shrinkage: of its covariance (ours; see ``GaussianOptions``).
-        branch_cache: keep what its encoder says on disk (ours; see ``FeatureCache``).
-    """
-    strategy = extend_ner(labels, encoders, training, weight=weight)
-    put = Additions(branch=branch, branch_shrinkage=branch_shrinkage, branch_cache=branch_cache)
-    put.put_on(strategy, encoders, training)
-    return strategy
 
 
 def _model(

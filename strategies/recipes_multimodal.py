@@ -18,9 +18,10 @@ from mkgc_cl.models.umgf import UMGFModel
 from mkgc_cl.models.umt import UMTModel
 from mkgc_cl.strategies.cumulative import CumulativePlugin
 from mkgc_cl.strategies.ewc import EWCMode, EWCPlugin
+from mkgc_cl.strategies.mspt_options import ReplaySchedule
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
 from mkgc_cl.strategies.recipes_text import text_model
-from mkgc_cl.strategies.replay import PrototypeReplayPlugin, ReplaySchedule
+from mkgc_cl.strategies.replay import PrototypeReplayPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 

@@ -15,10 +15,10 @@ from mkgc_cl.memory.exemplars import NaPolicy
 from mkgc_cl.memory.selection import Selection, select_exemplars
 from mkgc_cl.strategies.exemplar_store import Scope, running_task, slot_types, span_pooling
 from mkgc_cl.strategies.memory import ExemplarPlugin
+from mkgc_cl.strategies.mspt_options import MSPTOptions, ReplaySchedule
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 Features = Literal["sample", "spans"]
-ReplaySchedule = Literal["after", "mixed", "alternate", "round-robin"]
 
 
 class PrototypeReplayPlugin(ExemplarPlugin):
@@ -58,16 +58,16 @@ class PrototypeReplayPlugin(ExemplarPlugin):
     def __init__(
         self,
         *,
-        size: int = 6,
-        scope: Scope = "class",
-        selection: Selection = "kmeans",
-        na_policy: NaPolicy = "merge",
+        size: int = MSPTOptions.exemplars,
+        scope: Scope = MSPTOptions.memory_scope,
+        selection: Selection = MSPTOptions.selection,
+        na_policy: NaPolicy = MSPTOptions.na_policy,
         features: Features = "sample",
         normalize: bool = False,
-        schedule: ReplaySchedule = "after",
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        lr_scale: float = 1.0,
+        schedule: ReplaySchedule = MSPTOptions.replay_schedule,
+        epochs: int | None = MSPTOptions.memory_epochs,
+        batch_size: int | None = MSPTOptions.memory_batch_size,
+        lr_scale: float = MSPTOptions.memory_lr_scale,
         seed: int = 0,
     ) -> None:
         alongside = schedule in ("mixed", "alternate", "round-robin")

@@ -24,9 +24,9 @@ import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
@@ -48,6 +48,9 @@ from mkgc_cl.results.counted import counted
 from mkgc_cl.results.json_files import to_json
 from mkgc_cl.results.provenance import environment
 from mkgc_cl.results.writing import check_writable, written_to
+
+if TYPE_CHECKING:
+    from mkgc_cl.experiments.speed.systems import System
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -163,24 +166,35 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
     from mkgc_cl.experiments.plan import Row
     from mkgc_cl.experiments.run import build_row
-    from mkgc_cl.experiments.speed.flags import flag_table
-    from mkgc_cl.experiments.speed.rounds import peaks, run_rounds
-    from mkgc_cl.experiments.speed.summary import ratios, summarise
-    from mkgc_cl.experiments.speed.systems import MSPT, Bench, systems
+    from mkgc_cl.experiments.speed import rounds as measuring
+    from mkgc_cl.experiments.speed.summary import flags, ratios, summarise
+    from mkgc_cl.experiments.speed.systems import BARE, FINE_TUNING, MSPT, Bench, systems
     from mkgc_cl.experiments.speed.text import text_of
     from mkgc_cl.scenarios import make_benchmark
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    load = [os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0]
+    load, rounds = [_load()], arguments.rounds
     device = torch.device(device_of(settings.device))
     options = (settings.options or {}).get(MSPT, {})
     model = build_row(Row(MSPT), options, stream.labels, settings, "cpu").network
     bench = Bench(settings, make_benchmark(stream), model, device)
-    memory = peaks(bench, systems, tell=tell)
-    rounds = run_rounds(bench, systems(bench), rounds=arguments.rounds, tell=tell)
-    flags = flag_table(bench, rounds=arguments.rounds, tell=tell)
-    load.append(os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
+    memory = measuring.peaks(bench, systems, tell=tell)
+    makers, products, same = systems(bench), [measuring.matrix_product(device)], []
+
+    def done(made: Mapping[str, System]) -> None:
+        same.append(measuring.same_weights(made[BARE], made[FINE_TUNING]))
+        products.append(measuring.matrix_product(device))
+
+    runs = measuring.take_turns(makers, tasks=bench.tasks, rounds=rounds, tell=tell, done=done)
+    product, found = statistics.median(products), {}
+    for name, make in makers.items():
+        tell(f"operations: {name}")
+        operations = measuring.operations_per_sample(make(), min(measuring.FEW_TASKS, bench.tasks))
+        found[name] = summarise(runs[name], operations=operations, product=product)
+        found[name]["memory_mb"] = memory[name]
+    off = flags(measuring.optimisations_off(bench, rounds=rounds, tell=tell))
+    load.append(_load())
     report = {
         "setting": {
             "scenario": settings.scenario,
@@ -194,7 +208,7 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
             "text": settings.encoders.text,
             "vision": settings.encoders.vision,
             "images": image_words(stream),
-            "rounds": arguments.rounds,
+            "rounds": rounds,
         },
         "machine": {
             "device": str(device),
@@ -203,15 +217,19 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "load": load,
-            "matrix_product_flops": statistics.median(rounds.products),
+            "matrix_product_flops": product,
         },
-        "systems": summarise(rounds, memory),
-        "ratios": ratios(rounds, settings.training.epochs),
-        "same_weights": rounds.same_weights,
-        "flags": flags,
+        "systems": found,
+        "ratios": ratios(runs, settings.training.epochs),
+        "same_weights": all(same),
+        "flags": off,
         "provenance": environment() | {"stream": stream.provenance},
     }
     return report, text_of(report)
+
+
+def _load() -> float:
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def read(

@@ -58,55 +58,49 @@ class Instant(NamedTuple):
 NO_TIME = Instant(0.0, 0.0)
 
 
-class Shape(NamedTuple):
-    """Size of a padded batch.
+@dataclass(frozen=True)
+class Step:
+    """One training step and its batch.
 
-    Samples, tokens per sample, images, tokens that are no padding, and samples that come from a
-    memory.
+    Args:
+        time: what it took, from the end of the step before.
+        samples: in its batch, those of a memory included.
+        positions: tokens of the batch, padding included.
+        tokens: those that are no padding.
+        images: distinct images in it.
+        replayed: samples that come from a memory.
+        parts: wall seconds by part; they sum to ``time.wall``.
+        epoch: from 0, within the task or its memory phase.
+        taught: samples that the teacher encoded in it.
     """
 
+    time: Instant
     samples: int
-    length: int
-    images: int
+    positions: int
     tokens: int
+    images: int
     replayed: int = 0
+    parts: dict[str, float] = field(default_factory=dict)
+    epoch: int = 0
+    taught: int = 0
+
+    @classmethod
+    def on(cls, batch: MultimodalBatch, time: Instant, **more: Any) -> Step:
+        """A step on ``batch``."""
+        return cls(
+            time=time,
+            samples=len(batch["input_ids"]),
+            positions=batch["input_ids"].numel(),
+            tokens=int(batch["attention_mask"].sum()),
+            images=len(batch["crops_present"]),
+            replayed=int(batch["replayed"].sum()),
+            **more,
+        )
 
     @property
     def current(self) -> int:
-        """Samples of the current task."""
+        """Samples of the current task; 0 in a step on the memory alone."""
         return self.samples - self.replayed
-
-    @classmethod
-    def of(cls, batch: MultimodalBatch) -> Shape:
-        """Measure a batch."""
-        samples, length = batch["input_ids"].shape
-        images = batch["crops_present"].shape[0]
-        tokens, replayed = int(batch["attention_mask"].sum()), int(batch["replayed"].sum())
-        return cls(samples, length, images, tokens, replayed)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One training step.
-
-    Args:
-        shape: its batch.
-        time: what it took, from the end of the step before.
-        parts: wall seconds by part; they sum to ``time.wall``.
-        epoch: from 0, within the task or its memory phase.
-        taught: batches the teacher encoded in it.
-    """
-
-    shape: Shape
-    time: Instant
-    parts: dict[str, float]
-    epoch: int = 0
-    taught: tuple[Shape, ...] = ()
-
-    @property
-    def memory(self) -> bool:
-        """A step on the memory alone, of its own phase or between others."""
-        return self.shape.current == 0
 
 
 @dataclass
@@ -115,38 +109,32 @@ class TaskRun:
 
     Args:
         steps: its training steps.
-        outside: wall seconds outside any step, by part: binding samples, copying the teacher,
-            choosing exemplars.
-        training: all of ``train``.
-        evaluation: the evaluation after it; zero where there is none.
-        evaluated: samples that evaluation scored.
+        training: all of ``train``: steps, binding samples, the teacher's copy, exemplars.
+        evaluation: wall seconds of the evaluation after it; zero where there is none.
     """
 
     steps: list[Step] = field(default_factory=list)
-    outside: dict[str, float] = field(default_factory=dict)
     training: Instant = NO_TIME
-    evaluation: Instant = NO_TIME
-    evaluated: int = 0
+    evaluation: float = 0.0
 
     def current(self) -> list[Step]:
         """Steps on the task's own samples, with or without the memory's beside them."""
-        return [step for step in self.steps if not step.memory]
+        return [step for step in self.steps if step.current]
 
     def replayed(self) -> list[Step]:
-        """Steps on the memory alone."""
-        return [step for step in self.steps if step.memory]
+        """Steps on the memory alone, of its own phase or between others."""
+        return [step for step in self.steps if not step.current]
 
 
 def reader(device: torch.device) -> Callable[[], Instant]:
     """Return a function that reads both clocks, after the device is done."""
-    if device.type == "cuda":
 
-        def read() -> Instant:
+    def read() -> Instant:
+        if device.type == "cuda":
             torch.cuda.synchronize(device)
-            return Instant(time.perf_counter(), time.process_time())
+        return Instant(time.perf_counter(), time.process_time())
 
-        return read
-    return lambda: Instant(time.perf_counter(), time.process_time())
+    return read
 
 
 class Meter:
@@ -158,110 +146,72 @@ class Meter:
 
     def __init__(self, strategy: MultimodalStrategy) -> None:
         self.read = reader(torch.device(strategy.device))
-        self.run = TaskRun()
         self._strategy = strategy
-        self._last = self._begun = self.read()
-        self._open: dict[str, float] = {}
-        self._taught: list[Shape] = []
-        self._epoch, self._phase = -1, ""
+        self.start()
         plugins = list(strategy.plugins)
-        probes = [Probe(self, None)]
-        probes += [Probe(self, type(plugin).__name__) for plugin in plugins]
-        probes[-1].last = True
-        strategy.plugins = [probes[0]]
-        for plugin, probe in zip(plugins, probes[1:], strict=True):
-            strategy.plugins += [plugin, probe]
+        strategy.plugins = [Probe(self._core)]
+        for plugin in plugins:
+            name, last = type(plugin).__name__, plugin is plugins[-1]
+            strategy.plugins += [plugin, Probe(self._after(name, last))]
         _watch_teacher(strategy.network, self)
 
     def start(self) -> None:
         """Begin a new task."""
         self.run = TaskRun()
-        self._open, self._taught, self._phase = {}, [], ""
-        self._last = self._begun = self.read()
+        self._parts: dict[str, float] = {}
+        self._taught, self._epoch, self._phase = 0, -1, ""
+        self._started = self._begun = self._last = self.read()
+
+    def finish(self) -> TaskRun:
+        """Return what was measured since :meth:`start`."""
+        self.run.training = self.read().since(self._started)
+        return self.run
 
     def mark(self, part: str) -> None:
         """Count the time since the last mark to ``part``."""
         now = self.read()
-        self._open[part] = self._open.get(part, 0.0) + now.wall - self._last.wall
+        self._parts[part] = self._parts.get(part, 0.0) + now.wall - self._last.wall
         self._last = now
 
-    def flush(self) -> None:
-        """What was counted since the last step belongs to no step."""
-        for part, seconds in self._open.items():
-            self.run.outside[part] = self.run.outside.get(part, 0.0) + seconds
-        self._open = {}
-        self._begun = self._last
+    def teach(self, batch: MultimodalBatch, *, done: bool) -> None:
+        """The teacher is about to encode ``batch``, or has."""
+        self.mark(TEACHER if done else DISTILLATION)
+        self._taught += len(batch["input_ids"]) * done
 
-    def start_epoch(self) -> None:
-        """A pass over a task or a memory begins."""
-        same = self._strategy.phase == self._phase
-        self._epoch = self._epoch + 1 if same else 0
-        self._phase = self._strategy.phase
+    def _core(self, event: str) -> None:
+        self.mark(CORE[event])
+        if event == "before_training_epoch":  # what came before belongs to no step
+            self._parts, self._begun = {}, self._last
+            same, self._phase = self._strategy.phase == self._phase, self._strategy.phase
+            self._epoch = self._epoch + 1 if same else 0
 
-    def close_step(self) -> None:
-        """Keep the step that ends at the last mark."""
-        self.run.steps.append(
-            Step(
-                shape=Shape.of(self._strategy.batch),
-                time=self._last.since(self._begun),
-                parts=self._open,
-                epoch=self._epoch,
-                taught=tuple(self._taught),
-            )
-        )
-        self._open, self._taught = {}, []
-        self._last = self._begun = self.read()  # leave out the time of keeping it
+    def _after(self, plugin: str, last: bool) -> Callable[[str], None]:
+        def heard(event: str) -> None:
+            self.mark(plugin)
+            if last and event == "after_training_iteration":
+                self._close_step()
 
-    def finish(self, started: Instant) -> TaskRun:
-        """Return what was measured since :meth:`start`, which was at ``started``."""
-        self.mark(SET_UP)
-        self.flush()
-        self.run.training = self._last.since(started)
-        return self.run
+        return heard
 
-    def teaching(self, batch: MultimodalBatch, *, begins: bool) -> None:
-        """The teacher begins or ends a forward pass."""
-        if begins:
-            self.mark(DISTILLATION)
-            self._taught.append(Shape.of(batch))
-        else:
-            self.mark(TEACHER)
+    def _close_step(self) -> None:
+        took = self._last.since(self._begun)
+        said: dict[str, Any] = {"parts": self._parts, "epoch": self._epoch, "taught": self._taught}
+        self.run.steps.append(Step.on(self._strategy.batch, took, **said))
+        self._parts, self._taught = {}, 0
+        self._begun = self._last = self.read()  # leave out the time of keeping it
 
 
 class Probe(SupervisedPlugin):
-    """Mark a turn: of the plugin before it, or, as the first of all, of the template itself.
+    """Say when a turn has ended: of the plugin before it, or, as the first, of the template.
 
     Args:
-        meter: where it marks.
-        plugin: name of the plugin before it; ``None`` for the first probe.
+        heard: told of every event of training.
     """
 
-    def __init__(self, meter: Meter, plugin: str | None) -> None:
+    def __init__(self, heard: Callable[[str], None]) -> None:
         super().__init__()
-        self._meter = meter
-        self._plugin = plugin
-        self.last = False
-
-    def heard(self, event: str) -> None:
-        """Mark, and begin or end what the event begins or ends."""
-        meter = self._meter
-        meter.mark(self._plugin or CORE[event])
-        if self._plugin is None and event == "before_training_epoch":
-            meter.flush()
-            meter.start_epoch()
-        elif self.last and event == "after_training_iteration":
-            meter.close_step()
-
-
-def _listener(event: str) -> Callable[..., None]:
-    def listen(self: Probe, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        self.heard(event)
-
-    return listen
-
-
-for _event in CORE:
-    setattr(Probe, _event, _listener(_event))
+        for event in CORE:
+            setattr(self, event, lambda strategy, *_, event=event, **__: heard(event))
 
 
 def _watch_teacher(network: nn.Module, meter: Meter) -> None:
@@ -272,11 +222,11 @@ def _watch_teacher(network: nn.Module, meter: Meter) -> None:
 
     def begins(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if module is not network:
-            meter.teaching(inputs[0], begins=True)
+            meter.teach(inputs[0], done=False)
 
     def ends(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if module is not network:
-            meter.teaching(inputs[0], begins=False)
+            meter.teach(inputs[0], done=True)
 
     network.register_forward_pre_hook(begins)
     network.register_forward_hook(ends)

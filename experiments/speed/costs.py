@@ -52,7 +52,7 @@ def system_costs(
         runs = [measured.run_task(task) for task in range(len(stream.tasks))]
         current = [run.current() for run in runs]
         exemplars = [s for p in plugins if hasattr(p, "exemplars") for s in p.exemplars()]
-        samples = sum(step.shape.current for steps in current for step in steps)
+        samples = sum(step.current for steps in current for step in steps)
         found.append(
             {
                 "system": name,

@@ -7,107 +7,133 @@ import dataclasses
 import gc
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from mkgc_cl.experiments.checks import Tell
-from mkgc_cl.experiments.speed.clock import TaskRun
-from mkgc_cl.experiments.speed.flops import matrix_product, operations_per_sample
-from mkgc_cl.experiments.speed.systems import BARE, FINE_TUNING, MSPT, Bench, System
+from mkgc_cl.experiments.speed.clock import TaskRun, reader
+from mkgc_cl.experiments.speed.systems import MSPT, BareLoop, Bench, System
 from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
 
 logger = logging.getLogger(__name__)
 
+Runs = dict[str, list[list[TaskRun]]]
+"""Of every system its rounds, each a list of tasks."""
 Makers = Mapping[str, Callable[[], System]]
-MEMORY_TASKS = 2
+FEW_TASKS = 2
 """Tasks of the passes that measure memory and operations: the second is the first with teacher
 and exemplars."""
+SIDE = 1024
+"""Of the matrices whose product stands for what the machine can do."""
+SHIPPED = "as shipped"
 
 
-@dataclass
-class Rounds:
-    """What was measured.
-
-    Args:
-        runs: for every system its rounds, each a list of tasks.
-        products: FLOP/s of a matrix product before every round and at the end.
-        operations: of every system, floating-point operations a current sample.
-        same_weights: the bare loop ended every round with the weights of fine-tuning, bit for bit;
-            ``None`` if they were not both measured.
-    """
-
-    runs: dict[str, list[list[TaskRun]]]
-    products: list[float] = field(default_factory=list)
-    operations: dict[str, float] = field(default_factory=dict)
-    same_weights: bool | None = None
-
-
-@dataclass(frozen=True)
-class Peak:
-    """Memory of one system in MB (10^6 bytes), alone on a short pass.
-
-    Args:
-        before: resident before the system was made: Python, libraries, data, one spare model.
-        peak: the most while it trained and evaluated; of the GPU where that is the device.
-    """
-
-    before: float | None
-    peak: float | None
-
-
-def run_rounds(bench: Bench, makers: Makers, *, rounds: int, tell: Tell) -> Rounds:
-    """Measure every system ``rounds`` times.
+def take_turns(
+    makers: Makers,
+    *,
+    tasks: int,
+    rounds: int,
+    tell: Tell,
+    done: Callable[[dict[str, System]], object] = lambda made: None,
+) -> Runs:
+    """Train every system ``rounds`` times, anew in each round.
 
     Within a round the systems take turns task by task. The first to go changes with every task, and
     every other round goes backwards: what a system leaves behind (freed memory that the next one
     must fault in again) then meets each of the others.
+
+    Args:
+        makers: what makes each system, by name.
+        tasks: how many of the stream.
+        rounds: how many.
+        tell: told of every turn.
+        done: given the systems at the end of every round.
     """
-    found = Rounds({name: [] for name in makers})
+    found: Runs = {name: [] for name in makers}
     for number in range(rounds):
-        found.products.append(matrix_product(bench.device))
         made = {name: make() for name, make in makers.items()}
-        for runs in found.runs.values():
+        for runs in found.values():
             runs.append([])
         names = list(made)[:: -1 if number % 2 else 1]
-        for task in range(bench.tasks):
+        for task in range(tasks):
             first = (task + number) % len(names)
             for name in names[first:] + names[:first]:
-                tell(f"round {number + 1} of {rounds}, task {task + 1} of {bench.tasks}: {name}")
-                found.runs[name][-1].append(made[name].run_task(task))
-        if BARE in made and FINE_TUNING in made:
-            same = _same_weights(made[BARE], made[FINE_TUNING])
-            found.same_weights = same and found.same_weights is not False
-    found.products.append(matrix_product(bench.device))
-    for name, make in makers.items():
-        tell(f"operations: {name}")
-        found.operations[name] = operations_per_sample(make(), min(MEMORY_TASKS, bench.tasks))
+                tell(f"round {number + 1} of {rounds}, task {task + 1} of {tasks}: {name}")
+                found[name][-1].append(made[name].run_task(task))
+        done(made)
     return found
 
 
-def peaks(bench: Bench, makers: Callable[[Bench], Makers], *, tell: Tell) -> dict[str, Peak]:
-    """Measure the memory of each system alone on the first tasks; warms everything up as well."""
-    settings, options = bench.settings, dict(bench.options)
+def optimisations_off(bench: Bench, *, rounds: int, tell: Tell) -> Runs:
+    """Train the bare loop for one epoch of the first task, with every optimisation off in turn."""
+    once = _short(bench, {})
+    makers: Makers = {
+        SHIPPED: lambda: BareLoop(once),
+        "no length buckets": lambda: BareLoop(once, buckets=False),
+        "an image encoded for every sample": lambda: BareLoop(once, shared_images=False),
+        "AdamW foreach, not fused": lambda: BareLoop(once, fused=False),
+    }
+    return take_turns(makers, tasks=1, rounds=rounds, tell=tell)
+
+
+def peaks(
+    bench: Bench, makers: Callable[[Bench], Makers], *, tell: Tell
+) -> dict[str, dict[str, float | None]]:
+    """Measure the memory of each system alone on the first tasks; warms everything up as well.
+
+    Returns:
+        By system, in MB (10^6 bytes): ``before``, resident before it was made (Python, libraries,
+        data, one spare model); ``peak``, the most while it trained and evaluated, of the GPU where
+        that is the device.
+    """
+    options = dict(bench.options)
     if options.get("replay_schedule", "after") == "after":  # the others have no phase of their own
         options["memory_epochs"] = 1
-    short = dataclasses.replace(
-        settings,
-        training=dataclasses.replace(settings.training, epochs=1),
-        options={MSPT: options},
-    )
     found = {}
-    for name, make in makers(dataclasses.replace(bench, settings=short)).items():
+    for name, make in makers(_short(bench, options)).items():
         tell(f"memory: {name}")
         before = give_back(bench.device)
         system = make()
-        for task in range(min(MEMORY_TASKS, bench.tasks)):
+        for task in range(min(FEW_TASKS, bench.tasks)):
             system.run_task(task)
-        found[name] = Peak(before, peak(bench.device))
+        found[name] = {"before": before, "peak": peak(bench.device)}
         del system
     return found
 
 
-def _same_weights(one: System, other: System) -> bool:
+def operations_per_sample(system: System, tasks: int) -> float:
+    """Train on the first tasks and return the operations by current samples.
+
+    Args:
+        system: a fresh system; trained afterwards.
+        tasks: how many tasks; from the second on there are a teacher and a memory.
+    """
+    total, samples = 0, 0
+    for index in range(tasks):
+        # The fused kernels of a CPU are not counted; the plain mathematics is the same work.
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            run = system.train_task(index)
+        total += counter.get_total_flops()
+        samples += sum(step.current for step in run.steps)
+    return total / samples
+
+
+def matrix_product(device: torch.device) -> float:
+    """FLOP/s of a float32 product of two square matrices, the best of some: what can be reached."""
+    left = torch.randn(SIDE, SIDE, device=device, generator=torch.Generator(device).manual_seed(0))
+    read, seconds = reader(device), []
+    for _ in range(6):  # the first sets up threads and kernels
+        started = read()
+        torch.mm(left, left)
+        seconds.append(read().since(started).wall)
+    return 2 * SIDE**3 / min(seconds)
+
+
+def same_weights(one: System, other: System) -> bool:
+    """Whether two systems have the same weights, bit for bit."""
     first, second = one.model.state_dict(), other.model.state_dict()
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
@@ -131,3 +157,10 @@ def peak(device: torch.device) -> float | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     return peak_memory_mb()
+
+
+def _short(bench: Bench, options: dict[str, Any]) -> Bench:
+    """One epoch per task, MSPT with ``options``."""
+    training = dataclasses.replace(bench.settings.training, epochs=1)
+    settings = dataclasses.replace(bench.settings, training=training, options={MSPT: options})
+    return dataclasses.replace(bench, settings=settings)

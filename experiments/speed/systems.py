@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from mkgc_cl.data.batch import MultimodalBatch
@@ -16,7 +16,7 @@ from mkgc_cl.data.samples import Sample
 from mkgc_cl.experiments.plan import Row
 from mkgc_cl.experiments.run import build_row
 from mkgc_cl.experiments.settings import Settings
-from mkgc_cl.experiments.speed.clock import Meter, Shape, Step, TaskRun, reader
+from mkgc_cl.experiments.speed.clock import Meter, Step, TaskRun, reader
 from mkgc_cl.models import ExtractionModel, build_optimizer
 from mkgc_cl.scenarios import KnowledgeBenchmark
 from mkgc_cl.seeds import generator
@@ -97,19 +97,16 @@ class Measured:
 
     def train_task(self, index: int) -> TaskRun:
         """Train on task ``index``."""
-        meter = self._meter
-        meter.start()
-        started = meter.read()
+        self._meter.start()
         self._strategy.train(self._benchmark.train_stream[index])
-        return meter.finish(started)
+        return self._meter.finish()
 
     def run_task(self, index: int) -> TaskRun:
         """Train on task ``index`` and evaluate every task seen, as ``run_stream`` does."""
         run, seen = self.train_task(index), self._benchmark.test_stream[: index + 1]
         before = self._meter.read()
         self._strategy.eval(seen)
-        run.evaluation = self._meter.read().since(before)
-        run.evaluated = len({sample.uid for experience in seen for sample in experience.samples})
+        run.evaluation = self._meter.read().since(before).wall
         return run
 
 
@@ -141,12 +138,10 @@ class BareLoop:
         self._shared_images = shared_images
         self._read = reader(bench.device)
         self._loaders = generator(bench.seed, "loader-workers")
-        optimizer = bench.optimizer(self.model)
-        self._optimizer = optimizer if fused else _foreach(optimizer)
-
-    def run_task(self, index: int) -> TaskRun:
-        """The same: nothing is evaluated."""
-        return self.train_task(index)
+        self._optimizer = bench.optimizer(self.model)
+        if not fused:
+            for group in self._optimizer.param_groups:
+                group.update(fused=None, foreach=True)
 
     def train_task(self, index: int) -> TaskRun:
         """Train on task ``index``."""
@@ -164,6 +159,8 @@ class BareLoop:
             run.training = self._read().since(started)
         return run
 
+    run_task = train_task  # nothing is evaluated
+
     def _train_epoch(self, loader: DataLoader[Any], run: TaskRun, epoch: int) -> None:
         device = self._bench.device
         precision = self._bench.settings.training.precision
@@ -178,7 +175,7 @@ class BareLoop:
             self.model.loss(output, targets).backward()
             self._optimizer.step()
             ended = self._read()
-            run.steps.append(Step(Shape.of(batch), ended.since(begun), {}, epoch=epoch))
+            run.steps.append(Step.on(batch, ended.since(begun), epoch=epoch))
             begun = self._read()
 
     def _loader(self, samples: Sequence[Sample], task: int) -> DataLoader[Any]:
@@ -210,8 +207,7 @@ def systems(bench: Bench) -> dict[str, Callable[[], System]]:
 
 def fine_tuning(bench: Bench) -> MultimodalStrategy:
     """The template without any plugin."""
-    model = copy.deepcopy(bench.model)
-    training = bench.settings.training
+    model, training = copy.deepcopy(bench.model), bench.settings.training
     return MultimodalStrategy(
         model=model,
         optimizer=bench.optimizer(model),
@@ -240,12 +236,3 @@ def one_image_each(batch: MultimodalBatch) -> MultimodalBatch:
     tensors = {name: v[index] if name in images else v for name, v in batch.items()}
     tensors["visual_index"] = torch.arange(len(index), device=index.device)
     return MultimodalBatch(tensors, uids=batch.uids)
-
-
-def _foreach(optimizer: Optimizer) -> Optimizer:
-    """Return AdamW with the groups of ``optimizer`` and a ``foreach`` step."""
-    groups = [
-        {name: group[name] for name in ("params", "lr", "weight_decay")}
-        for group in optimizer.param_groups
-    ]
-    return AdamW(groups, foreach=True)

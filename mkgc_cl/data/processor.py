@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -15,8 +14,9 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.files.segments import cut_words
 from mkgc_cl.data.image_cache import ImageCache
 from mkgc_cl.data.images import BLANK, ImageSource
-from mkgc_cl.data.sample_checks import check_form, fault, labels_of
-from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, TaggingSample
+from mkgc_cl.data.sample_checks import fault, labels_of
+from mkgc_cl.data.sample_text import EncodedText, encode_sample
+from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import DataError, ImageError, gathered
@@ -26,20 +26,6 @@ IGNORED = -100
 
 REMEMBERED = 2**16
 """Most samples whose token ids are kept: a served model reads a new one with every request."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedText:
-    """Token ids of one sample and where its words or markers start.
-
-    Of a relation also which entities each token is a piece of: 0 none, 1 the head, 2 the tail, 3
-    both (markers are pieces of none). ``own`` is the number of tokens without a caption behind.
-    """
-
-    input_ids: tuple[int, ...]
-    starts: tuple[int, ...]
-    entities: tuple[int, ...] = ()
-    own: int = 0
 
 
 class Processor:
@@ -252,65 +238,11 @@ class Processor:
         return MultimodalBatch(tensors, uids=tuple(sample.uid for sample in samples))
 
     def _encode(self, sample: Sample) -> EncodedText:
-        check_form(sample)
-        words = self.tokenizer.encode_words(sample.tokens)
-        ids = [self.tokenizer.cls_id]
-        starts: list[int] = []
-        entities: list[int] = []
-        if isinstance(sample, TaggingSample):
-            for pieces in words:
-                starts.append(len(ids))
-                ids.extend(pieces)
-        else:
-            starts, entities = self._encode_marked(sample, words, ids)
-        ids.append(self.tokenizer.sep_id)
-        own = len(ids)
-        room = min(self.views.caption, self.max_text_length - own - 1)
-        if self.views.behind and room > 0:
-            caption = self._caption(sample)[:room]
-            ids += [*caption, self.tokenizer.sep_id] if caption else []
-        entities += [0] * (len(ids) - len(entities)) if entities else []
-        return EncodedText(tuple(ids), tuple(starts), tuple(entities), own)
-
-    def _encode_marked(
-        self, sample: RelationSample, words: list[list[int]], ids: list[int]
-    ) -> tuple[list[int], list[int]]:
-        """Append words with markers round both entities.
-
-        Returns where the start markers stand, and the entities of every token so far.
-
-        RELEASED CODE loses the closing marker of an entity that ends the sample and crosses markers
-        where the tail ends as the head starts; here closing markers come first at every gap.
-        """
-        head_open, head_close, tail_open, tail_close = self.tokenizer.marker_ids
-        starts = [0, 0]
-        entities: list[int] = []
-        for gap in range(len(words) + 1):
-            # Inner entity closes first, outer opens first, so markers nest wherever spans do.
-            closing = [
-                (span[0], slot, marker)
-                for slot, (span, marker) in enumerate(
-                    ((sample.head, head_close), (sample.tail, tail_close))
-                )
-                if span[1] == gap
-            ]
-            ids.extend(marker for *_, marker in sorted(closing, reverse=True))
-            opening = [
-                (-span[1], slot, marker)
-                for slot, (span, marker) in enumerate(
-                    ((sample.head, head_open), (sample.tail, tail_open))
-                )
-                if span[0] == gap
-            ]
-            for _, slot, marker in sorted(opening):
-                starts[slot] = len(ids)
-                ids.append(marker)
-            if gap < len(words):
-                within = [span[0] <= gap < span[1] for span in (sample.head, sample.tail)]
-                entities += [0] * (len(ids) - len(entities))  # what opens the sample, and markers
-                entities += [within[0] + 2 * within[1]] * len(words[gap])
-                ids.extend(words[gap])
-        return starts, entities
+        text = encode_sample(sample, self.tokenizer)
+        room = min(self.views.caption, self.max_text_length - text.own - 1)
+        if not self.views.behind or room <= 0:
+            return text
+        return text.followed_by(self._caption(sample)[:room], self.tokenizer.sep_id)
 
     def _caption(self, sample: Sample) -> tuple[int, ...]:
         """Token ids of a sample's caption, without what opens and closes it."""

@@ -118,7 +118,7 @@ CALL_CASES = [
         ConfigError,
         ("no epochs", train(epochs=0), "train_epochs=0", "give 1 or more"),
         ("no samples per step", train(batch_size=0), "train_mb_size=0", "give 1 or more"),
-        ("less than no memory", train(memory_size=-1), "size=-1", "give 0 or more"),
+        ("less than no memory", train(exemplars=-1), "size=-1", "give 0 or more"),
         ("unknown selection", train(selection="best"), "'best'", "choose one of ['kmeans', 'herd"),
         ("negative alpha", train(alpha=-1.0), "alpha=-1.0", "give 0 or more"),
         (

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from broken_files import IMAGE, MNER, NAMES, SEP5, TRAIN, encoded
-from user_acts import Settings, model_of, relations, settings_file, show, tags, task_with
+from user_acts import Settings, method, relations, settings_file, show, tags, task_with
 
 from mkgc_cl.scenarios import make_benchmark
-from mkgc_cl.strategies import PrototypeReplayPlugin, mspt
+from mkgc_cl.strategies import PrototypeReplayPlugin
 
 Pair = tuple[object, object]
 
@@ -58,7 +58,7 @@ def mode(name: str, kind: str) -> Callable[[Path], Pair]:
 def lonely_class(root: Path) -> Pair:
     """A class of one sample keeps that sample."""
     benchmark = make_benchmark(relations(root))
-    strategy = mspt(model_of(benchmark.stream), epochs=1)
+    strategy = method(benchmark.stream)
     plugin = next(p for p in strategy.plugins if isinstance(p, PrototypeReplayPlugin))
     task = benchmark.stream.tasks[0]
     name = task.classes[0]
@@ -72,9 +72,9 @@ def lonely_class(root: Path) -> Pair:
 def no_memory(root: Path) -> Pair:
     """A memory of 0 is a run without one, to the bit."""
     weights = []
-    for options in ({"memory_size": 0}, {"memory": False}):
+    for options in ({"exemplars": 0}, {"memory": False}):
         benchmark = make_benchmark(relations(root))
-        strategy = mspt(model_of(benchmark.stream), epochs=1, **options)
+        strategy = method(benchmark.stream, **options)
         for experience in benchmark.train_stream[:2]:
             strategy.train(experience)
         weights.append({k: v.tolist() for k, v in strategy.network.state_dict().items()})

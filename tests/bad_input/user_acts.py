@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,13 @@ from mkgc_cl.data.samples import VisualInput
 from mkgc_cl.models import DualStreamModel
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience
-from mkgc_cl.strategies import PrototypeReplayPlugin, mspt
+from mkgc_cl.strategies import (
+    MSPTOptions,
+    MultimodalStrategy,
+    PrototypeReplayPlugin,
+    Training,
+    mspt,
+)
 
 Act = Callable[[Path], object]
 """What a user does, given the root of the download."""
@@ -54,12 +60,19 @@ def show_own(name: str) -> Act:
     return act
 
 
+def method(stream: TaskStream, **options: Any) -> MultimodalStrategy:
+    """MSPT for one epoch, with options of it and of its training."""
+    training = {f.name for f in fields(Training)} & options.keys()
+    how = Training(**{"epochs": 1, **{name: options.pop(name) for name in training}})
+    return mspt(model_of(stream), MSPTOptions(**options), how)
+
+
 def train(**options: Any) -> Act:
     """Train MSPT on the first task."""
 
     def act(root: Path) -> object:
         benchmark = make_benchmark(relations(root))
-        strategy = mspt(model_of(benchmark.stream), **{"epochs": 1, **options})
+        strategy = method(benchmark.stream, **options)
         return strategy.train(benchmark.train_stream[0])
 
     return act
@@ -70,7 +83,7 @@ def score_after(**options: Any) -> Act:
 
     def act(root: Path) -> object:
         benchmark = make_benchmark(relations(root))
-        strategy = mspt(model_of(benchmark.stream), **{"epochs": 1, **options})
+        strategy = method(benchmark.stream, **options)
         strategy.train(benchmark.train_stream[0])
         return strategy.eval(benchmark.test_stream[:1])
 
@@ -107,7 +120,7 @@ def empty_experience(root: Path) -> object:
     stream = relations(root)
     task = Task("T1", stream.tasks[0].classes, (), (), ())
     experience = KnowledgeExperience(task, (), labels=stream.labels, index=0)
-    return mspt(model_of(stream), epochs=1).train(experience)
+    return method(stream).train(experience)
 
 
 def settings(*overrides: str) -> Act:

@@ -102,6 +102,7 @@ def assert_share(hits: int, total: int, share: float) -> None:
 # --- same seed, same stream -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_equal_across_processes_and_different_across_seeds() -> None:
     code = (
         "from mkgc_cl.data.demo import demo_stream\n"

@@ -57,6 +57,7 @@ def test_words_and_images_each_leave_a_gap_that_both_close(kind: TaskKind) -> No
     assert found.both - found.image > 0.02
 
 
+@pytest.mark.slow
 def test_without_images_that_show_both_read_no_better_than_words() -> None:
     """Control: the images help through what they show, not through another leak."""
     found = probe(demo_stream("ner", shares=DemoShares(shows=0.0, misleads=0.0)))
@@ -65,6 +66,7 @@ def test_without_images_that_show_both_read_no_better_than_words() -> None:
     assert found.both < found.text + 0.05
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_readings(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--task", "ner", "--seeds", "0", "--test-size", "30"]) == 0
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [

@@ -431,6 +431,7 @@ def test_sigkill_at_any_moment_leaves_a_valid_cache(
     assert not [path for path in files_of(tmp_path) if path.suffix == ".tmp"]
 
 
+@pytest.mark.slow
 def test_processes_that_fill_one_cache_at_once_agree(tmp_path: Path, many: list[FileImage]) -> None:
     folder = many[0].path.parent
     running = [fill(folder, tmp_path / "cache") for _ in range(3)]

@@ -34,6 +34,7 @@ def sentences(draw: st.DrawFn) -> tuple[list[str], list[str]]:
     return words, tags
 
 
+@pytest.mark.slow
 @given(st.lists(sentences(), min_size=1, max_size=4), st.booleans())
 def test_any_sentence_survives_the_file_format(
     samples: list[tuple[list[str], list[str]]], unterminated: bool

@@ -75,11 +75,9 @@ def test_every_scenario_has_its_settings() -> None:
 
 
 def test_the_sections_are_what_recipes_take() -> None:
-    from mkgc_cl.experiments.settings import EncoderSettings, TrainingSettings
-    from mkgc_cl.strategies.recipe import Encoders, Training
+    from mkgc_cl.experiments.settings import TrainingSettings
+    from mkgc_cl.strategies.recipe import Training
 
-    names = {field.name for field in fields(EncoderSettings)}
-    assert names == {field.name for field in fields(Encoders)}
     names = {field.name for field in fields(TrainingSettings)}
     assert names | {"device", "evaluator", "seed"} == {field.name for field in fields(Training)}
 

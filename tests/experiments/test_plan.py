@@ -181,6 +181,7 @@ def test_a_worker_finds_what_it_is_to_run_from_anywhere(tmp_path: Path) -> None:
     assert done.stdout.decode() == "{'interaction': 'self'} ('mine.py',)"
 
 
+@pytest.mark.slow
 def test_every_mistake_that_a_build_shows_is_told_before_the_first_run(
     untrained: list, script, tmp_path: Path, capsys
 ) -> None:
@@ -217,6 +218,7 @@ def test_samples_that_no_model_can_read_are_told_before_the_first_run(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_only_what_is_left_to_run_is_built_once(
     untrained: list, script, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

@@ -11,7 +11,7 @@ from mkgc_cl.experiments.ablation import ABLATION
 from mkgc_cl.experiments.imre import SCRIPT
 from mkgc_cl.experiments.report import option_notes, setting_words
 from mkgc_cl.experiments.settings import (
-    EncoderSettings,
+    Encoders,
     Settings,
     StreamSettings,
     TrainingSettings,
@@ -20,7 +20,7 @@ from mkgc_cl.results.marks import origin_words
 from mkgc_cl.systems import SYSTEMS
 
 SETTINGS = Settings(
-    encoders=EncoderSettings(text="minilm", vision="vit-384"),
+    encoders=Encoders(text="minilm", vision="vit-384"),
     training=TrainingSettings(epochs=3),
     stream=StreamSettings(scenario="imre"),
 )

@@ -15,7 +15,7 @@ from mkgc_cl.experiments.settings import CONTROLS, DEFAULT_ORDERS
 from mkgc_cl.models import DualStreamModel
 from mkgc_cl.results import Run
 from mkgc_cl.scenarios import demo
-from mkgc_cl.strategies import control_coefficients, mspt, rate_control
+from mkgc_cl.strategies import MSPTOptions, Training, control_coefficients, mspt, rate_control
 
 OWN = {"alpha": 0.7, "exemplars": 3, "key_lr": 1e-5, "ad_axis": "height", "ad_center": False}
 OWN |= {"interaction_layers": 2, "noise": True, "memory_scope": "task", "key_shape": "single"}
@@ -39,11 +39,11 @@ def by_hand(name: str, labels: LabelSpace, **more: Any) -> Any:
         max_text_length=64,
         seed=3,
     )
-    return mspt(
-        model, **PARTS[name], epochs=1, batch_size=8, lr=1e-3, head_lr=1e-2, key_lr=1e-5,
-        alpha=0.7, noise=True, ad_axis="height", ad_center=False, memory_size=3,
-        memory_scope="task", seed=3, **more,
+    method = MSPTOptions(
+        **PARTS[name], key_lr=1e-5, alpha=0.7, noise=True, ad_axis="height", ad_center=False,
+        exemplars=3, memory_scope="task", **more,
     )  # fmt: skip
+    return mspt(model, method, Training(epochs=1, batch_size=8, lr=1e-3, head_lr=1e-2, seed=3))
 
 
 @pytest.fixture(scope="module")

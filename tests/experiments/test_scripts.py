@@ -92,6 +92,7 @@ def test_an_option_of_one_system_runs_that_system_again_and_shows_only_the_new(
         assert sorted(each["system"] for each in found) == ["EWC", "MSPT", "Vanilla"]
 
 
+@pytest.mark.slow
 def test_orders_together_are_pairs_enough_for_a_test(
     ran: list, script, tmp_path: Path, capsys
 ) -> None:
@@ -155,6 +156,7 @@ def test_sizes_of_the_memory(ran: list, script, tmp_path: Path, capsys) -> None:
     assert len(ran) == done + 8
 
 
+@pytest.mark.slow
 def test_numbers_of_tasks(ran: list, script, tmp_path: Path) -> None:
     argv = ("task_number", "--systems", "Vanilla,MSPT")
     assert script(*argv) == 0
@@ -175,6 +177,7 @@ def test_numbers_of_tasks(ran: list, script, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_controls_are_compared_on_what_was_just_learnt(
     ran: list, script, tmp_path: Path, capsys
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from mkgc_cl.experiments import sweep
 from mkgc_cl.experiments.imre import SCRIPT
-from mkgc_cl.experiments.settings import EncoderSettings, Settings, StreamSettings, TrainingSettings
+from mkgc_cl.experiments.settings import Encoders, Settings, StreamSettings, TrainingSettings
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import RunRecord
 
@@ -54,7 +54,7 @@ def write(drawn: list, tmp_path: Path, capsys) -> Write:
     """A function that writes a sweep of these columns and returns its text, unwrapped."""
     settings = Settings(
         stream=StreamSettings(task="ner"),
-        encoders=EncoderSettings(),
+        encoders=Encoders(),
         training=TrainingSettings(epochs=3),
         options={"EMR": {"weight": 7}},
     )

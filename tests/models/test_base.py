@@ -70,7 +70,9 @@ def test_decoding_finds_the_best_valid_path(
 
 
 @pytest.mark.parametrize(("kind", "tagger"), [("re", "crf"), ("ner", "crf"), ("ner", "softmax")])
-@pytest.mark.parametrize("make", [TextModel, DualStreamModel, UMTModel])
+@pytest.mark.parametrize(
+    "make", [TextModel, DualStreamModel, pytest.param(UMTModel, marks=pytest.mark.slow)]
+)
 def test_how_many_classes_are_to_come_changes_no_bit(
     make_sample: Callable[..., Sample], make: Any, kind: Any, tagger: Any
 ) -> None:

@@ -225,6 +225,7 @@ def test_a_seed_makes_the_model_and_leaves_the_global_generator(name: str, kind:
     assert {"head.weight"} <= {key for key in first if not torch.equal(first[key], other[key])}
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_leaves_frozen_images_alone(
     name: str, kind: str, make_sample: MakeSample
 ) -> None:
@@ -275,6 +276,7 @@ def test_every_parameter_has_a_group_and_fusion_a_rate(make: Make) -> None:
     assert frozen == {"text", "shared"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vision", ["tiny", "test_resnet"])
 def test_bfloat16_runs_and_scores_in_single_precision(
     name: str, kind: str, vision: str, make_sample: MakeSample

@@ -302,6 +302,7 @@ def test_every_part_learns_that_should(
     assert idle == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_steps_lower_the_loss_and_leave_the_backbone(
     kind: str, make_sample: MakeSample

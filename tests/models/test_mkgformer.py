@@ -323,6 +323,7 @@ def test_frozen_layers_get_no_gradient_and_all_others_do(
     assert all(weight.grad is not None for weight in model.fusion.weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("train_head", [True, False])
 def test_a_few_steps_lower_the_loss(kind: str, train_head: bool, make_sample: MakeSample) -> None:

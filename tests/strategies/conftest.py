@@ -369,7 +369,7 @@ def kit() -> Kit:
     return Kit()
 
 
-@pytest.fixture(params=["re", "ner"])
+@pytest.fixture(params=["re", pytest.param("ner", marks=pytest.mark.slow)])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Both tasks."""
+    """Both tasks; in the fast tier what is not special to tags is tried on relations alone."""
     return str(request.param)

@@ -27,6 +27,7 @@ from mkgc_cl.strategies import (
     WeightInterpolationPlugin,
 )
 from mkgc_cl.strategies.catalogue import build_system
+from mkgc_cl.strategies.contract import yield_checks
 from mkgc_cl.strategies.prior import label_counts
 from mkgc_cl.strategies.recipe import Encoders, Training
 
@@ -228,3 +229,16 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         built(name, kind, kit, **options)
+
+
+def test_a_system_may_have_defaults_of_its_own(kit: Any) -> None:
+    """EMR + Gaussian is EMR with branch=0.5, in the tables and in the contract."""
+
+    def weights(name: str, **options: Any) -> list[float]:
+        decisions = built(name, "re", kit, **options).network.decisions
+        return [d.weight for d in decisions if isinstance(d, GaussianBranch)]
+
+    assert weights("EMR") == []
+    assert weights("EMR + Gaussian") == weights("EMR", branch=0.5) == [0.5]
+    assert weights("EMR + Gaussian", branch=0.25) == [0.25]
+    assert next(yield_checks("emr + gaussian", "re")).trial.options == {"branch": 0.5}

@@ -83,14 +83,21 @@ ALL = ("modulation", "distillation", "replay-after")
 
 
 def runs(names: Iterable[Any]) -> list[Any]:
-    """Each plugin, or tuple of plugins, with each task it is made for."""
-    found = []
+    """Each plugin, or tuple of plugins, with each task it is made for.
+
+    In the fast tier the first of its kind alone, with one task.
+    """
+    found, families = [], set()
     for name in names:
         group = (name,) if isinstance(name, str) else name
         kinds = ("ner",) if WORD_BY_WORD & {*group} else ("re", "ner")
         if any(one.startswith("rp-cre") for one in group):  # a method for relations
             kinds = ("re",)
-        found += [pytest.param(kind, name, id=f"{kind}-{'+'.join(group)}") for kind in kinds]
+        family = tuple(one.partition("-")[0] for one in group)
+        for kind in kinds:
+            marks = [pytest.mark.slow] if family in families else []
+            found.append(pytest.param(kind, name, id=f"{kind}-{'+'.join(group)}", marks=marks))
+            families.add(family)
     return found
 
 

@@ -146,7 +146,13 @@ def test_the_loss_is_the_weighted_distance_to_the_model_at_the_start_of_the_task
     assert added[len(first) :] == pytest.approx([0.7 * x for x in expected], rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+ORDERS = [
+    pytest.param(order, id=str(order), marks=[pytest.mark.slow] if order[0] else [])
+    for order in permutations(range(3))
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
 def test_the_teacher_is_what_the_memory_phase_left_whatever_the_order(
     kit: Any, order: tuple[int, ...]
 ) -> None:

@@ -66,7 +66,7 @@ def uids(stage: list[dict[str, Any]], *, replayed: bool | None = None) -> list[s
     )
 
 
-@pytest.mark.parametrize("scope", ["class", "task"])
+@pytest.mark.parametrize("scope", [pytest.param("class", marks=pytest.mark.slow), "task"])
 def test_which_samples_in_which_stage(kit: Any, kind: str, scope: Any) -> None:
     plugin = EMARPlugin(size=2, scope=scope, batch_size=3)
     benchmark, strategy, watch = start(kit, kind, plugin, epochs=2)

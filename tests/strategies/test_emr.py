@@ -18,7 +18,7 @@ def emr(**options: Any) -> PrototypeReplayPlugin:
     return PrototypeReplayPlugin(**given)
 
 
-@pytest.mark.parametrize("scope", ["task", "class"])
+@pytest.mark.parametrize("scope", ["task", pytest.param("class", marks=pytest.mark.slow)])
 def test_before_every_batch_a_step_on_the_memory_of_the_next_task(
     kit: Any, kind: str, scope: Any
 ) -> None:

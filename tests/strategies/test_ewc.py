@@ -66,6 +66,7 @@ def test_fisher_and_anchor_of_the_task_before(kit: Any, kind: str, mode: Any) ->
     assert max(plugin.penalties) > 0
 
 
+@pytest.mark.slow
 def test_the_modes_keep_what_they_say(kit: Any) -> None:
     kept = {}
     for mode in ("online", "separate", "last"):

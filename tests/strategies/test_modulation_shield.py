@@ -22,6 +22,7 @@ from mkgc_cl.strategies import (
 )
 
 LR = 0.05
+SLOW = pytest.mark.slow
 WEIGHT = 0.5
 
 # BERT's position table enters the tagging head with the visual class token too (eq. 3), behind the
@@ -132,9 +133,9 @@ def check(
     ("ratio", "slow", "options", "shielded"),
     [
         (2.0, "text", {}, ("replayed", "distilled")),
-        (0.5, "vision", {}, ("replayed", "distilled")),
-        (2.0, "text", {"modulate_distillation": True}, ("replayed",)),
-        (0.5, "vision", {"modulate_replay": True}, ("distilled",)),
+        pytest.param(0.5, "vision", {}, ("replayed", "distilled"), marks=SLOW),
+        pytest.param(2.0, "text", {"modulate_distillation": True}, ("replayed",), marks=SLOW),
+        pytest.param(0.5, "vision", {"modulate_replay": True}, ("distilled",), marks=SLOW),
         (2.0, "text", {"modulate_distillation": True, "modulate_replay": True}, ()),
     ],
 )

@@ -15,8 +15,10 @@ from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies import (
     AttentionDistillationPlugin,
     GradientModulationPlugin,
+    MSPTOptions,
     PrototypeReplayPlugin,
     TokenDistillationPlugin,
+    Training,
     mspt,
     run_stream,
 )
@@ -27,7 +29,7 @@ OURS = (GradientModulationPlugin, AttentionDistillationPlugin, PrototypeReplayPl
 def test_toggles_are_the_rows_of_the_ablation(kit: Any) -> None:
     labels = kit.stream("re").labels
     for off in ((), ("distillation",), ("modulation",), ("memory",)):
-        strategy = mspt(kit.model(labels), **dict.fromkeys(off, False))
+        strategy = mspt(kit.model(labels), MSPTOptions(**dict.fromkeys(off, False)))
         found = {type(p): p for p in strategy.plugins if isinstance(p, OURS)}
         assert (AttentionDistillationPlugin in found) == ("distillation" not in off)
         assert (PrototypeReplayPlugin in found) == ("memory" not in off)
@@ -43,29 +45,39 @@ def test_plugins_of_others_join_after_its_own(kit: Any) -> None:
     assert found[-1] is other
 
 
+def test_plugins_built_alone_have_the_defaults_of_the_method(kit: Any) -> None:
+    """Every default stands in MSPTOptions alone."""
+    words = (int, float, str, bool, type(None))
+    for own in mspt(kit.model(kit.stream("re").labels)).plugins:
+        if isinstance(own, OURS):
+            alone, mine = vars(type(own)()), vars(own)
+            assert {k: v for k, v in mine.items() if isinstance(v, words)} == {
+                k: v for k, v in alone.items() if isinstance(v, words)
+            }
+
+
 def test_options_reach_their_plugins(kit: Any) -> None:
     strategy = mspt(
         kit.model(kit.stream("re").labels),
-        alpha=0.1,
-        target="paper",
-        schedule="per-step",
-        noise=True,
-        ad_weight=2.0,
-        ad_axis="height",
-        ad_center=False,
-        memory_size=3,
-        memory_scope="task",
-        selection="herding",
-        na_policy="grow",
-        replay_schedule="after",
-        memory_epochs=7,
-        memory_lr_scale=0.5,
-        epochs=2,
-        batch_size=5,
-        lr=1e-3,
-        head_lr=2e-3,
-        key_lr=3e-3,
-        bias_lr=4e-3,
+        MSPTOptions(
+            alpha=0.1,
+            target="paper",
+            schedule="per-step",
+            noise=True,
+            ad_weight=2.0,
+            ad_axis="height",
+            ad_center=False,
+            exemplars=3,
+            memory_scope="task",
+            selection="herding",
+            na_policy="grow",
+            replay_schedule="after",
+            memory_epochs=7,
+            memory_lr_scale=0.5,
+            key_lr=3e-3,
+            bias_lr=4e-3,
+        ),
+        Training(epochs=2, batch_size=5, lr=1e-3, head_lr=2e-3),
     )
     modulation, distillation, replay = (p for p in strategy.plugins if isinstance(p, OURS))
     assert (modulation.alpha, modulation.target) == (0.1, "paper")
@@ -91,12 +103,8 @@ def test_all_parts_off_is_plain_fine_tuning(kit: Any, kind: str) -> None:
     bare = kit.train(kit.strategy(benchmark.labels, lr=1e-3), benchmark)
     off = mspt(
         kit.model(benchmark.labels),
-        distillation=False,
-        modulation=False,
-        memory=False,
-        epochs=1,
-        batch_size=4,
-        lr=1e-3,
+        MSPTOptions(distillation=False, modulation=False, memory=False),
+        Training(epochs=1, batch_size=4, lr=1e-3),
     )
     assert kit.same(bare, kit.train(off, benchmark))
 
@@ -104,7 +112,7 @@ def test_all_parts_off_is_plain_fine_tuning(kit: Any, kind: str) -> None:
 def test_run_stream(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind, 3)
     seen: list[tuple[int, int, float]] = []
-    strategy = mspt(kit.model(benchmark.labels), epochs=2, batch_size=4, lr=1e-2)
+    strategy = mspt(kit.model(benchmark.labels), training=Training(epochs=2, batch_size=4, lr=1e-2))
     result = run_stream(strategy, benchmark, progress=lambda *step: seen.append(step))
     result.matrix.require_complete("test")
     assert [step[:2] for step in seen] == [(1, 3), (2, 3), (3, 3)]
@@ -121,7 +129,7 @@ def test_run_stream(kit: Any, kind: str) -> None:
 
 def test_run_stream_on_the_validation_samples(kit: Any) -> None:
     benchmark = kit.benchmark("re", 2)
-    strategy = mspt(kit.model(benchmark.labels), epochs=1, batch_size=4, lr=1e-2)
+    strategy = mspt(kit.model(benchmark.labels), training=Training(epochs=1, batch_size=4, lr=1e-2))
     result = run_stream(strategy, benchmark, split="valid")
     assert result.matrix.streams == ("valid",)
     result.matrix.require_complete("valid")
@@ -136,7 +144,7 @@ def test_run_stream_looks_at_every_sample_before_it_trains(kit: Any, tmp_path: P
     long = replace(last.train[-1], tokens=(*last.train[-1].tokens, *("x",) * 40))
     last = replace(last, train=(*last.train[:-1], long), test=(*last.test[:-1], odd))
     benchmark = make_benchmark(replace(stream, tasks=(*before, last)))
-    strategy = mspt(kit.model(benchmark.labels), epochs=1, batch_size=4, lr=1e-2)
+    strategy = mspt(kit.model(benchmark.labels), training=Training(epochs=1, batch_size=4, lr=1e-2))
     weights = kit.weights(strategy)
     with pytest.raises(DataError, match="2 mistakes") as caught:
         run_stream(strategy, benchmark)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.strategies import control_coefficients, mspt, run_stream
+from mkgc_cl.strategies import MSPTOptions, Training, control_coefficients, mspt, run_stream
 
 
 def means(traces: dict[str, list[float]]) -> list[tuple[float, float]]:
@@ -19,11 +19,11 @@ def means(traces: dict[str, list[float]]) -> list[tuple[float, float]]:
 
 
 def strategy(kit: Any, labels: Any, schedule: Any, **options: Any) -> Any:
-    return mspt(
-        kit.model(labels), schedule=schedule, epochs=2, batch_size=4, lr=1e-2, seed=3, **options
-    )
+    method = MSPTOptions(schedule=schedule, **options)
+    return mspt(kit.model(labels), method, Training(epochs=2, batch_size=4, lr=1e-2, seed=3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["average", "per-step"])
 def test_a_control_has_the_mean_rates_of_the_whole_method(kit: Any, schedule: Any) -> None:
     """Another run of the same seed: its rates are the same, and nothing that it sees moves them."""
@@ -50,5 +50,6 @@ def test_a_control_needs_something_to_control_for(kit: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         control_coefficients(kit.strategy(benchmark.labels), benchmark, "no rate")  # type: ignore[arg-type]
     assert len(caught.value.problems) == 2
+    options = MSPTOptions(modulation=False, constant_coefficients=((1.0, 1.0),))
     with pytest.raises(ConfigError, match="applied by modulation, which is off"):
-        mspt(kit.model(benchmark.labels), modulation=False, constant_coefficients=[(1.0, 1.0)])
+        mspt(kit.model(benchmark.labels), options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -27,7 +27,7 @@ from mkgc_cl.strategies import (
     continual_evaluator,
     run_stream,
 )
-from mkgc_cl.strategies.additions import ADDITIONS, Additions
+from mkgc_cl.strategies.additions import ADDITIONS, Additions, kinds_of
 from mkgc_cl.strategies.catalogue import build_system, checked_options, options_of, recipe_of
 from mkgc_cl.strategies.contract import (
     Check,
@@ -103,7 +103,9 @@ def said_of(option: str, documented: str) -> str:
 def test_every_system_has_a_recipe_a_source_and_a_row_in_the_readme() -> None:
     for name, info in SYSTEMS.items():
         recipe = recipe_of(name)
-        documented = inspect.getdoc(recipe) or ""
+        given = set(get_type_hints(recipe).values()) - {Encoders, Training}
+        kinds = [recipe, *filter(is_dataclass, given)]
+        documented = "\n".join(inspect.getdoc(kind) or "" for kind in kinds)
         assert re.search(r"paper|\(\w+ et al\., \w+( \w+)? \d{4}|as of", documented), name
         for option in options_of(recipe):
             assert said_of(option, documented) or "options as of" in documented, (name, option)
@@ -349,6 +351,7 @@ def plugins(strategy: Any, kind: type) -> list[Any]:
     return [plugin for plugin in strategy.plugins if isinstance(plugin, kind)]
 
 
+@pytest.mark.slow
 def test_a_budget_for_all_and_options_for_one() -> None:
     (emr,) = plugins(build("EMR"), PrototypeReplayPlugin)
     assert (emr.size, emr.scope, emr.schedule, emr.normalize) == (50, "task", "round-robin", True)
@@ -459,8 +462,12 @@ def test_options_have_the_types_their_recipes_declare() -> None:
     assert "MSPT: 'na_policy' must be one of 'merge', " in str(caught.value)
     for name in SYSTEMS:  # every declared default fits its own declaration
         recipe = recipe_of(name)
-        parameters, hints = inspect.signature(recipe).parameters, get_type_hints(recipe)
-        defaults = {option: parameters[option].default for option in options_of(recipe)}
+        kinds, defaults = kinds_of(recipe), {}
+        for option, parameter in inspect.signature(recipe).parameters.items():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                defaults |= (
+                    {option: parameter.default} if option in kinds else vars(parameter.default)
+                )
         assert checked_options(name, defaults) == defaults
         # and without importing it the same is known
         source = options_of_system(name)
@@ -468,6 +475,6 @@ def test_options_have_the_types_their_recipes_declare() -> None:
         put = get_type_hints(Additions)  # and what every system has
         assert {option: said.plain for option, said in source.items()} == {
             **{option: put[option] for option in ADDITIONS},
-            **{option: hints[option] for option in defaults},
+            **kinds,
         }
         assert fitted_options(name, defaults) == defaults

@@ -156,6 +156,7 @@ def test_other_plugins_terms_stay_in_any_order(kit: Any) -> None:
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_old_types_in_words_called_o_are_kept(kit: Any) -> None:
     """The second task hides the first type: plain training unlearns it, the teacher not."""
     stream = kit.stream("ner", 2)
