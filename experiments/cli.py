@@ -48,7 +48,7 @@ FLAGS = {
 """Flags of single settings, each with the key of its setting."""
 LISTS = ("systems", "seeds", "orders")
 """Flags that take several values, with commas or without."""
-SECTIONS = ("stream", "encoders", "training")
+SECTIONS = ("stream", "encoders", "training", "checkpoint")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mkgc_cl.data import LabelSpace
 from mkgc_cl.errors import OutputError
 from mkgc_cl.experiments.checks import Tell, Trial, check_builds, device_of
 from mkgc_cl.experiments.plan import Plan, Row, plan, reuse_finished
@@ -20,10 +22,17 @@ from mkgc_cl.experiments.streams import benchmark_of
 from mkgc_cl.results import Run, RunRecord, run_grid
 from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import environment, peak_memory_mb, reset_peak_memory
-from mkgc_cl.results.run_files import finished_records, paths_of
+from mkgc_cl.results.run_files import (
+    checkpoint_folder,
+    finished_records,
+    paths_of,
+    remove_checkpoints,
+)
 from mkgc_cl.results.undefined import per_cent
 from mkgc_cl.results.writing import written_to
 from mkgc_cl.systems import load_installed, load_plugin, origins
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,8 @@ def plan_all(
             row = rows[run.system]
             build = partial(build_row, row, run.config["options"], each.stream.labels)
             new = Trial(run.system, each.settings, build, each.settings.encoders, {})
-            trials.setdefault(_build_key(run), new).streams[each.fingerprint] = each.stream
+            trial = trials.setdefault(_build_key(run, each.stream.labels), new)
+            trial.streams[each.fingerprint] = each.stream
     check_builds(trials.values(), tell)
     return plans
 
@@ -117,7 +127,10 @@ def run_plan(
     reuse_finished(plan.runs, out)
     write_setup(plan, made_by, command=command)
     used = {name: plan.rows[name] for name in settings.systems}
-    runner = Runner(settings, used, made_by, tuple(plugins))
+    runner = Runner(settings, used, made_by, tuple(plugins), out)
+    for run in plan.runs:
+        if paths_of(out, run)[0].exists():
+            remove_checkpoints(out, run)  # of one that was killed when its record was just written
     try:
         result = run_grid(plan.runs, runner, out=out, quiet=quiet, jobs=jobs)
     except KeyboardInterrupt:
@@ -174,12 +187,14 @@ class Runner:
         rows: the rows by name.
         made_by: environment and state of the source.
         plugins: files that registered systems, which a process of its own loads again.
+        out: folder of the runs, for checkpoints; ``None`` for none.
     """
 
     settings: Settings
     rows: Mapping[str, Row]
     made_by: Mapping[str, object]
     plugins: tuple[str, ...] = ()
+    out: Path | None = None
 
     def __call__(self, run: Run, progress: Progress) -> RunRecord:
         """Build a strategy, run it over the whole stream, and record what it measured."""
@@ -201,7 +216,8 @@ class Runner:
         strategy = self._strategy(run, benchmark, device)
         views = strategy.network.processor.views
         split = settings.stream.split
-        result = run_stream(strategy, benchmark, split=split, progress=step)
+        checkpoint = self._checkpointing(run, strategy)
+        result = run_stream(strategy, benchmark, split=split, progress=step, checkpoint=checkpoint)
         return RunRecord.from_matrix(
             result.matrix,
             system=run.system,
@@ -242,10 +258,32 @@ class Runner:
         from mkgc_cl.strategies import control_coefficients
 
         measured = build()
-        held = control_coefficients(measured, benchmark, row.rates)
+        checkpoint = self._checkpointing(run, measured, "measured")
+        held = control_coefficients(measured, benchmark, row.rates, checkpoint=checkpoint)
         del measured
         gc.collect()  # parts of a strategy refer to each other: its weights go before the next
         return build(constant_coefficients=tuple(tuple(pair) for pair in held))
+
+    def _checkpointing(self, run: Run, strategy: Any, *part: str) -> Any:
+        """Where the run goes on from if this process is killed, and how often it notes it."""
+        from mkgc_cl.strategies import Checkpointing
+        from mkgc_cl.strategies.captured import untold
+
+        if self.out is None:
+            return None
+        if wrong := untold(strategy):
+            logger.warning("%s cannot go on if it is killed: %s", run.name, "; ".join(wrong))
+            return None
+        git: Any = self.made_by.get("git")
+        return Checkpointing(
+            checkpoint_folder(self.out, run).joinpath(*part),
+            **asdict(self.settings.checkpoint),
+            made_for={
+                "run": run.identity,
+                "stream": run.config["stream_fingerprint"],
+                "commit": git and git["commit"],
+            },
+        )
 
 
 def build_row(
@@ -325,7 +363,7 @@ def run_all(
     return made
 
 
-def _build_key(run: Run) -> str:
-    """What a build depends on: not the seed, nor what the stream shows."""
+def _build_key(run: Run, labels: LabelSpace) -> str:
+    """What a build depends on: not the seed, nor what the stream shows but its classes."""
     config = {key: value for key, value in run.config.items() if not key.startswith("stream")}
-    return json.dumps([run.system, config], sort_keys=True)
+    return json.dumps([run.system, config, sorted(labels.classes)], sort_keys=True)

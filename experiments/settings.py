@@ -98,6 +98,18 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
+class CheckpointSettings:
+    """When a run that is killed can go on; after every task it always can."""
+
+    steps: int | None = setting(
+        None, help="one within tasks, too, every so many steps; none by default", minimum=1
+    )
+    minutes: float | None = setting(
+        None, help="one within tasks, too, every so many minutes; none by default", above=0
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything about an experiment except where it is written and how loud that is."""
 
@@ -119,6 +131,7 @@ class Settings:
     stream: StreamSettings = field(default_factory=StreamSettings)
     encoders: Encoders = field(default_factory=Encoders)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     options: Mapping[str, Mapping[str, Any]] | None = setting(
         None, help="of single systems, in a file; on the command line SYSTEM.option=value"
     )
@@ -172,12 +185,12 @@ class Settings:
     def run_config(self) -> dict[str, Any]:
         """Every setting that can change a number of any run, as plain types.
 
-        Left out are the list of other runs, which cannot, where the data lie (the same data
-        elsewhere are the same, and their fingerprint is in the record), and the options, of which
-        a run has its own.
+        Left out are the list of other runs and checkpoints, which cannot, where the data lie (the
+        same data elsewhere are the same, and their fingerprint is in the record), and the options,
+        of which a run has its own.
         """
         plain = to_dict(self)
-        for key in ("name", "systems", "seeds", "orders", "reference", "options"):
+        for key in ("name", "systems", "seeds", "orders", "reference", "checkpoint", "options"):
             del plain[key]
         plain["stream"] = stream_config(self.stream)
         for key in ("share_captions", "captions_behind_text"):

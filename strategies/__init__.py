@@ -10,6 +10,7 @@ from mkgc_cl.scenarios import avalanche_home as avalanche_home  # before Avalanc
 if TYPE_CHECKING:
     from mkgc_cl.strategies.adapted import adapt_strategy
     from mkgc_cl.strategies.assembly import mspt
+    from mkgc_cl.strategies.checkpoints import Checkpointing
     from mkgc_cl.strategies.completion import CompletedLabelsPlugin
     from mkgc_cl.strategies.cumulative import CumulativePlugin
     from mkgc_cl.strategies.distillation import AttentionDistillationPlugin
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttentionDistillationPlugin",
+    "Checkpointing",
     "CompletedLabelsPlugin",
     "ContinualMetrics",
     "CumulativePlugin",
@@ -73,6 +75,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "mkgc_cl.strategies.adapted": ["adapt_strategy"],
         "mkgc_cl.strategies.assembly": ["mspt"],
+        "mkgc_cl.strategies.checkpoints": ["Checkpointing"],
         "mkgc_cl.strategies.completion": ["CompletedLabelsPlugin"],
         "mkgc_cl.strategies.cumulative": ["CumulativePlugin"],
         "mkgc_cl.strategies.distillation": ["AttentionDistillationPlugin"],

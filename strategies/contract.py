@@ -8,11 +8,14 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mkgc_cl.data.demo import demo_stream
@@ -24,6 +27,7 @@ from mkgc_cl.scenarios.benchmark import group_label
 from mkgc_cl.seeds import seeded
 from mkgc_cl.strategies.additions import extended, kinds_of
 from mkgc_cl.strategies.catalogue import recipe_of
+from mkgc_cl.strategies.checkpoints import Checkpointing
 from mkgc_cl.strategies.kept_samples import reachable_samples
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
 from mkgc_cl.strategies.template import MultimodalStrategy
@@ -46,9 +50,10 @@ def check_system(
 
     The same seed gives the same weights and another seed others; no later task, not even how many
     classes it has, no evaluation and no draw of anybody else's changes a weight; the memory keeps
-    to its budget; a saved model predicts as it did; a memory of nothing, a class of one sample and
-    a task of N/A alone are borne, or refused in words (:class:`~mkgc_cl.errors.ConfigError` of the
-    budget, :class:`~mkgc_cl.errors.DataError` of the task).
+    to its budget; a saved model predicts as it did; a run that is killed goes on to the same end; a
+    memory of nothing, a class of one sample and a task of N/A alone are borne, or refused in words
+    (:class:`~mkgc_cl.errors.ConfigError` of the budget, :class:`~mkgc_cl.errors.DataError` of the
+    task).
 
     Args:
         recipe: ``recipe(labels, encoders, training, **options)``, or the name of a system of the
@@ -330,6 +335,58 @@ def keeps_no_other_samples(trial: Trial) -> Iterator[str]:
             yield f"{holder} holds {untold} samples that it does not tell as exemplars"
 
 
+def goes_on_from_checkpoints(trial: Trial) -> Iterator[str]:
+    """Saved, or killed after any step, and resumed by a fresh strategy, it ends as it would have.
+
+    What it ends as: weights, exemplars, series.
+    """
+    benchmark = make_benchmark(trial.stream)
+    with TemporaryDirectory() as folder:
+        trial.run(trial.stream, tasks=1).save(folder)
+        again = trial.build(trial.stream.labels)
+        again.resume(folder)
+        again.train(benchmark.train_stream[1])
+    yield from _otherwise(again, trial.plain, "saved after its first task and resumed")
+    steps = trial.plain.clock.train_exp_iterations
+    kills = [kill for kill in (1, (steps + 1) // 2, steps) if kill > 0]
+    with TemporaryDirectory() as folder:
+        for kill in dict.fromkeys([*kills, None] if kills else []):
+            again = trial.build(trial.stream.labels)
+            again.plugins.insert(0, _stopping(after=kill))
+            samples = [sample for task in trial.stream.tasks for sample in task.train]
+            done = again.keep_checkpoints(Checkpointing(folder, steps=1), samples=samples).trained
+            with suppress(_StoppedError):
+                for experience in benchmark.train_stream[done:]:
+                    again.train(experience)
+    if kills:
+        yield from _otherwise(again, trial.plain, f"stopped in steps {kills} and resumed")
+
+
+class _StoppedError(BaseException):
+    """What a killed process cannot say."""
+
+
+def _stopping(*, after: int | None) -> SupervisedPlugin:
+    """A plugin that ends the second task in the middle of a step."""
+
+    class Stopping(SupervisedPlugin):
+        def before_update(self, strategy: Any, **kwargs: Any) -> None:
+            clock = strategy.clock
+            if clock.train_exp_counter == 1 and clock.train_exp_iterations + 1 == after:
+                raise _StoppedError
+
+    return Stopping()
+
+
+def _otherwise(one: MultimodalStrategy, other: MultimodalStrategy, how: str) -> Iterator[str]:
+    if not same(weights(one), weights(other)):
+        yield f"{how}, it has other weights"
+    if exemplars_of(one) != exemplars_of(other):
+        yield f"{how}, it keeps other exemplars"
+    if one.traces() != other.traces():
+        yield f"{how}, it has other series"
+
+
 LAWS: tuple[Callable[[Trial], Iterator[str]], ...] = (
     learns_and_stays_finite,
     is_its_seeds,
@@ -338,6 +395,7 @@ LAWS: tuple[Callable[[Trial], Iterator[str]], ...] = (
     keeps_no_other_samples,
     predicts_as_saved,
     bears_poor_tasks,
+    goes_on_from_checkpoints,
 )
 """The promises, each a generator of complaints."""
 

@@ -66,6 +66,10 @@ class CumulativePlugin(SupervisedPlugin):
                     tensor.copy_(self._initial[name])
         strategy.optimizer.state.clear()
 
+    def held_samples(self) -> list[Sample]:
+        """Samples that :meth:`load_state_dict` will be given."""
+        return list(self._seen.values())
+
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on."""
         return {

@@ -63,12 +63,11 @@ class MovedStatisticsPlugin(SupervisedPlugin):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing that later tasks depend on: the statistics are the model's."""
+        """Nothing: the statistics are the model's."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any], **kwargs: Any) -> None:
-        """Go on from :meth:`state_dict`."""
-        self._before = None
+        """Go on from :meth:`state_dict`; features before a task are taken as it begins."""
 
     @staticmethod
     def _encoded(strategy: MultimodalStrategy) -> Tensor:

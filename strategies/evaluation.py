@@ -52,6 +52,20 @@ class ContinualMetrics(PluginMetric[dict[str, float]]):
         """Forget everything."""
         self.matrix, self._after, self._last = None, BEFORE, {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured so far."""
+        return {
+            "matrix": None if self.matrix is None else self.matrix.to_dict(),
+            "after": self._after,
+            "last": dict(self._last),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        matrix = state["matrix"]
+        self.matrix = None if matrix is None else ResultMatrix.from_dict(matrix)
+        self._after, self._last = int(state["after"]), dict(state["last"])
+
     def before_training_exp(self, strategy: MultimodalStrategy) -> None:
         """Note the task: evaluations during and after its training fill its row."""
         experience: KnowledgeExperience = strategy.experience

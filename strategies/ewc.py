@@ -115,6 +115,10 @@ class EWCPlugin(SupervisedPlugin):
         """The penalty of every step."""
         return {"ewc_penalty": list(self.penalties)}
 
+    def held_samples(self) -> list[Sample]:
+        """Samples that :meth:`load_state_dict` will be given."""
+        return list(self._previous)
+
     def state_dict(self) -> dict[str, Any]:
         """What later tasks depend on.
 

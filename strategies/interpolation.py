@@ -64,6 +64,5 @@ class WeightInterpolationPlugin(SupervisedPlugin):
         return {"tasks": self._tasks}
 
     def load_state_dict(self, state: dict[str, Any], **kwargs: Any) -> None:
-        """Go on from :meth:`state_dict`."""
+        """Go on from :meth:`state_dict`; the weights before a task are noted as it begins."""
         self._tasks = int(state["tasks"])
-        self._before = {}

@@ -210,9 +210,10 @@ class GradientModulationPlugin(SupervisedPlugin):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What later tasks depend on."""
+        """What steps and ended tasks leave."""
         return {
             "means": [list(mean) for mean in self._finished()],
+            "task": [] if self._ended else [list(step) for step in self._task],
             "ratios": list(self.ratios),
             "applied": [list(step) for step in self.applied],
             "boundaries": list(self.boundaries),
@@ -222,7 +223,8 @@ class GradientModulationPlugin(SupervisedPlugin):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self._means = [Coefficients(*mean) for mean in state["means"]]
-        self._task, self._step = [], None  # of whatever it was used for before
+        self._task = [Coefficients(*step) for step in state["task"]]
+        self._ended, self._step = False, None  # of whatever it was used for before
         self.ratios = list(state["ratios"])
         self.applied = [Coefficients(*step) for step in state["applied"]]
         self.boundaries = list(state["boundaries"])

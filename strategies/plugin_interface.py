@@ -18,11 +18,13 @@ from mkgc_cl.data.samples import Sample
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import DualStreamOutput, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, SampleDataset, avalanche_dataset
+from mkgc_cl.strategies.checkpoints import Checkpoints
 from mkgc_cl.strategies.encoding import Encoding
 from mkgc_cl.strategies.loaders import Item
 from mkgc_cl.strategies.loading import Interleave
 from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.strategies.step_rates import RateFactor, StepRates
+from mkgc_cl.strategies.task_progress import TaskProgress
 from mkgc_cl.strategies.traces import traces_of
 
 Loss = Callable[[ModelOutput, Tensor], Tensor]
@@ -65,6 +67,8 @@ class PluginInterface(Encoding):
     _steps: StepPolicy
     _order: torch.Generator
     _no_epoch: bool
+    _progress: TaskProgress
+    _checkpoints: Checkpoints | None
     _endings: list[Callable[[], None]]
     _undoings: list[Callable[[], None]]
     _scored: dict[tuple[str, ...], tuple[ModelOutput, list[list[int]]]]
@@ -136,14 +140,23 @@ class PluginInterface(Encoding):
             self.phase, self._phase_loss, self._rates.phase = name, loss, lr_scale
             self.dataloader = self._loaders.shuffled(items, batch_size, source)
             self._steps.begin_stage(self.optimizer)
-            for _ in range(epochs):
-                self._before_training_epoch()
-                self.training_epoch()
-                self._after_training_epoch()
+            self._run_epochs(epochs)
         finally:
             self.phase, self._phase_loss, self._rates.phase = "task", None, 1.0
             self.dataloader = previous
             self._stop_training = False
+
+    def _run_epochs(self, number: int) -> None:
+        """Run the epochs of one stage that are left, until a plugin stops them."""
+        for _ in self._progress.epochs(number, self.dataloader):
+            self._before_training_epoch()
+            if self._stop_training:
+                self._stop_training = False
+                break
+            self.training_epoch()
+            self._after_training_epoch()
+        if self._checkpoints is not None:
+            self._checkpoints.end_stage(self._progress)
 
     def when_task_ends(self, finish: Callable[[], None]) -> None:
         """Call ``finish`` when the running task has ended; use in ``after_training_exp``.

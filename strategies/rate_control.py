@@ -25,14 +25,20 @@ from typing import Literal, get_args
 from mkgc_cl._checks import one_of, require
 from mkgc_cl.objectives.modulation import Coefficients
 from mkgc_cl.scenarios.benchmark import KnowledgeBenchmark
+from mkgc_cl.strategies.checkpoints import Checkpointing
 from mkgc_cl.strategies.modulation import GradientModulationPlugin
+from mkgc_cl.strategies.run import go_on
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 RateControl = Literal["same rates", "one rate"]
 
 
 def control_coefficients(
-    modulated: MultimodalStrategy, benchmark: KnowledgeBenchmark, control: RateControl
+    modulated: MultimodalStrategy,
+    benchmark: KnowledgeBenchmark,
+    control: RateControl,
+    *,
+    checkpoint: Checkpointing | None = None,
 ) -> list[Coefficients]:
     """Train a modulated strategy on a stream and return what its control holds constant.
 
@@ -40,6 +46,7 @@ def control_coefficients(
         modulated: a fresh strategy with a :class:`GradientModulationPlugin`; trained afterwards.
         benchmark: the stream; nothing is evaluated.
         control: see the module.
+        checkpoint: where checkpoints of that training go; none by default.
 
     Returns:
         A pair for every task, as ``constant_coefficients`` of the plugin takes them.
@@ -54,7 +61,8 @@ def control_coefficients(
             f"the strategy has {len(plugins)} GradientModulationPlugins; give it one to control for"
         )
     require(wrong, one_of("control", control, get_args(RateControl)))
-    for experience in benchmark.train_stream:
+    trained = 0 if checkpoint is None else go_on(modulated, benchmark, checkpoint).trained
+    for experience in benchmark.train_stream[trained:]:
         modulated.train(experience)
     means = plugins[0].mean_coefficients()
     if control == "same rates":

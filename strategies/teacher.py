@@ -76,12 +76,23 @@ class Teacher(Generic[Answer]):
         return [self._known[batch.uids[row]] for row in rows.tolist()]
 
     def state_dict(self) -> dict[str, Any]:
-        """What later tasks depend on; the copy is the model itself at the next task's start."""
-        return {"tasks": self._tasks, "teacher_samples": self.samples}
+        """What steps and ended tasks leave; the copy is the model at the task's start.
+
+        Answers are part of it: computed in another batch, one might differ in its last bit.
+        """
+        return {
+            "tasks": self._tasks,
+            "teacher_samples": self.samples,
+            "answers": None if self.model is None else dict(self._known),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
-        self._forget()  # of whatever it was used for
+        """Go on from :meth:`state_dict`; within a task, when it has begun."""
+        answers = state["answers"]
+        if answers is None:
+            self._forget()  # of whatever it was used for
+        elif self.model is not None:
+            self._known = dict(answers)
         self._tasks = int(state["tasks"])
         self.samples = int(state["teacher_samples"])
 

@@ -12,7 +12,7 @@ override                         what Avalanche 0.6.0 does; *the test that fails
                                  *test_train_and_eval_leave_global_randomness_alone*
 ``_before_training_exp``         goes on with the draws of the task before;
                                  *test_a_memory_phase_does_not_shift_the_order_of_later_batches*
-``_train_exp``                   trains every task by gradient;
+``_train_exp``                   trains every task by gradient, all of its epochs;
                                  *test_a_frozen_encoder_reads_every_sample_once_and_takes_no_step*
 ``_after_training_exp``          tells plugins in turn, so that to some a task has ended that
                                  another one's memory phase did not come through;
@@ -37,6 +37,10 @@ override                         what Avalanche 0.6.0 does; *the test that fails
                                  *test_a_loss_that_is_not_finite_names_the_samples*
 ``_before_training_iteration``   knows no rates of a single step;
                                  *test_whatever_raises_the_rates_are_what_they_were*
+``_after_training_iteration``    keeps nothing of a step for a process that is killed;
+                                 *test_a_run_goes_on_from_any_step*
+``training_epoch``               knows no epoch whose first steps were taken before;
+                                 *test_a_run_goes_on_from_any_step*
 ``optimizer_step``               steps at the rates of the groups, and clips nothing;
                                  *test_the_rate_is_scaled_in_the_step_alone*
 ``mb_task_id``                   wants task labels as a third part of a batch;
@@ -46,8 +50,9 @@ override                         what Avalanche 0.6.0 does; *the test that fails
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -57,6 +62,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mkgc_cl.checkpoints.folder import CheckpointFolder
 from mkgc_cl.data.readiness import require_samples
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.devices import usable_device
@@ -64,6 +70,7 @@ from mkgc_cl.errors import ConfigError, TrainingError
 from mkgc_cl.models import ExtractionModel, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, experiences_of
 from mkgc_cl.seeds import generator
+from mkgc_cl.strategies.checkpoints import Checkpointing, Checkpoints, Resumed, keep, resume
 from mkgc_cl.strategies.compatibility import refusals
 from mkgc_cl.strategies.evaluator import evaluation_plugin
 from mkgc_cl.strategies.loaders import Loaders
@@ -73,6 +80,7 @@ from mkgc_cl.strategies.plugin_interface import Loss, PluginInterface, Relabel
 from mkgc_cl.strategies.precision import Precision, wrong_precision
 from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.strategies.step_rates import StepRates
+from mkgc_cl.strategies.task_progress import TaskProgress
 
 
 class MultimodalStrategy(PluginInterface, SupervisedTemplate):
@@ -166,6 +174,9 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
             seed=seed,
         )
         self._scored: dict[tuple[str, ...], tuple[ModelOutput, list[list[int]]]] = {}
+        self._progress = TaskProgress()
+        self._checkpoints: Checkpoints | None = None
+        self._resumed: Resumed | None = None
 
     @property
     def mb_task_id(self) -> Tensor:
@@ -191,12 +202,80 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
         groups = [experience.samples for experience in experiences]
         require_samples([*groups, *map(_samples_of, streams)], self.network.processor)
         bound = [self._bind(experience) for experience in experiences]
-        with globals_kept(self._cuda_devices()):
-            metrics: dict[str, Any] = super().train(bound, streams, **kwargs)
+        try:
+            with globals_kept(self._cuda_devices()):
+                metrics: dict[str, Any] = super().train(bound, streams, **kwargs)
+        except TrainingError as error:
+            if self._checkpoints is None or self._checkpoints.last is None:
+                raise
+            last = self._checkpoints.last
+            raise TrainingError(f"{error}; the last good checkpoint: {last}") from error
         return metrics
+
+    def save(self, folder: str | Path, *, carry_samples: bool = True) -> None:
+        """Write a checkpoint between two tasks; the last two of a folder are kept.
+
+        It holds the model, the optimizer, the plugins, what was measured, and where training is.
+        Values of Avalanche's own metrics are not in it.
+
+        Args:
+            folder: the folder.
+            carry_samples: with the samples that plugins hold, and their images where the model
+                looks at any, so that data of old tasks are not needed to go on.
+
+        Raises:
+            ConfigError: a plugin has a state that it does not tell, or a task is being trained.
+            OutputError: it cannot be written.
+        """
+        Checkpoints.save(self, folder, carry_samples=carry_samples)
+
+    def resume(self, folder: str | Path, *, samples: Iterable[Sample] = ()) -> int:
+        """Go on from the last checkpoint of a folder that is whole.
+
+        Args:
+            folder: that of :meth:`save`, or of :func:`~mkgc_cl.strategies.run_stream`.
+            samples: where samples are found that plugins hold and the checkpoint does not carry.
+
+        Returns:
+            How many tasks were trained: the next one is ``benchmark.train_stream[n]``. If the
+            checkpoint is within that task, ``train`` goes on from there.
+
+        Raises:
+            ConfigError: naming every setting in which this strategy differs from the one saved.
+            MissingDataError: there is no checkpoint.
+            DataError: none is whole, or a sample is not there.
+        """
+        place = CheckpointFolder(folder)
+        self._resumed = resume(self, place, place.require(), samples, {})
+        return self._resumed.trained
+
+    def keep_checkpoints(self, asked: Checkpointing, *, samples: Iterable[Sample] = ()) -> Resumed:
+        """Go on from the last checkpoint, if there is one, and write more of them from now on.
+
+        Args:
+            asked: where and how often.
+            samples: where samples are found that plugins hold.
+
+        Returns:
+            What was gone on from.
+
+        Raises:
+            ConfigError: as of :meth:`resume`.
+        """
+        self._checkpoints, resumed = keep(self, asked, samples)
+        self._resumed = resumed
+        return resumed
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         """Give the task its own order and dropout, whatever ran before it."""
+        resumed, self._resumed = self._resumed, None
+        marks = () if resumed is None else resumed.begin_task(self._experience)
+        self._progress.begin_task(marks)
+        if self._checkpoints is not None:
+            if resumed is not None and marks:
+                self._checkpoints.go_on(resumed.body)
+            else:
+                self._checkpoints.begin_task(self._experience)
         self._no_epoch = False  # asked for by a task that an exception cut off before it trained
         self._steps.begin_stage(self.optimizer)
         task = self.clock.train_exp_counter
@@ -207,7 +286,23 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         """Run the task's epochs, unless a plugin asked for none."""
         if not self._no_epoch:
-            super()._train_exp(experience, eval_streams, **kwargs)
+            self._run_epochs(self.train_epochs)
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """Train on the batches of an epoch that are left."""
+        loader = self.dataloader
+        self.dataloader = self._progress.batches(loader)
+        try:
+            super().training_epoch(**kwargs)
+        finally:
+            self.dataloader = loader
+
+    def _after_training_iteration(self, **kwargs: Any) -> None:
+        """Count the step, and write a checkpoint if one is due."""
+        super()._after_training_iteration(**kwargs)
+        self._progress.step += 1
+        if self._checkpoints is not None:
+            self._checkpoints.step(self._progress)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         """End the task once every plugin is through with it, or not at all."""
@@ -222,6 +317,8 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
                 finish()
         finally:
             self._endings, self._undoings = [], []
+        if self._checkpoints is not None:
+            self._checkpoints.end_task()
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
         """Evaluate on experiences of one stream; each sample is scored once.

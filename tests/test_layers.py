@@ -17,10 +17,12 @@ MAY = {
     **dict.fromkeys(sorted(PURE), BASE),
     "models": BASE | {"data"},
     "inference": BASE | {"data", "metrics", "models", "__version__"},
+    "checkpoints": BASE | {"data", "inference", "__version__"},
     "graph": BASE | {"inference"},
     "results": BASE | {"metrics"},
     "scenarios": BASE | {"data", "avalanche"},
-    "strategies": BASE | PURE | {"data", "models", "scenarios", "avalanche"},
+    "strategies": BASE | PURE | {"checkpoints", "data", "models", "scenarios", "avalanche"}
+    | {"__version__"},
     "experiments": BASE | PURE | {"data", "models", "results", "scenarios", "strategies"}
     | {"avalanche"},
 }  # fmt: skip

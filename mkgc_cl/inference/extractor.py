@@ -14,7 +14,7 @@ from mkgc_cl.data.samples import TaskKind
 from mkgc_cl.data.tokenizer import MarkerKind
 from mkgc_cl.errors import ConfigError, DataError, gathered
 from mkgc_cl.inference import changes
-from mkgc_cl.inference.documents import Document, document
+from mkgc_cl.inference.documents import Document, document, is_name
 from mkgc_cl.inference.encoder import FrozenEncoder
 from mkgc_cl.inference.extraction import Extraction
 from mkgc_cl.inference.forgetting import forget_samples

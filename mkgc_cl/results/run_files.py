@@ -4,6 +4,7 @@ Under the folder of a grid::
 
     records/<key>.json          a finished run: its record and digests of it and of its series
     records/<key>.traces.json   its series over training steps
+    checkpoints/<key>/          what a run that was killed goes on from, until it is finished
     failed/<key>.json         a run that failed: what it was and the traceback
 """
 
@@ -14,8 +15,10 @@ import json
 import logging
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +40,18 @@ _DEEP = "lists within lists, too deep to be read"
 def paths_of(out: Path, run: Run) -> tuple[Path, Path]:
     """Return where the record of a run and its series lie."""
     return out / "records" / f"{run.key}.json", out / "records" / f"{run.key}{TRACES}"
+
+
+def checkpoint_folder(out: Path, run: Run) -> Path:
+    """Return where the checkpoints of a run lie."""
+    return out / "checkpoints" / run.key
+
+
+def remove_checkpoints(out: Path, run: Run) -> None:
+    """Remove the checkpoints of a run that is finished."""
+    shutil.rmtree(checkpoint_folder(out, run), ignore_errors=True)
+    with suppress(OSError):  # others have some there
+        (out / "checkpoints").rmdir()
 
 
 def read_run(path: Path) -> RunRecord:
@@ -155,6 +170,7 @@ def keep_record(out: Path, run: Run, record: RunRecord) -> None:
     try:
         _write_run(path, whole, side, series)
         (out / "failed" / path.name).unlink(missing_ok=True)
+        remove_checkpoints(out, run)
     except OSError as error:
         raise OutputError(
             f"{path}: the record of the finished run ({run.name}) cannot be written "

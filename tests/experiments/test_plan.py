@@ -243,6 +243,13 @@ def test_only_what_is_left_to_run_is_built_once(
     assert "EMR: no such layer" in capsys.readouterr().err
 
 
+def test_orders_whose_first_tasks_bring_other_classes_are_built_apart() -> None:
+    made = run.Run("EMR", "demo-ner", "PER-LOC", 0, {"epochs": 1, "stream": {"first": 2}})
+    orders = (("PER", "LOC"), ("LOC", "PER"), ("PER", "ORG"))
+    keys = {run._build_key(made, LabelSpace("ner", classes)) for classes in orders}
+    assert len(keys) == 2  # a model of PER and ORG cannot tell what is wrong with samples of LOC
+
+
 def test_a_finished_table_is_shown_where_its_device_is_not(
     ran: list, script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,157 @@
+"""Runs scripts in processes that are killed at a point that is asked for; a driver for tests.
+
+One process imports everything, then forks a child for every attempt: a child is killed as any
+process is, and costs no import. Called as ``killed.py FOLDER SCRIPT ARGUMENT ...``; prints a line
+of JSON with what became of every attempt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+warnings.filterwarnings("ignore")
+
+from avalanche.core import SupervisedPlugin  # noqa: E402, F401  # imported once, for all children
+
+from mkgc_cl import _files  # noqa: E402
+from mkgc_cl.experiments import cli, imner, imre, run  # noqa: E402
+from mkgc_cl.inference import folders  # noqa: E402
+from mkgc_cl.results import run_files  # noqa: E402
+from mkgc_cl.strategies import catalogue, recipe, template  # noqa: E402, F401
+
+Point = tuple[str, int]
+
+POINTS: tuple[Point, ...] = (
+    ("step", 4),
+    ("file", 5),
+    ("description", 2),
+    ("between tasks", 1),
+    ("evaluation", 1),
+    ("after a description", 2),
+    ("step", 2),
+    ("evaluation", 1),
+    ("traces", 1),
+    ("record", 1),
+    ("report", 1),
+)
+"""In the order in which a run of two short tasks comes to them."""
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def nth(number: int, act: Callable[..., Any], *, after: bool = False, half: bool = False) -> Any:
+    """``act``, but killed in its n-th call: before it, after it, or when half is written."""
+    left = [number]
+
+    def counted(*given: Any, **named: Any) -> Any:
+        left[0] -= 1
+        if left[0]:
+            return act(*given, **named)
+        if half:
+            path, data = Path(given[0]), given[1]
+            data = data.encode() if isinstance(data, str) else bytes(data)
+            with path.with_name(f"{_files.PREFIX}killed{_files.SUFFIX}").open("wb") as file:
+                file.write(data[: len(data) // 2])
+        elif after:
+            act(*given, **named)
+        return kill()
+
+    return counted
+
+
+def arm(point: Point) -> None:
+    """Let this process be killed at a point."""
+    what, number = point
+    strategy = template.MultimodalStrategy
+    from mkgc_cl.checkpoints import folder
+
+    owner, name, how = {
+        "step": (strategy, "backward", {}),
+        "evaluation": (strategy, "_before_eval_exp", {}),
+        "between tasks": (strategy, "_after_training", {"after": True}),
+        "file": (folders, "write_atomic", {"half": True}),
+        "description": (folder, "write_atomic", {"half": True}),
+        "after a description": (folder, "write_atomic", {"after": True}),
+        "traces": (run_files, "write_atomic", {"after": True}),
+        "record": (run_files, "remove_checkpoints", {}),
+        "report": (run, "written_to", {}),
+    }[what]
+    setattr(owner, name, nth(number, getattr(owner, name), **how))
+
+
+def attempt(argv: list[str], out: Path, point: Point | float | None) -> str:
+    """Run a script in a process of its own; how it ended."""
+    child = os.fork()
+    if child == 0:
+        log = os.open(out.with_suffix(".log"), os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        if isinstance(point, tuple):
+            arm(point)
+        elif point is not None:
+            threading.Timer(point, kill).start()
+        script = {"imre": imre, "imner": imner}[argv[0]].SCRIPT
+        os._exit(cli.main(script, [*argv[1:], "--out", str(out), "--quiet"]))
+    _, status = os.waitpid(child, 0)
+    return "killed" if os.WIFSIGNALED(status) else f"code {os.waitstatus_to_exitcode(status)}"
+
+
+def result(out: Path) -> dict[str, str]:
+    """Everything that runs left but when and how long they ran."""
+    found = {}
+    for path in sorted(out.rglob("*.json")):
+        if path.name == "results.json" or path.parent.name == "records":
+            text = path.read_text(encoding="utf-8")
+            text = re.sub(r'"(seconds|peak_memory_mb|digest)": [^,\n]+', r'"\1": 0', text)
+            found[str(path.relative_to(out))] = text
+    return found
+
+
+def main() -> int:
+    """Compare a run that is killed again and again with one that is not."""
+    folder, *argv = sys.argv[1:]
+    straight, killed = Path(folder, "straight"), Path(folder, "killed")
+    began = time.monotonic()
+    ends = {"straight": [attempt(argv, straight, None)]}
+    if ends["straight"] != ["code 0"]:
+        print(json.dumps(ends))
+        return 0
+    took = time.monotonic() - began
+    ends["points"] = [attempt(argv, killed, point) for point in POINTS]
+    source = random.Random(0)  # noqa: S311
+    ends["random"] = []
+    for _ in range(2):
+        ends["random"].append(
+            attempt(argv, Path(folder, "random"), source.uniform(0.05, 0.5) * took)
+        )
+    last = [attempt(argv, Path(folder, name), None) for name in ("killed", "random")]
+    wanted = result(straight)
+    print(
+        json.dumps(
+            {
+                **ends,
+                "last": last,
+                "files": sorted(wanted),
+                "same": [result(Path(folder, name)) == wanted for name in ("killed", "random")],
+                "left": [str(p) for p in Path(folder).rglob("checkpoints")],
+            }
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
