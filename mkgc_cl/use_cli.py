@@ -99,13 +99,13 @@ def export(arguments: Sequence[str]) -> int:
     """``mkgc export``: an extractor as ONNX, and how it compares; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="mkgc export",
-        description="Write an extractor as ONNX, encoder and readout in one graph, and compare it "
-        "with PyTorch: same answers, and texts a second with one thread.",
+        description="Write an extractor as ONNX, which predicts and learns no more, and compare it "
+        "with PyTorch: how many answers differ, and texts per second with one thread.",
     )
     parser.add_argument("folder", type=Path, help="of the extractor")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the graphs")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write it into")
     parser.add_argument(
-        "--texts", nargs="+", type=Path, default=[], help="to compare on (default: invented ones)"
+        "--texts", nargs="+", type=Path, default=[], help="to compare on (default: invented texts)"
     )
     given = parser.parse_args(arguments)
     import torch
@@ -159,6 +159,12 @@ def graph(arguments: Sequence[str]) -> int:
     exported = verb("export", "Turtle, TriG, JSON-LD, GraphML, Neo4j, SHACL or HTML", _export)
     exported.add_argument("path", type=Path, help="file, whose ending says which; Neo4j: a folder")
     exported.add_argument("--format", help="where the ending does not say")
+    exported.add_argument(
+        "--order",
+        nargs="+",
+        metavar="TASK",
+        help="of HTML: tasks as they were learnt",
+    )
     compared = verb("diff", "what was added, changed and forgotten", _diff)
     compared.add_argument("other", nargs="?", type=Path, help="folder of a later graph")
     compared.add_argument(
@@ -185,12 +191,18 @@ def serve(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--token-file",
         type=Path,
-        help="file with the token that /learn wants; without it none learns",
+        help="file with the token that /learn wants; without one nobody can teach",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="of PyTorch (default: all cores); one costs the least CPU time where texts are short",
     )
     given = parser.parse_args(arguments)
     from mkgc_cl.inference.serving import run
 
-    run(given.folder, host=given.host, port=given.port, token_file=given.token_file)
+    options = {name: getattr(given, name) for name in ("host", "port", "token_file", "threads")}
+    run(given.folder, **options)
     return 0
 
 
@@ -206,13 +218,14 @@ def _add(given: Any) -> None:
         found = Extractor.load(given.extractor).stream(records)
     with _opened(given.graph) as opened:
         count = opened.add_all(found)
-    sys.stdout.write(f"{count:,} texts added\n")
+    sys.stdout.write(f"{count:,} {_plural(count, 'text')} added\n")
 
 
 def _remove(given: Any) -> None:
     with _opened(given.graph) as opened:
         for source in given.source:
-            sys.stdout.write(f"{source}: {opened.remove(source):,} findings removed\n")
+            count = opened.remove(source)
+            sys.stdout.write(f"{source}: {count:,} {_plural(count, 'finding')} removed\n")
 
 
 def _reread(given: Any) -> None:
@@ -221,14 +234,14 @@ def _reread(given: Any) -> None:
     extractor = Extractor.load(given.extractor)
     with _opened(given.graph) as opened:
         count = opened.reread(extractor)
-    sys.stdout.write(f"{count:,} texts read by {extractor.model}\n")
+    sys.stdout.write(f"{count:,} {_plural(count, 'text')} read by {extractor.model}\n")
 
 
 def _export(given: Any) -> None:
     from mkgc_cl.graph.exports import export
 
     with _opened(given.graph, read_only=True) as opened, _writing(given.path):
-        sys.stdout.write(f"{export(opened, given.path, format_=given.format)}\n")
+        sys.stdout.write(f"{export(opened, given.path, format_=given.format, order=given.order)}\n")
 
 
 def _diff(given: Any) -> None:
@@ -292,13 +305,19 @@ def _demo(given: Any) -> None:
         with _opened(folder / "graph") as opened:
             opened.add_all(extractor.stream(texts.values()))
             export(opened, folder / "graph.ttl")
-            write_page(opened, folder / "graph.html", order=tuple(order), title="A graph that grew")
-            draw_tasks(opened, folder / "tasks.png", order=tuple(order))
+            write_page(opened, folder / "graph.html", order=order, title="A graph that grew")
+            draw_tasks(opened, folder / "tasks.png", order=order)
             nodes, edges = len(opened.nodes()), len(opened.edges())
     sys.stdout.write(
         f"{len(texts)} texts read: {nodes} nodes, {edges} edges\n"
         f"{folder}: graph.html, graph.ttl, tasks.png, extractor, graph\n"
     )
+
+
+def _plural(number: int, noun: str) -> str:
+    from mkgc_cl.results.counted import plural
+
+    return plural(number, noun)
 
 
 def _records(files: Sequence[Path]) -> Iterator[dict[str, Any]]:

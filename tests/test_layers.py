@@ -23,8 +23,8 @@ MAY = {
     "scenarios": BASE | {"data", "avalanche"},
     "strategies": BASE | PURE | {"checkpoints", "data", "models", "scenarios", "avalanche"}
     | {"__version__"},
-    "experiments": BASE | PURE | {"data", "models", "results", "scenarios", "strategies"}
-    | {"avalanche"},
+    "experiments": BASE | PURE | {"data", "graph", "inference", "models", "results", "scenarios"}
+    | {"strategies", "avalanche"},
 }  # fmt: skip
 FOLDERS = {"scenarios", "strategies", "experiments"}
 

@@ -16,9 +16,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
-from mkgc_cl import Extractor
 from mkgc_cl.data.demo import demo_stream
 from mkgc_cl.errors import OutputError
+from mkgc_cl.inference import Extractor
 from mkgc_cl.inference.parts import ClosedForm
 from mkgc_cl.inference.scoring import in_batches, tag_readings
 from mkgc_cl.results.counted import counted

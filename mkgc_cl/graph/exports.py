@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 from xml.sax.saxutils import XMLGenerator
@@ -31,19 +31,26 @@ _NODE_FIELDS = ("name", "type", "score", "mentions", "low", "tasks", "sources", 
 _EDGE_FIELDS = ("score", "support", "low", "tasks", "sources", "models", "conflicts")
 
 
-def export(graph: KnowledgeGraph, path: str | Path, *, format_: str | None = None) -> Path:
+def export(
+    graph: KnowledgeGraph,
+    path: str | Path,
+    *,
+    format_: str | None = None,
+    order: Sequence[str] | None = None,
+) -> Path:
     """Write a graph.
 
     Args:
         graph: the graph.
         path: the file, or for ``"neo4j"`` the folder.
         format_: one of :data:`FORMATS`; by default what the path ends in.
+        order: of the page alone: names of tasks, in the order in which they were learnt.
 
     Returns:
         The path.
 
     Raises:
-        ConfigError: there is no such format.
+        ConfigError: there is no such format, or an order that it cannot follow.
         OSError: it cannot be written.
     """
     path = Path(path)
@@ -55,7 +62,17 @@ def export(graph: KnowledgeGraph, path: str | Path, *, format_: str | None = Non
                 f"or a file that ends in one of {sorted(ENDINGS)}"
             ]
         )
-    FORMATS[chosen](graph, path)
+    if order is None:
+        FORMATS[chosen](graph, path)
+        return path
+    known = graph.tasks()
+    unknown = [task for task in order if task not in known]
+    if chosen != "html" or unknown:
+        wrong = f"there is no task {unknown}; there are {list(known)}"
+        raise ConfigError([wrong if unknown else f"{chosen} has no order of tasks; html has one"])
+    from mkgc_cl.graph.page import write_page
+
+    write_page(graph, path, order=order)
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from mkgc_cl._files import write_atomic
@@ -12,24 +13,24 @@ from mkgc_cl.graph.store import KnowledgeGraph
 
 
 def draw_tasks(
-    graph: KnowledgeGraph, path: str | Path, *, order: tuple[str, ...] | None = None
+    graph: KnowledgeGraph, path: str | Path, *, order: Sequence[str] | None = None
 ) -> None:
     """Draw how many nodes and edges each task was the first to bring.
 
     Args:
         graph: the graph.
         path: a PNG file.
-        order: names of tasks, in the order in which they were learnt; by default by alphabet.
+        order: names of tasks, in the order in which they were learnt; see
+            :meth:`KnowledgeGraph.tasks`.
     """
-    tasks = [task for task in order or () if task in graph.tasks()]
-    tasks += [task for task in graph.tasks() if task not in tasks]
+    tasks = graph.tasks(order or ())
     place = {task: number for number, task in enumerate(tasks)}
     nodes, edges = [0] * len(tasks), [0] * len(tasks)
     for node in graph.each_node():
         nodes[min(place[task] for task in node.tasks)] += 1
     for edge in graph.each_edge():
         edges[min(place[task] for task in edge.tasks)] += 1
-    _bars(path, tasks, {"nodes": nodes, "edges": edges}, title="Added by each task")
+    _bars(path, list(tasks), {"nodes": nodes, "edges": edges}, title="Added by each task")
 
 
 def draw_diff(found: GraphDiff, path: str | Path) -> None:

@@ -6,6 +6,7 @@ import heapq
 import html
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from mkgc_cl._files import write_atomic
@@ -24,7 +25,7 @@ def write_page(
     graph: KnowledgeGraph,
     path: str | Path,
     *,
-    order: tuple[str, ...] | None = None,
+    order: Sequence[str] | None = None,
     title: str = "",
 ) -> None:
     """Write the page; of a graph that no browser can show, the best connected part.
@@ -34,14 +35,14 @@ def write_page(
     Args:
         graph: the graph.
         path: the file.
-        order: names of tasks, in the order in which they were learnt; by default by alphabet.
+        order: names of tasks, in the order in which they were learnt; see
+            :meth:`KnowledgeGraph.tasks`.
         title: of the page.
 
     Raises:
         OSError: it cannot be written.
     """
-    tasks = [task for task in order or () if task in graph.tasks()]
-    tasks += [task for task in graph.tasks() if task not in tasks]
+    tasks = graph.tasks(order or ())
     place = {task: number for number, task in enumerate(tasks)}
     mentions, degree, all_edges = _counts(graph)
     drawn = heapq.nsmallest(MOST, mentions, key=lambda key: (-degree[key], -mentions[key], key))

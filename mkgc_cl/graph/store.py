@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -211,7 +212,17 @@ class KnowledgeGraph:
 
         Returns:
             How many texts were read.
+
+        Raises:
+            ConfigError: it reads captions, which a graph does not keep.
         """
+        if any(part.processor.views.caption for part in extractor.parts.values()):
+            raise ConfigError(
+                [
+                    "this extractor reads captions, and a graph keeps texts without them; add the "
+                    "records again: mkgc graph add GRAPH FILES --extractor FOLDER"
+                ]
+            )
         given = (
             {
                 "uid": name,
@@ -251,16 +262,20 @@ class KnowledgeGraph:
         """Texts by name of their source."""
         return {name: text for name, text, *_ in self._texts()}
 
-    def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks that have taught something, by alphabet."""
+    def tasks(self, first: Sequence[str] = ()) -> tuple[str, ...]:
+        """Names of the tasks that have taught something, ``task 2`` before ``task 10``.
+
+        Args:
+            first: those to begin with, in this order; others have taught nothing.
+        """
         some = self._store.quads_for_pattern
-        return tuple(
-            sorted(
-                name_of(graph.value)
-                for graph in self._store.named_graphs()
-                if next(some(None, None, None, graph), None) is not None
-            )
-        )
+        found = {
+            name_of(graph.value)
+            for graph in self._store.named_graphs()
+            if next(some(None, None, None, graph), None) is not None
+        }
+        rest = sorted(found.difference(first), key=_counting)
+        return (*dict.fromkeys(task for task in first if task in found), *rest)
 
     def models(self) -> tuple[str, ...]:
         """Digests of the models that have found something, by alphabet."""
@@ -388,6 +403,11 @@ def _unless_said(quad: Any) -> str:
         f"DELETE {{ GRAPH {task} {{ {node} {what} {value} }} }} "
         f"WHERE {{ FILTER NOT EXISTS {{ ?m {said} ; mkgc:task {task} }} }}"
     )
+
+
+def _counting(name: str) -> tuple[tuple[int, str], ...]:
+    """A key that puts a number where it is in counting."""
+    return tuple((int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", name))
 
 
 def _plain(term: Any) -> str | None:

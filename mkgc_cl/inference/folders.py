@@ -25,7 +25,6 @@ PATIENCE = 60.0
 """Seconds that a save waits for another process that changes the folder."""
 LARGEST_CONFIG = 2**26
 LARGEST_TENSORS = 2**36
-_UPDATE = "update mkgc_cl, or save the model again with this version"
 
 T = TypeVar("T")
 
@@ -35,6 +34,8 @@ def saving(
     folder: Path, format_: str, *, waiting: Callable[[], object] | None = None
 ) -> Iterator[None]:
     """Make a folder that is to be saved into, and keep others from saving into it meanwhile.
+
+    Who has the folder may save into it again, inside.
 
     Args:
         folder: the folder.
@@ -47,7 +48,8 @@ def saving(
         OSError: it cannot be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
+    # one lock for each folder and thread: another one of the same thread would wait for the first
+    lock = FileLock(folder.resolve() / LOCK, is_singleton=True)
     try:
         lock.acquire(timeout=PATIENCE if waiting is None else 0)
     except Timeout as error:
@@ -129,6 +131,13 @@ def read_config(folder: Path, format_: str) -> dict[str, Any]:
         raise MissingDataError(f"expected a folder with a saved {name}, found none", path=folder)
     try:
         found: Any = json.loads(read_regular(path, limit=LARGEST_CONFIG))
+    except MissingDataError as error:
+        if {entry.name for entry in folder.iterdir()} <= {LOCK}:  # of a first save that failed
+            raise MissingDataError(
+                f"expected a saved {name}, found an empty folder; nothing was saved into it",
+                path=folder,
+            ) from error
+        raise
     except DataError:
         raise
     except (ValueError, RecursionError) as error:
@@ -143,9 +152,11 @@ def read_config(folder: Path, format_: str) -> dict[str, Any]:
         )
     if newer != version:
         late = newer.isdigit() and int(newer) > int(version)
+        what = f"{'a newer' if late else 'another'} version of mkgc_cl"
+        writer = found.get("written_by", what)
         raise DataError(
-            f"expected format {format_}, found {kind}, of {'a newer' if late else 'another'} "
-            f"version ({found.get('written_by', 'unknown')}); {_UPDATE}",
+            f"expected format {format_}, found {kind}, of {what} ({writer}); "
+            f"{'update mkgc_cl, or ' if late else ''}make it again with this version",
             path=path,
         )
     return dict(found)

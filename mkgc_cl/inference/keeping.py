@@ -96,6 +96,7 @@ def edit_extractor(
         fresh = new is not None and not (folder / CONFIG).exists()
         extractor = new() if new is not None and fresh else load_extractor(folder)
         yield extractor
+        _require_latest(extractor, folder)
         _save(extractor, folder, facts)
 
 

@@ -40,7 +40,8 @@ class LearnReport:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.task}: {self.samples:,} samples learnt"]
+        noun = "sample" if self.samples == 1 else "samples"
+        lines = [f"{self.task}: {self.samples:,} {noun} learnt"]
         lines += [
             f"  {name}: {count:,}{' (new)' if name in self.new else ''}"
             for name, count in sorted(self.added.items())

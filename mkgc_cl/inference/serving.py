@@ -6,18 +6,20 @@ again has all that it ever said it had learnt.
 
 from __future__ import annotations
 
+import copy
 import hmac
 import threading
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from filelock import FileLock, Timeout
+import torch
 
 from mkgc_cl.errors import ConfigError, DataError, MkgcError, OutputError
 from mkgc_cl.inference.extractor import CHUNK, Extractor
-from mkgc_cl.inference.folders import CONFIG, LARGEST_CONFIG
+from mkgc_cl.inference.folders import CONFIG, saving
+from mkgc_cl.inference.keeping import FORMAT
 from mkgc_cl.regular_file import read_regular
 
 MOST_TEXTS = 256
@@ -26,8 +28,6 @@ MOST_CHARACTERS = 100_000
 """Most characters of the texts of one request: others wait until it is answered."""
 MOST_BYTES = 2**26
 """Most bytes of a request, of which anybody may send one."""
-SERVED = ".served"
-"""The file that a server locks: two that learn would undo each other's learning."""
 
 
 class Service:
@@ -37,17 +37,16 @@ class Service:
     rounding decides (the seventh digit) may differ from that of a text read alone.
 
     Args:
-        folder: of the extractor. Others may teach it too: what they taught is read before more is
-            learnt.
+        folder: of the extractor. Other servers, and ``mkgc learn``, may teach it too: what they
+            taught is served from the next request on.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
+        self._teaching = threading.Lock()
         self._asked: deque[_Asked] = deque()
-        self._extractor: Extractor | None = None
-        self._kept = b""
-        self._looks = any(part.processor.views.image for part in self._ready().parts.values())
+        self._load()
 
     def extract(self, texts: list[Any]) -> list[dict[str, Any]]:
         """Find entities and relations.
@@ -59,8 +58,6 @@ class Service:
             raise DataError(f"{len(texts)} texts in a request; send at most {MOST_TEXTS}")
         if sum(len(str(text)) for text in texts) > MOST_CHARACTERS:
             raise DataError(f"send at most {MOST_CHARACTERS:,} characters in a request")
-        if self._looks and any(isinstance(text, dict) and "image" in text for text in texts):
-            raise DataError("a path of an image is one of the server's; send texts without")
         own = _Asked(texts)
         self._asked.append(own)
         with self._lock:
@@ -79,7 +76,12 @@ class Service:
 
     def _answer(self, some: list[_Asked]) -> None:
         try:
-            found = self._ready()([text for one in some for text in one.texts])
+            texts = [text for one in some for text in one.texts]
+            extractor = self._latest()
+            looks = any(part.processor.views.image for part in extractor.parts.values())
+            if looks and any(isinstance(text, dict) and "image" in text for text in texts):
+                raise DataError("a path of an image is one of the server's; send texts without")
+            found = extractor(texts)
         except Exception as error:
             if len(some) > 1:  # whose fault it is, is seen one by one
                 for one in some:
@@ -99,39 +101,37 @@ class Service:
 
         Raises:
             MkgcError: nothing was learnt.
+            OutputError: another process has been changing the folder for too long.
             OSError: it could not be kept, so nothing was learnt.
         """
-        with self._lock:
-            if self._description() != self._kept:
-                self._extractor = None
-            extractor = self._ready()
-            before = extractor.model
-            # what is half learnt, or not kept, is never served: it is read from the folder again
-            self._extractor = None
-            try:
-                report = extractor.learn(samples, types=types, task=task)
-            except MkgcError:
-                if extractor.model == before:
-                    self._extractor = extractor
-                raise
+        # texts are answered while another process is waited for
+        with self._teaching, saving(self.folder, FORMAT), self._lock:
+            # what is half learnt, or not kept, is never served
+            extractor = copy.copy(self._latest())
+            report = extractor.learn(samples, types=types, task=task)
             extractor.save(self.folder)
-            self._serve(extractor)
-            return {
-                "task": report.task,
-                "samples": report.samples,
-                "added": dict(report.added),
-                "new": list(report.new),
-                "ignored": dict(report.ignored),
-                "model": extractor.model,
-            }
+            self._serve(extractor, self._stamp())
+        return {
+            "task": report.task,
+            "samples": report.samples,
+            "added": dict(report.added),
+            "new": list(report.new),
+            "ignored": dict(report.ignored),
+            "model": extractor.model,
+        }
 
-    def _ready(self) -> Extractor:
-        if self._extractor is None:
-            self._serve(Extractor.load(self.folder))
-        return cast(Extractor, self._extractor)
+    def _latest(self) -> Extractor:
+        """What the folder holds, read again where somebody has saved into it."""
+        if self._stamp() not in ((), self._read):  # a folder that is gone changes nothing
+            self._load()
+        return self._extractor
 
-    def _serve(self, extractor: Extractor) -> None:
-        self._extractor, self._kept = extractor, self._description()
+    def _load(self) -> None:
+        stamp = self._stamp()  # before, as somebody may save meanwhile
+        self._serve(Extractor.load(self.folder), stamp)
+
+    def _serve(self, extractor: Extractor, stamp: tuple[int, ...]) -> None:
+        self._extractor, self._read = extractor, stamp
         self._health = {
             "status": "ok",
             "model": extractor.model,
@@ -139,9 +139,13 @@ class Service:
             "relations": list(extractor.relations),
         }
 
-    def _description(self) -> bytes:
-        """The description of what the folder holds, which changes with all that is learnt."""
-        return read_regular(self.folder / CONFIG, limit=LARGEST_CONFIG)
+    def _stamp(self) -> tuple[int, ...]:
+        """What tells one description of the folder from the next: each is a file of its own."""
+        try:
+            found = (self.folder / CONFIG).stat()
+        except OSError:
+            return ()
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def health(self) -> dict[str, Any]:
         """What is served; it waits for nobody, not even for one that learns."""
@@ -191,10 +195,14 @@ def app(service: Service, *, token: str | None = None) -> Any:
             return malformed(request, error)
         return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
+    def busy(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": f"nothing was learnt ({error})"}, status_code=503)
+
     def unkept(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"error": f"nothing was learnt ({error})"}, status_code=500)
 
     made.add_exception_handler(MkgcError, refused)
+    made.add_exception_handler(OutputError, busy)
     made.add_exception_handler(RequestValidationError, malformed)
     made.add_exception_handler(HTTPException, unheard)
     made.add_exception_handler(OSError, unkept)
@@ -261,14 +269,27 @@ class _Bounded:
         return await self.app(scope, again, send)
 
 
-def run(folder: Path, *, host: str, port: int, token_file: Path | None) -> None:
+def run(
+    folder: Path, *, host: str, port: int, token_file: Path | None, threads: int | None = None
+) -> None:
     """Serve until stopped.
+
+    Args:
+        folder: of the extractor.
+        host: the address.
+        port: its port.
+        token_file: file with the token that ``/learn`` wants; without one it is closed.
+        threads: of PyTorch; by default as many as it takes.
 
     Raises:
         DataError: the folder holds no extractor, or the token's file no token.
-        ConfigError: the packages of the extra ``serve`` are not installed.
-        OutputError: another server serves the folder.
+        ConfigError: the packages of the extra ``serve`` are not installed, or there is no such
+            number of threads.
     """
+    if threads is not None:
+        if threads < 1:
+            raise ConfigError([f"expected at least one thread, found {threads}"])
+        torch.set_num_threads(threads)
     token = None
     if token_file is not None:
         token = read_regular(token_file, limit=4096).decode("utf-8", "replace").strip()
@@ -279,11 +300,4 @@ def run(folder: Path, *, host: str, port: int, token_file: Path | None) -> None:
         import uvicorn
     except ImportError as error:
         raise ConfigError(["a server needs its packages: pip install 'mkgc_cl[serve]'"]) from error
-    lock = FileLock(folder / SERVED)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(
-            f"{folder}: another server serves it; stop that one, or copy the folder"
-        ) from error
     uvicorn.run(made, host=host, port=port, log_level="warning")

@@ -143,7 +143,7 @@ class Parity:
     def __str__(self) -> str:
         return (
             f"{self.texts:,} texts: {self.different:,} answered otherwise, scores within "
-            f"{self.score:.1g}; texts a second of processor time, one thread: "
+            f"{self.score:.1g}; texts per second of CPU time, one thread: "
             f"{self.torch:,.0f} by PyTorch, {self.onnx:,.0f} by ONNX Runtime "
             f"({self.onnx / self.torch:.2f} times as many)"
         )

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import networkx
 import pytest
@@ -231,6 +232,8 @@ def test_a_rule_of_ones_own_merges_mentions() -> None:
 class Newer:
     """An extractor that has forgotten one relation and found another."""
 
+    parts: ClassVar[dict[str, Any]] = {}
+
     def stream(self, given: Iterable[dict[str, Any]]) -> Any:
         for one in given:
             head, relation, tail = one["tokens"] if "tokens" in one else one["text"].split()
@@ -322,6 +325,28 @@ def test_every_ending_has_a_format(tmp_path: Path) -> None:
         assert export(filled(FACTS), tmp_path / f"g{ending}").stat().st_size > 100
     with pytest.raises(ConfigError, match=r"no format is called '\.xls'"):
         export(filled(FACTS), tmp_path / "g.xls")
+
+
+def test_tasks_are_in_the_order_of_counting_or_in_a_given_one(tmp_path: Path) -> None:
+    graph = KnowledgeGraph()
+    for number in (10, 2, 1):
+        entity = Entity("Ann", "PER", 1.0, 0, 1, 0, 3, f"task {number}")
+        graph.add(Extraction("Ann", ("Ann",), (entity,), uid=str(number)))
+    assert graph.tasks() == ("task 1", "task 2", "task 10")
+    export(graph, tmp_path / "g.html", order=["task 10", "task 1"])
+    text = (tmp_path / "g.html").read_text(encoding="utf-8")
+    data = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    assert data["tasks"] == ["task 10", "task 1", "task 2"]
+    for name, order in (("g.html", ["task 3"]), ("g.ttl", ["task 1"])):
+        with pytest.raises(ConfigError, match=r"there is no task|has no order"):
+            export(graph, tmp_path / name, order=order)
+
+
+def test_who_reads_captions_cannot_reread() -> None:
+    plan = SimpleNamespace(views=SimpleNamespace(caption=16))
+    extractor = SimpleNamespace(parts={"ner": SimpleNamespace(processor=plan)})
+    with pytest.raises(ConfigError, match="a graph keeps texts without them"):
+        filled(FACTS).reread(extractor)
 
 
 def test_the_page_holds_the_graph_and_loads_nothing(tmp_path: Path) -> None:

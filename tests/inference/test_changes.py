@@ -191,3 +191,21 @@ def test_what_another_has_saved_meanwhile_is_not_lost(taught: Extractor, tmp_pat
             late.save(tmp_path)
     assert Extractor.load(tmp_path).model == one.model
     other.save(tmp_path / "elsewhere")
+
+
+def test_who_edits_a_folder_may_save_into_it(taught: Extractor, tmp_path: Path) -> None:
+    taught.save(tmp_path)
+    with Extractor.editing(tmp_path) as mine:
+        mine.learn(NEW)
+        mine.save(tmp_path)
+    assert Extractor.load(tmp_path).model == mine.model != taught.model
+
+    def lose() -> None:
+        with Extractor.editing(tmp_path):
+            taught_more = Extractor.load(tmp_path)
+            taught_more.remove("HERO")
+            taught_more.save(tmp_path)
+
+    with pytest.raises(OutputError, match="load it again"):
+        lose()
+    assert "HERO" not in Extractor.load(tmp_path).types

@@ -121,6 +121,7 @@ def _flip(data: bytes) -> bytes:
     [
         (_edited(lambda c: c.update(format="mkgc_cl.extractor/3")), "a newer version"),
         (_edited(lambda c: c.update(format="mkgc_cl.extractor/x")), "another version"),
+        (_edited(lambda c: c.update(format="mkgc_cl.extractor/1")), "; make it again with this"),
         (_edited(lambda c: c.update(format="mkgc_cl.model/1")), "found 'mkgc_cl.model/1'"),
         (_edited(lambda c: c.pop("format")), "another kind of file"),
         (_edited(lambda c: c.pop("parts")), "describes no extractor"),

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from filelock import FileLock
 from people import OTHERS
 
-from mkgc_cl.errors import DataError, OutputError
-from mkgc_cl.inference import Extractor, keeping, learning, serving
+from mkgc_cl.errors import ConfigError, DataError
+from mkgc_cl.inference import Extractor, folders, keeping, learning, serving
+from mkgc_cl.inference.folders import saving
+from mkgc_cl.inference.keeping import FORMAT
 from mkgc_cl.inference.serving import Service, app
 
 HEAD = {"Authorization": "Bearer secret"}
@@ -117,19 +118,56 @@ def test_texts_that_wait_are_read_together_and_answered_apart(
             assert own == [one.to_dict() for one in taught(some)]
 
 
-def test_what_others_taught_meanwhile_is_not_lost(client: TestClient, tmp_path: Path) -> None:
-    other = Extractor.load(tmp_path / "x")
-    other.learn([{"tokens": ["Oslo", "ski"], "entities": [(1, 2, "SPORT")]}])
-    other.save(tmp_path / "x")
+def test_what_others_taught_is_served_and_not_lost(client: TestClient, tmp_path: Path) -> None:
+    with Extractor.editing(tmp_path / "x") as other:
+        other.learn([{"tokens": ["Oslo", "ski"], "entities": [(1, 2, "SPORT")]}])
+    found = client.post("/extract", json={"texts": ["Ann"]}).json()
+    assert found[0]["model"] == other.model == client.get("/health").json()["model"]
+    with Extractor.editing(tmp_path / "x") as other:
+        other.learn([{"tokens": ["Oslo", "hop"], "entities": [(1, 2, "DANCE")]}])
     new = [{"tokens": ["Bo"], "entities": [(0, 1, "HERO")]}]
     assert client.post("/learn", json={"samples": new}, headers=HEAD).status_code == 200
-    assert client.get("/health").json()["types"] == ["PER", "LOC", "SPORT", "HERO"]
+    assert client.get("/health").json()["types"] == ["PER", "LOC", "SPORT", "DANCE", "HERO"]
+    assert Extractor.load(tmp_path / "x").types == ("PER", "LOC", "SPORT", "DANCE", "HERO")
 
 
-def test_two_servers_do_not_serve_one_folder(taught: Extractor, tmp_path: Path) -> None:
+def test_two_servers_of_one_folder_learn_from_each_other(taught: Extractor, tmp_path: Path) -> None:
     taught.save(tmp_path / "x")
-    with FileLock(tmp_path / "x" / serving.SERVED), pytest.raises(OutputError, match="another"):
-        serving.run(tmp_path / "x", host="127.0.0.1", port=1, token_file=None)
+    one, other = Service(tmp_path / "x"), Service(tmp_path / "x")
+    for server, name in ((one, "A"), (other, "B"), (one, "C")):
+        server.learn([{"tokens": ["Bo"], "entities": [(0, 1, name)]}], None, None)
+    for server in (one, other):
+        (found,) = server.extract(["Ann"])
+        assert found["model"] == Extractor.load(tmp_path / "x").model
+        assert server.health()["types"] == ["PER", "LOC", "A", "B", "C"]
+
+
+def test_texts_are_answered_while_another_process_is_waited_for(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = {"samples": [{"tokens": ["Bo"], "entities": [(0, 1, "HERO")]}]}
+    with ThreadPoolExecutor(1) as pool:
+        with saving(tmp_path / "x", FORMAT):  # as mkgc learn holds it
+            waits = pool.submit(client.post, "/learn", json=new, headers=HEAD)
+            time.sleep(0.2)
+            assert client.post("/extract", json={"texts": ["Ann"]}).status_code == 200
+            assert not waits.done()
+        assert waits.result().status_code == 200
+    monkeypatch.setattr(folders, "PATIENCE", 0)
+    with saving(tmp_path / "x", FORMAT):
+        late = client.post("/learn", json=new, headers=HEAD)
+    assert late.status_code == 503
+    assert "try again" in late.json()["error"]
+
+
+def test_a_folder_that_is_gone_is_served_on(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "x").rename(tmp_path / "y")
+    assert client.post("/extract", json={"texts": ["Ann"]}).status_code == 200
+
+
+def test_there_is_a_thread(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at least one thread"):
+        serving.run(tmp_path, host="127.0.0.1", port=1, token_file=None, threads=0)
 
 
 def test_what_is_acknowledged_is_kept(client: TestClient, tmp_path: Path) -> None:

@@ -61,7 +61,13 @@ def test_from_samples_to_a_graph(
         assert main(["graph", "export", "g", name]) == 0
         assert (folder / name).stat().st_size > 500
     assert main(["graph", "export", "g", "neo", "--format", "neo4j"]) == 0
+    assert main(["graph", "export", "g", "g.html", "--order", "first", "task 2"]) == 0
     assert main(["graph", "remove", "g", "third"]) == 0
+    capsys.readouterr()
+    (folder / "one.txt").write_text("Cy lives in Bonn")
+    assert main(["graph", "add", "g", "one.txt", "--extractor", "x"]) == 0
+    assert capsys.readouterr().out == "1 text added\n"
+    assert main(["graph", "remove", "g", "one.txt:1"]) == 0
     assert main(["learn", "x", "tags.txt", "--types", "PER"]) == 0
     assert main(["graph", "reread", "g", "--extractor", "x"]) == 0
     capsys.readouterr()
@@ -92,6 +98,18 @@ def test_mistakes_are_told(
     (folder / "bad.jsonl").write_text('{"tokens": ["a"], "tags": ["O"]}\n[1]\n{\n')
     assert main(argv) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_first_call_that_fails_leaves_nothing_in_the_way(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn = ["learn", "x", "people.jsonl", "--encoder", "tiny"]
+    assert main([*learn, "--types", "ORG"]) == 2
+    for argv in (["predict", "x", "texts.txt"], ["serve", "x"], ["export", "x", "--out", "o"]):
+        capsys.readouterr()
+        assert main(argv) == 2
+        assert "x: expected a saved mkgc_cl.extractor, found an empty" in capsys.readouterr().err
+    assert main(learn) == 0
 
 
 def test_every_line_of_a_file_has_a_name_of_its_own(
