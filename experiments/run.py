@@ -141,7 +141,11 @@ def run_plan(
     for failure in result.failures:
         sys.stderr.write(f"FAILED {failure.run.name}: {failure.error}\n")
     if result.failures:
-        sys.stderr.write(f"tracebacks are in {out / 'failed'}; the same command tries again\n")
+        kept = out / "checkpoints"
+        begun = f", and goes on from {kept} where a run has some" if kept.exists() else ""
+        sys.stderr.write(
+            f"tracebacks are in {out / 'failed'}; the same command tries again{begun}\n"
+        )
     for run, claim in result.elsewhere:
         sys.stderr.write(f"IN PROGRESS ELSEWHERE {run.name}: {claim}\n")
     if result.elsewhere:
@@ -282,6 +286,7 @@ class Runner:
                 "run": run.identity,
                 "stream": run.config["stream_fingerprint"],
                 "commit": git and git["commit"],
+                "uncommitted changes": git and git.get("changes"),
             },
         )
 

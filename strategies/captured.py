@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import torch
 from avalanche.training.templates.base_sgd import PeriodicEval
 
 from mkgc_cl.data.samples import Sample
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.errors import ConfigError, MkgcError
 
 if TYPE_CHECKING:
     from mkgc_cl.strategies.template import MultimodalStrategy
@@ -39,10 +40,7 @@ def captured(strategy: MultimodalStrategy, *, within_task: bool = False) -> Stat
     return {
         "model": strategy.network.state_dict(),
         "optimizer": strategy.optimizer.state_dict(),
-        **{
-            f"plugin-{number}": plugin.state_dict() if hasattr(plugin, "state_dict") else {}
-            for number, plugin in enumerate(plugins)
-        },
+        **{f"plugin-{number}": _told(plugin) for number, plugin in enumerate(plugins)},
         "rest": {
             "metrics": [metric.state_dict() for metric in _metrics(strategy)],
             "clock": {n: v for n, v in vars(strategy.clock).items() if isinstance(v, int)},
@@ -66,9 +64,9 @@ def restore(strategy: MultimodalStrategy, state: State, samples: Iterable[Sample
     for number, plugin in enumerate(plugins_of(strategy)):
         if hasattr(plugin, "load_state_dict"):
             takes = "samples" in inspect.signature(plugin.load_state_dict).parameters
-            plugin.load_state_dict(
-                state[f"plugin-{number}"], **({"samples": samples} if takes else {})
-            )
+            own = state[f"plugin-{number}"]
+            with _named(plugin, "load_state_dict"):
+                plugin.load_state_dict(own, **({"samples": samples} if takes else {}))
     rest = state["rest"]
     for metric, own in zip(_metrics(strategy), rest["metrics"], strict=True):
         metric.load_state_dict(own)
@@ -76,6 +74,14 @@ def restore(strategy: MultimodalStrategy, state: State, samples: Iterable[Sample
     strategy._stop_training = rest["stop"]
     if rest["draws"] is not None:
         _redraw(strategy, rest["draws"])
+
+
+def name_of(strategy: MultimodalStrategy, part: str) -> str:
+    """A part of a state in a user's words: a plugin is called by its class."""
+    kind, _, number = part.partition("-")
+    if kind != "plugin":
+        return part
+    return f"{type(plugins_of(strategy)[int(number)]).__name__}.state_dict()"
 
 
 def plugins_of(strategy: MultimodalStrategy) -> list[Any]:
@@ -136,6 +142,25 @@ def made_for(strategy: MultimodalStrategy) -> dict[str, Any]:
         "seed": strategy._seed,
         "device": strategy.device.type,
     }
+
+
+def _told(plugin: Any) -> Any:
+    if not hasattr(plugin, "state_dict"):
+        return {}
+    with _named(plugin, "state_dict"):
+        return plugin.state_dict()
+
+
+@contextmanager
+def _named(plugin: object, method: str) -> Iterator[None]:
+    """Say which plugin it is that fails; what this package says already does."""
+    try:
+        yield
+    except MkgcError:
+        raise
+    except Exception as error:
+        wrong = f"{type(plugin).__name__}.{method}() fails: {type(error).__name__}: {error}"
+        raise ConfigError([f"{wrong}; mend it, or leave the plugin out"]) from error
 
 
 def _options(plugin: object) -> dict[str, Any]:

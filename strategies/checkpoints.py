@@ -21,9 +21,17 @@ from mkgc_cl._checks import above_zero, at_least, require
 from mkgc_cl.checkpoints.folder import CheckpointFolder
 from mkgc_cl.checkpoints.samples import samples_digest, samples_of, samples_state
 from mkgc_cl.data.samples import Sample
-from mkgc_cl.errors import ConfigError, DataError, OutputError
+from mkgc_cl.errors import ConfigError, DataError, OutputError, TrainingError
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience
-from mkgc_cl.strategies.captured import State, captured, held_samples, made_for, restore, untold
+from mkgc_cl.strategies.captured import (
+    State,
+    captured,
+    held_samples,
+    made_for,
+    name_of,
+    restore,
+    untold,
+)
 from mkgc_cl.strategies.task_progress import Mark, TaskProgress
 
 if TYPE_CHECKING:
@@ -68,6 +76,8 @@ class Checkpoints:
         asked: where and how often.
         folder: the same folder, with what is known of it.
         seconds: wall time of the run so far, from all of its processes.
+        made_for: as :func:`all_made_for` gives it of the strategy as it was built: training may
+            change rates and options since.
 
     Attributes:
         last: the last good checkpoint in words, ``None`` before the first.
@@ -79,12 +89,13 @@ class Checkpoints:
         asked: Checkpointing,
         folder: CheckpointFolder,
         seconds: Callable[[], float],
+        made_for: Mapping[str, Any],
     ) -> None:
         self._strategy = strategy
         self._asked = asked
         self._seconds = seconds
         self._folder = folder
-        self._made_for = all_made_for(strategy, asked.made_for)
+        self._made_for = made_for
         self._within = asked.steps is not None or asked.minutes is not None
         self._task: dict[str, Any] | None = None  # None where its beginning is not kept
         self._begun: dict[str, Any] = {}
@@ -140,7 +151,8 @@ class Checkpoints:
                 ]
             )
         place = CheckpointFolder(folder)
-        writer = Checkpoints(strategy, Checkpointing(folder), place, lambda: 0.0)
+        own = all_made_for(strategy, {})
+        writer = Checkpoints(strategy, Checkpointing(folder), place, lambda: 0.0, own)
         with writer._folder.writing():
             samples = None
             if carry_samples:
@@ -155,7 +167,7 @@ class Checkpoints:
         try:
             with self._folder.writing():
                 write()
-        except (OutputError, ConfigError) as error:
+        except (OutputError, ConfigError, TrainingError) as error:
             logger.warning("no checkpoint %s, the run goes on: %s", place, error)
             return False
         self.last = f"{place}, in {self._folder.path}"
@@ -188,7 +200,10 @@ class Checkpoints:
 
     def _state(self, *, within_task: bool = False) -> dict[str, Any]:
         state = captured(self._strategy, within_task=within_task)
-        return {name: self._folder.put(name, part) for name, part in state.items()}
+        return {
+            part: self._folder.put(part, value, name=name_of(self._strategy, part))
+            for part, value in state.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -251,7 +266,10 @@ def resume(
     path, body = found
     wrong = differences(body["made_for"], all_made_for(strategy, more))
     if wrong:
-        advice = f"go on with the settings of {path}, or choose another folder to start again"
+        advice = (
+            f"go on with what {path.name} was made with; or, to start again, remove the folder "
+            f"{folder.path} or choose another one"
+        )
         raise ConfigError([*wrong, advice])
     carried = body["samples"]
     own = [] if carried is None else samples_of(folder.get(carried))
@@ -281,11 +299,12 @@ def keep(
     except DataError as error:
         logger.warning("%s; nothing is left to go on from: the run starts again", error.message)
         found = None
+    own = all_made_for(strategy, asked.made_for)
     resumed = Resumed({"task": None}, 0.0, 0, ())
     if found is not None:
         resumed = resume(strategy, place, found, samples, asked.made_for)
     started = time.perf_counter() - resumed.seconds
-    writer = Checkpoints(strategy, asked, place, lambda: time.perf_counter() - started)
+    writer = Checkpoints(strategy, asked, place, lambda: time.perf_counter() - started, own)
     writer.last = None if found is None else str(found[0])
     return writer, resumed
 

@@ -50,7 +50,10 @@ def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:
     ("argv", "said"),
     [
         (["rnu"], "did you mean 'run'?"),
-        (["xyz"], "there are doctor, data, list, run, report, speed, learn, predict, export, graph, serve"),
+        (
+            ["xyz"],
+            "there are doctor, data, list, run, report, speed, learn, predict, export, graph",
+        ),
         (["--quite", "run"], "unrecognized arguments: --quite"),
         (["run", "ablatoin"], "did you mean 'ablation'?"),
         (["run", "--quite"], "unrecognized arguments: --quite"),

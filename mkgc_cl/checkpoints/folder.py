@@ -11,16 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 import mkgc_cl
-from mkgc_cl._files import write_atomic
+from mkgc_cl._files import PREFIX, SUFFIX, write_atomic
 from mkgc_cl.checkpoints.packing import pack, unpack
 from mkgc_cl.errors import DataError, MissingDataError, OutputError
 from mkgc_cl.inference.folders import checked_bytes, read_tensors, saving, write_tensors
@@ -55,7 +56,11 @@ class CheckpointFolder:
         """
         try:
             with saving(self.path, FORMAT):
-                yield
+                try:
+                    yield
+                except BaseException:
+                    self._remove_unnamed()  # parts of it, on a disk that is full perhaps
+                    raise
         except OSError as error:
             reason = error.strerror or str(error)
             raise OutputError(
@@ -63,24 +68,29 @@ class CheckpointFolder:
                 "another folder"
             ) from error
 
-    def put(self, part: str, value: object) -> dict[str, Any]:
+    def put(self, part: str, value: object, *, name: str | None = None) -> dict[str, Any]:
         """Write one part's tensors, and return its description; use within :meth:`writing`.
+
+        Args:
+            part: the part, as its files are named.
+            value: its state.
+            name: what to call it in messages; the part by default.
 
         Raises:
             ConfigError: it holds what a checkpoint cannot.
         """
-        plain, tensors = pack(value)
+        plain, tensors = pack(value, name or part)
         if not tensors:
             return {"plain": plain}
-        # clones, for a file of tensors takes none that share their memory
-        whole = {name: tensor.cpu().clone() for name, tensor in tensors.items()}
-        data = safetensors.torch.save(whole)
+        there = {path.name for path in self.path.glob("checkpoint-*.safetensors")}
+        data = _bytes_of(tensors)
         file = write_tensors(self.path, f"checkpoint-{part}", data)
-        try:
-            checked_bytes(self.path, file)
-        except DataError:  # one of this name was there, and is damaged
-            (self.path / file["file"]).unlink()
-            write_tensors(self.path, f"checkpoint-{part}", data)
+        if file["file"] in there:
+            try:
+                checked_bytes(self.path, file)
+            except DataError:  # it was damaged
+                (self.path / file["file"]).unlink()
+                write_tensors(self.path, f"checkpoint-{part}", data)
         return {"plain": plain, "tensors": file}
 
     def get(self, part: Mapping[str, Any], *, device: torch.device | str = "cpu") -> Any:
@@ -187,9 +197,32 @@ class CheckpointFolder:
         for path in self._all():
             if path not in kept:
                 path.unlink(missing_ok=True)
+        self._remove_files(named)
+
+    def _remove_unnamed(self) -> None:
+        """Remove what a checkpoint left that did not come to be."""
+        with suppress(OSError):
+            named: set[str] = set()
+            for path in self._all():
+                with suppress(DataError):
+                    named |= {str(file["file"]) for file in _files(self._read(path))}
+            self._remove_files(named)
+
+    def _remove_files(self, named: Container[str]) -> None:
         for path in self.path.glob("checkpoint-*.safetensors"):
             if path.name not in named:
                 path.unlink(missing_ok=True)
+        # the folder is ours alone now: these are of processes that were killed
+        for path in self.path.glob(f"{PREFIX}*{SUFFIX}"):
+            path.unlink(missing_ok=True)
+
+
+def _bytes_of(tensors: Mapping[str, Tensor]) -> bytes:
+    """A file of tensors, each on its own: it takes none that share memory or have gaps."""
+    layout = torch.contiguous_format
+    return safetensors.torch.save(
+        {name: tensor.cpu().clone(memory_format=layout) for name, tensor in tensors.items()}
+    )
 
 
 def _number(path: Path) -> int:

@@ -13,7 +13,7 @@ from mkgc_cl.errors import ConfigError, DataError
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def pack(value: object) -> tuple[Any, dict[str, Tensor]]:
+def pack(value: object, place: str = "state") -> tuple[Any, dict[str, Tensor]]:
     """Take a nested state apart into what JSON holds and its tensors by name.
 
     >>> pack({"lr": 0.1, 0: (1, None)})
@@ -21,16 +21,24 @@ def pack(value: object) -> tuple[Any, dict[str, Tensor]]:
 
     Args:
         value: dicts, lists and tuples of tensors, numbers, text and ``None``.
+        place: what to call it in messages.
 
     Raises:
         ConfigError: naming what is something else, and where it is.
     """
     tensors: dict[str, Tensor] = {}
-    return _packed(value, tensors, "state"), tensors
+    return _packed(value, tensors, place), tensors
 
 
 def _packed(value: object, tensors: dict[str, Tensor], place: str) -> Any:
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided or value.is_quantized:
+            raise ConfigError(
+                [
+                    f"{place} is a sparse or quantized tensor, which a checkpoint cannot hold; let "
+                    "state_dict() give a dense one"
+                ]
+            )
         name = str(len(tensors))
         tensors[name] = value.detach()
         return {"tensor": name, "device": value.device.type}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import platform
@@ -31,7 +32,10 @@ def environment() -> dict[str, object]:
 
 
 def git_state(folder: Path) -> dict[str, object] | None:
-    """Return ``{"commit", "dirty"}`` of the checkout that tracks ``folder``, else ``None``.
+    """Return ``{"commit", "dirty", "changes"}`` of the checkout of ``folder``, else ``None``.
+
+    ``changes`` is a digest of what is not committed in tracked Python files but tests, ``None``
+    without any.
 
     A package installed into an environment that happens to lie inside somebody's own repository is
     not from that repository, so an untracked ``folder`` counts as no checkout.
@@ -40,7 +44,13 @@ def git_state(folder: Path) -> dict[str, object] | None:
     tracked = _git(folder, "ls-files", "--", ".")
     if not commit or not tracked:
         return None
-    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "-uno"))}
+    files = (":(top)*.py", ":(top,exclude)tests/")
+    changes = _git(folder, "diff", "HEAD", "--no-ext-diff", "--", *files)
+    return {
+        "commit": commit,
+        "dirty": bool(_git(folder, "status", "--porcelain", "-uno")),
+        "changes": hashlib.sha256(changes.encode()).hexdigest()[:12] if changes else None,
+    }
 
 
 def reset_peak_memory() -> bool:
@@ -90,7 +100,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
         done = subprocess.run(  # noqa: S603 - fixed program, arguments from this file
             ["git", "-C", str(folder), *arguments],  # noqa: S607 - git is wherever PATH has it
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=10,
             check=False,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import torch
 from mkgc_cl.checkpoints.folder import CheckpointFolder, _digest
 from mkgc_cl.checkpoints.packing import pack, unpack
 from mkgc_cl.errors import ConfigError, DataError, MissingDataError, OutputError
+from mkgc_cl.inference import folders
 
 
 def write(folder: CheckpointFolder, number: int) -> Path:
@@ -54,6 +56,39 @@ def test_states_come_back_as_they_were() -> None:
 def test_what_a_checkpoint_cannot_hold_is_named() -> None:
     with pytest.raises(ConfigError, match=r"state\.plugin\[1\] is a set"):
         pack({"plugin": [1, {2}]})
+    with pytest.raises(ConfigError, match=r"Mine\.weight is a sparse"):
+        pack({"weight": torch.eye(2).to_sparse()}, "Mine")
+
+
+def test_a_tensor_with_gaps_is_kept(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    turned = torch.arange(6.0).view(2, 3).T
+    with folder.writing():
+        part = folder.put("own", {"turned": turned, "every": turned[::2]})
+    again = folder.get(part)
+    assert torch.equal(again["turned"], turned)
+    assert torch.equal(again["every"], turned[::2])
+
+
+def test_a_full_disk_keeps_no_parts_of_what_did_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = CheckpointFolder(tmp_path)
+    write(folder, 1)
+    before = sorted(tmp_path.iterdir())
+    (tmp_path / ".mkgc-of-a-killed-process.tmp").touch()
+    real = folders.write_atomic
+
+    def full(path: Path, data: bytes) -> None:
+        real(path, data)
+        if "own" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(folders, "write_atomic", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write(folder, 2)
+    assert sorted(tmp_path.iterdir()) == before
+    assert read(folder) == 1
 
 
 def test_the_last_two_are_kept_and_shared_parts_once(tmp_path: Path) -> None:

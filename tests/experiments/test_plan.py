@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -281,3 +282,17 @@ def test_the_data_of_every_order_are_read_before_the_first_is_trained_on(
     assert "no such file" in capsys.readouterr().err
     assert ran == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_is_of_a_commit_and_of_what_is_not_committed(tmp_path: Path) -> None:
+    made = Run("EWC", "imre", "default", 0, {"stream_fingerprint": "f00d"})
+    strategy = SimpleNamespace(plugins=[], evaluator=None, clock=None)
+
+    def made_for(git: object) -> dict:
+        runner = run.Runner(planned(tmp_path).settings, {}, {"git": git}, out=tmp_path)
+        return runner._checkpointing(made, strategy).made_for
+
+    one = made_for({"commit": "c0ffee", "dirty": True, "changes": "1"})
+    assert (one["commit"], one["stream"]) == ("c0ffee", "f00d")
+    assert one != made_for({"commit": "c0ffee", "dirty": True, "changes": "2"})
+    assert made_for(None)["commit"] is None

@@ -55,8 +55,17 @@ def test_git_state_of_a_checkout_and_of_none(tmp_path: Path) -> None:
     assert state is not None
     assert state["dirty"] is False
     assert len(str(state["commit"])) == 40
+    assert state["changes"] is None
     (tmp_path / "a.py").write_text("2")
-    assert provenance.git_state(tmp_path)["dirty"] is True
+    changed = provenance.git_state(tmp_path)
+    assert changed["dirty"] is True
+    assert changed["changes"] == provenance.git_state(tmp_path)["changes"] is not None
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_a.py").write_text("3")
+    git("add", "tests")
+    assert provenance.git_state(tmp_path)["changes"] == changed["changes"]
+    (tmp_path / "a.py").write_bytes(b"# \xff")
+    assert provenance.git_state(tmp_path)["changes"] not in (None, changed["changes"])
     (tmp_path / "env").mkdir()  # an environment inside somebody's repository, not tracked by it
     assert provenance.git_state(tmp_path / "env") is None
 

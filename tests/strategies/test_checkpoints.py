@@ -140,7 +140,7 @@ def test_other_settings_are_named_all_at_once(kit: Any, tmp_path: Path) -> None:
     assert "train_epochs is 2 in the checkpoint and 3 here" in problems
     assert "plugins.1.weight is 0.5 in the checkpoint and 0.25 here" in problems
     assert any(p.startswith("optimizer.groups[0].lr is 0.01 in") for p in problems)
-    assert "or choose another folder to start again" in advice
+    assert f"to start again, remove the folder {tmp_path} or choose another one" in advice
     with pytest.raises(ConfigError, match=r"plugins\.0\.kind is 'GradientMod.* 'EWCPlugin' here"):
         build(kit, benchmark.labels, "emar-ewc").resume(tmp_path)
     with pytest.raises(MissingDataError):
@@ -244,6 +244,84 @@ def test_a_plugin_that_tells_no_state_is_refused(kit: Any, tmp_path: Path) -> No
         strategy.save(tmp_path)
     with pytest.raises(ConfigError, match="Secretive"):
         run_stream(strategy, benchmark, checkpoint=tmp_path)
+
+
+class Awkward(SupervisedPlugin):
+    """A plugin from outside whose state cannot be kept."""
+
+    def __init__(self, state: object) -> None:
+        super().__init__()
+        self._state = state
+
+    def state_dict(self) -> dict[str, Any]:
+        if isinstance(self._state, Exception):
+            raise self._state
+        return {"inner": [self._state]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        raise KeyError("outer")
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({1, 2}, "Awkward.state_dict().inner[0] is a set"),
+        (torch.eye(2).to_sparse(), "Awkward.state_dict().inner[0] is a sparse"),
+        (AttributeError("oh"), "Awkward.state_dict() fails: AttributeError: oh"),
+    ],
+    ids=["set", "sparse", "raises"],
+)
+def test_a_state_that_cannot_be_kept_costs_checkpoints_and_not_the_run(
+    state: object, said: str, kit: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    benchmark = kit.benchmark("ner", 2)
+    caplog.set_level(logging.WARNING)
+    strategy = build(kit, benchmark.labels, "joint", Awkward(state))
+    assert run_stream(strategy, benchmark, checkpoint=tmp_path).matrix.average_f1("test")
+    assert len(caplog.messages) == 2
+    assert all("the run goes on" in m and said in m for m in caplog.messages)
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_state_that_cannot_be_loaded_is_an_error_that_names_the_plugin(
+    kit: Any, tmp_path: Path
+) -> None:
+    benchmark = kit.benchmark("ner", 2)
+    build(kit, benchmark.labels, "joint", Awkward(1)).save(tmp_path)
+    with pytest.raises(ConfigError, match=r"Awkward\.load_state_dict\(\) fails: KeyError: 'outer'"):
+        build(kit, benchmark.labels, "joint", Awkward(1)).resume(tmp_path)
+
+
+class Cooling(SupervisedPlugin):
+    """Lowers the rates, and an option of its own, after every task."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self.weight /= 2
+        for group in strategy.optimizer.param_groups:
+            group["lr"] /= 2
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weight": self.weight}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.weight = state["weight"]
+
+
+def test_what_training_changes_does_not_keep_a_run_from_going_on_twice(
+    kit: Any, tmp_path: Path
+) -> None:
+    benchmark = kit.benchmark("ner", 3)
+    asked = Checkpointing(tmp_path)
+    for done in range(3):
+        strategy = build(kit, benchmark.labels, "joint", Cooling())
+        assert strategy.keep_checkpoints(asked, samples=samples_of(benchmark)).trained == done
+        strategy.train(benchmark.train_stream[done])
+    assert strategy.plugins[0].weight == 0.125
+    assert {g["lr"] for g in strategy.optimizer.param_groups} == {0.01 / 8}
 
 
 class Saving(SupervisedPlugin):
