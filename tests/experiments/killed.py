@@ -43,7 +43,7 @@ POINTS: dict[str, tuple[Point, ...]] = {
     ),
     "training": (("step", 4), ("file", 5), ("description", 2), ("between tasks", 1), ("step", 2)),
     "closed form": (
-        ("file", 2),
+        ("file", 1),
         ("description", 1),
         ("after a description", 1),
         ("evaluation", 1),
