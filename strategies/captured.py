@@ -70,7 +70,8 @@ def restore(strategy: MultimodalStrategy, state: State, samples: Iterable[Sample
     rest = state["rest"]
     for metric, own in zip(_metrics(strategy), rest["metrics"], strict=True):
         metric.load_state_dict(own)
-    vars(strategy.clock).update(rest["clock"])
+    for count, value in rest["clock"].items():
+        setattr(strategy.clock, count, value)
     strategy._stop_training = rest["stop"]
     if rest["draws"] is not None:
         _redraw(strategy, rest["draws"])

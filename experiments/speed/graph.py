@@ -63,16 +63,15 @@ def invented(edges: int) -> Iterator[tuple[Extraction, int]]:
         relations: list[Relation] = []
         words: list[str] = []
         for _ in range(2):
-            relation, *kinds = draw.choice(_RELATIONS)
-            ends = [name(kind) for kind in kinds]
+            relation, of_head, of_tail = draw.choice(_RELATIONS)
+            head, tail = name(of_head), name(of_tail)
             if count % 8 == 7:
-                relation, *kinds, head, tail = draw.choice(said)
-                ends = [head, tail]
+                relation, of_head, of_tail, head, tail = draw.choice(said)
             elif len(said) < 10_000:
-                said.append((relation, *kinds, *ends))
-            known.add(hash((relation, *ends)))
+                said.append((relation, of_head, of_tail, head, tail))
+            known.add(hash((relation, head, tail)))
             place = len(entities)
-            for kind, end in zip(kinds, ends, strict=True):
+            for kind, end in ((of_head, head), (of_tail, tail)):
                 start = len(words)
                 words += [*end.split(), relation.rpartition("/")[2]]
                 stop = len(words) - 1
@@ -81,7 +80,7 @@ def invented(edges: int) -> Iterator[tuple[Extraction, int]]:
                 last = first + len(end)
                 task = f"types of {kind}"
                 entities.append(Entity(end, kind, chance, start, stop, first, last, task))
-            task = f"relations {_RELATIONS.index((relation, *kinds)) // 2}"
+            task = f"relations {_RELATIONS.index((relation, of_head, of_tail)) // 2}"
             chance = round(draw.uniform(0.3, 1), 6)
             relations.append(Relation(place, place + 1, relation, chance, task))
         text, _ = join_words(words)

@@ -190,7 +190,9 @@ def app(service: Service, *, token: str | None = None) -> Any:
         # what was sent is not sent back: it may be long, or nothing that JSON can hold
         return JSONResponse({"error": "expected a JSON object, in UTF-8"}, status_code=422)
 
-    def unheard(request: Request, error: HTTPException) -> JSONResponse:
+    def unheard(request: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, HTTPException):
+            raise error
         if error.status_code == 400:  # of a body that cannot be read
             return malformed(request, error)
         return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
