@@ -48,7 +48,7 @@ class Overhead:
     def __str__(self) -> str:
         return (
             f"tagging {self.texts:,} texts: {self.ratio:.3f} times the encoder's forward pass "
-            f"(median of {self.pairs} pairs), {self.rate:,.0f} texts a second of processor time, "
+            f"(median of {self.pairs} pairs), {self.rate:,.0f} texts per second of CPU time, "
             f"{self.wall_rate:,.0f} by the clock"
         )
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -242,8 +243,10 @@ def test_two_that_save_do_not_take_each_others_files(
 ) -> None:
     taught.save(tmp_path)
     monkeypatch.setattr(folders, "PATIENCE", 0.0)
-    with folders.saving(tmp_path, keeping.FORMAT), pytest.raises(OutputError, match="another"):
-        taught.save(tmp_path)
+    with folders.saving(tmp_path, keeping.FORMAT), ThreadPoolExecutor(1) as other:
+        saved = other.submit(taught.save, tmp_path)
+        with pytest.raises(OutputError, match="another"):
+            saved.result()
 
 
 @pytest.mark.parametrize("value", [None, [], {}, "x", -1])

@@ -60,6 +60,10 @@ def main():
     return result.exit_code
 
 if __name__ == "__main__":
+    # a terminal's: tests in the background or under nohup hand down ignored ones
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     sys.exit(exit_code(main))
 """
 
