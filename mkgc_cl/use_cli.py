@@ -20,7 +20,7 @@ def learn(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mkgc learn",
         description="Teach an extractor types, new or known ones, in closed form. Files are "
-        "JSON lines (tokens or text, entities, relations) or BIO tags, a word and a tag a line.",
+        "JSON lines (tokens or text, entities, relations) or BIO tags, one word and tag per line.",
     )
     parser.add_argument("folder", type=Path, help="of the extractor; made by the first call")
     parser.add_argument("files", nargs="+", type=Path, help="samples to learn")

@@ -51,7 +51,7 @@ def check_system(
     The same seed gives the same weights and another seed others; no later task, not even how many
     classes it has, no evaluation and no draw of anybody else's changes a weight; the memory keeps
     to its budget; a saved model predicts as it did; a run that is killed goes on to the same end; a
-    memory of nothing, a class of one sample and a task of N/A alone are borne, or refused in words
+    memory of nothing, a class of one sample and a task of N/A alone are handled, or refused
     (:class:`~mkgc_cl.errors.ConfigError` of the budget, :class:`~mkgc_cl.errors.DataError` of the
     task).
 

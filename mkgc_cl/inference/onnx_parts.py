@@ -18,14 +18,14 @@ from mkgc_cl.inference.constraints import TypeConstraints
 from mkgc_cl.inference.encoders import load_tokenizer
 from mkgc_cl.inference.folders import CONFIG, checked_bytes, read_config
 from mkgc_cl.inference.onnx_export import FORMAT, INPUTS
-from mkgc_cl.inference.parts import REMEMBERED, Part, barred_by_grammar, grammatical, views_of
+from mkgc_cl.inference.parts import REMEMBERED, LogPosteriors, Part, barred_by_grammar, views_of
 from mkgc_cl.models.heads import UNSEEN_LOGIT
 
 if TYPE_CHECKING:
     from mkgc_cl.inference.extractor import Extractor
 
 
-class Exported(Part):
+class Exported(LogPosteriors):
     """A graph of :func:`~mkgc_cl.inference.onnx_export.export_onnx`, run on a CPU.
 
     Args:
@@ -91,16 +91,6 @@ class Exported(Part):
         found = torch.full(shape, UNSEEN_LOGIT, dtype=torch.float64)
         found[..., self._places] = torch.from_numpy(known)
         return found
-
-    def posterior(self, scores: Tensor) -> Tensor:
-        """Probabilities (..., C) of log posteriors (..., C)."""
-        return scores.exp()
-
-    def best_tags(self, scores: Tensor) -> list[int]:
-        """Best grammatical sequence of tags of words (W, C)."""
-        if self.kind != "ner":
-            raise ConfigError(["relations have no tags"])
-        return grammatical(scores, self._barred)
 
 
 def load_onnx(folder: Path) -> Extractor:

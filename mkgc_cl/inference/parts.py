@@ -86,7 +86,23 @@ class Part(ABC):
         """Best grammatical sequence of tags of words (W, C)."""
 
 
-class ClosedForm(Part):
+class LogPosteriors(Part):
+    """A part whose scores are log posteriors of single words, or of relations."""
+
+    _barred: FloatArray
+
+    def posterior(self, scores: Tensor) -> Tensor:
+        """Probabilities (..., C) of log posteriors (..., C)."""
+        return scores.exp()
+
+    def best_tags(self, scores: Tensor) -> list[int]:
+        """Best grammatical sequence of tags of words (W, C)."""
+        if self.kind != "ner":
+            raise ConfigError(["relations have no tags"])
+        return grammatical(scores, self._barred)
+
+
+class ClosedForm(LogPosteriors):
     """A Gaussian readout of a frozen encoder: its classes grow with what it learns.
 
     Args:
@@ -207,16 +223,6 @@ class ClosedForm(Part):
                 batch, states, rows=solved.rows, bias=solved.bias, center=solved.center
             )
             return self.readout.posterior_of(found)
-
-    def posterior(self, scores: Tensor) -> Tensor:
-        """Probabilities (..., C) of log posteriors (..., C)."""
-        return scores.exp()
-
-    def best_tags(self, scores: Tensor) -> list[int]:
-        """Best grammatical sequence of tags of words (W, C)."""
-        if self.kind != "ner":
-            raise ConfigError(["relations have no tags"])
-        return grammatical(scores, self._barred)
 
 
 class Trained(Part):
