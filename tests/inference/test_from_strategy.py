@@ -16,7 +16,7 @@ from mkgc_cl.inference.report import bio_spans
 from mkgc_cl.models import GaussianReadout
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies.catalogue import build_system
-from mkgc_cl.strategies.contract import predict, tiny_stream
+from mkgc_cl.strategies.contract_trial import predict, tiny_stream
 from mkgc_cl.strategies.recipe import Encoders, Training
 from mkgc_cl.systems import SYSTEMS
 

@@ -29,16 +29,9 @@ from mkgc_cl.strategies import (
 )
 from mkgc_cl.strategies.additions import ADDITIONS, Additions, kinds_of
 from mkgc_cl.strategies.catalogue import build_system, checked_options, options_of, recipe_of
-from mkgc_cl.strategies.contract import (
-    Check,
-    ContractError,
-    Trial,
-    bears_poor_tasks,
-    check_system,
-    keeps_no_other_samples,
-    tiny_stream,
-    yield_checks,
-)
+from mkgc_cl.strategies.contract import Check, ContractError, check_system, yield_checks
+from mkgc_cl.strategies.contract_laws import bears_poor_tasks, keeps_no_other_samples
+from mkgc_cl.strategies.contract_trial import Trial, tiny_stream
 from mkgc_cl.strategies.recipe import Encoders, Training, assemble
 from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.systems import SYSTEMS, systems_of
