@@ -63,6 +63,9 @@ class StreamSettings:
     negative: str = setting(
         "None", help="imre: what the files call a pair without a relation (no_relation, NA, Other)"
     )
+    repair: Literal["none", "conlleval"] = setting(
+        "none", help="imner: conlleval reads tags that break their scheme as conlleval does"
+    )
     rule: Literal["priority", "keep-all-mentions", "complete"] = setting(
         "priority",
         help="imner: which tasks a sentence is in; complete hides no label, for upper bounds",
@@ -220,13 +223,13 @@ class Settings:
 def stream_config(stream: StreamSettings) -> dict[str, Any]:
     """Settings of a stream that can change a number, as plain types, its order apart.
 
-    Controls, the captioner, the rule and the name of the negative relation are left out where they
-    change nothing, so that runs from before there were any stay.
+    Controls, the captioner, the rule, the repair and the name of the negative relation are left out
+    where they change nothing, so that runs from before there were any stay.
     """
     plain = to_dict(stream)
     for key in ("data", "captions", "merge", "first"):
         del plain[key]  # the fingerprint is that of the data, the order says how many are joined
-    for key in ("control", "negative", "captioner", "rule"):
+    for key in ("control", "negative", "captioner", "repair", "rule"):
         if plain[key] == getattr(StreamSettings(), key):
             del plain[key]
     return plain
@@ -269,6 +272,10 @@ def stream_problems(
     if stream.scenario != "imner" and stream.rule != StreamSettings().rule:
         found.append(
             "'stream.rule' is for imner (own files say multi_type in their YAML file); leave it out"
+        )
+    if stream.scenario != "imner" and stream.repair != StreamSettings().repair:
+        found.append(
+            "'stream.repair' is for imner (own files say it in their YAML file); leave it out"
         )
     if stream.merge > 1 and (stream.scenario not in ("demo", "files") or kind != "re"):
         found.append(

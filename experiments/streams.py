@@ -61,7 +61,9 @@ def _demo(stream: StreamSettings, images: str) -> TaskStream:
 
 def _imner(stream: StreamSettings, images: str) -> TaskStream:
     order = order_arguments("imner", arrival(stream, "imner"))
-    return imner_stream(stream.data, **order, rule=stream.rule, **_visual(stream, images))
+    visual = _visual(stream, images)
+    repair = "" if stream.repair == "none" else stream.repair
+    return imner_stream(stream.data, **order, rule=stream.rule, repair=repair, **visual)
 
 
 def _imre(stream: StreamSettings, images: str) -> TaskStream:

@@ -16,7 +16,10 @@ class Encoders:
     """
 
     text: str = setting("tiny", help="text encoder: tiny, minilm, a hub name or a folder")
-    vision: str = setting("tiny", help="image encoder: tiny, vit-384, a timm name or a folder")
+    vision: str = setting(
+        "tiny",
+        help="image encoder: tiny, vit-384, dinov2-s, efficientnet-lite0, a timm name or a folder",
+    )
     pretrained: bool = setting(True, help="load pretrained weights where there are any")
     images: Literal["image", "crops", "image+crops", "captions"] = setting(
         "image", help="visual input; captions are read by the text encoder that vision names"

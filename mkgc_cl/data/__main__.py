@@ -49,6 +49,12 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m mkgc_
         metavar="NAME",
         help=f"what the relation files call a pair without a relation (default: {NEGATIVE})",
     )
+    check.add_argument(
+        "--repair",
+        choices=["conlleval"],
+        default="",
+        help="read tags of MNER/ that break their scheme as conlleval does (a YAML file says it)",
+    )
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.add_argument(
         "--limit", type=int, default=20, metavar="N", help="list at most N problems (default: 20)"
@@ -62,7 +68,11 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m mkgc_
         else:
             root = data_root(options.root)
             found = check_data(
-                root, crops=options.crops, images=options.images, negative=options.negative
+                root,
+                crops=options.crops,
+                images=options.images,
+                negative=options.negative,
+                repair=options.repair,
             )
     except MissingDataError as error:
         sys.stderr.write(f"{error}\n")

@@ -31,7 +31,12 @@ Row = TypeVar("Row", RelationRow, TaggingRow)
 
 
 def check_data(
-    root: Path, *, crops: bool = False, images: bool = False, negative: str = NEGATIVE
+    root: Path,
+    *,
+    crops: bool = False,
+    images: bool = False,
+    negative: str = NEGATIVE,
+    repair: str = "",
 ) -> Findings:
     """Check the folder that holds ``MRE/`` and ``MNER/``.
 
@@ -40,10 +45,11 @@ def check_data(
         crops: open the crop dictionaries too (imports torch) and look for every crop.
         images: decode every image that is there (and with ``crops`` every crop), in parallel.
         negative: name of the negative relation in the files.
+        repair: ``"conlleval"`` to read tags that break their scheme as conlleval does.
     """
     found = Findings(root, decode=images)
     _check_imre(found, MrePaths(root), crops, negative)
-    _check_imner(found, MnerPaths(root), crops)
+    _check_imner(found, MnerPaths(root), crops, repair)
     return found
 
 
@@ -102,16 +108,17 @@ def _check_imre(found: Findings, paths: MrePaths, crops: bool, negative: str) ->
         found.crop_list(path, partial(_image_crops, path, paths.detected(), images), opened=crops)
 
 
-def _check_imner(found: Findings, paths: MnerPaths, crops: bool) -> None:
+def _check_imner(found: Findings, paths: MnerPaths, crops: bool, repair: str) -> None:
     if not paths.text.is_dir():
         found.absent(paths.text, "needed for imner(...)")
         return
 
     texts = _texts(found, {s: paths.full(s) for s in MNER_SPLITS}, "needed for imner(...)")
-    files = _full_mner(found, texts)
+    files = _full_mner(found, texts, repair)
     if files is None:
         return
     full, train = files.rows, paths.full("train")
+    named = f", repair={repair!r}" if repair else ""
     folders = paths.images()
     images = {split: [image_file(row.image) for row in full[split]] for split in MNER_SPLITS}
     spots = (Spot(folders, name) for split in MNER_SPLITS for name in images[split])
@@ -126,16 +133,16 @@ def _check_imner(found: Findings, paths: MnerPaths, crops: bool) -> None:
     for groups, folder in IMNER_RELEASED.items() if usual else ():
         order = tuple(name for group in groups for name in group)
         parts = [paths.part(folder, s, k) for s in MNER_SPLITS for k in range(len(groups))]
-        read = partial(_read_imner, paths, groups, files)
+        read = partial(_read_imner, paths, groups, files, repair)
         if found.split_files(parts, read, f"the released split of imner(..., order={order})"):
-            found.runs("imner", f"order={order}", available)
+            found.runs("imner", f"order={order}{named}", available)
         elif not parts[0].parent.exists() and _builds_imner(full, groups):
-            found.runs("imner", f"order={order}", available, "built from the full files")
-    found.runs("imner", f"order={other}", available, "other orders")
+            found.runs("imner", f"order={order}{named}", available, "built from the full files")
+    found.runs("imner", f"order={other}{named}", available, "other orders")
     for split in MNER_SPLITS:
         path = paths.grounding_list(split)
-        named = partial(_image_crops, path, paths.grounding(split), images[split])
-        found.crop_list(path, named, opened=crops)
+        by_image = partial(_image_crops, path, paths.grounding(split), images[split])
+        found.crop_list(path, by_image, opened=crops)
     path = paths.detected_list()
     names = [name.split(".")[0] for split in MNER_SPLITS for name in images[split]]
     found.crop_list(path, partial(_image_crops, path, paths.detected(), names), opened=crops)
@@ -161,15 +168,17 @@ def _rows(
     return full
 
 
-def _full_mner(found: Findings, texts: Mapping[str, TextFile]) -> FullFiles | None:
+def _full_mner(found: Findings, texts: Mapping[str, TextFile], repair: str) -> FullFiles | None:
     """Return the full files, if all are there and sound."""
     before = len(found.problems)
-    files = scan_full_mner(texts, report=found.problems.append)
+    files = scan_full_mner(texts, repair=repair, report=found.problems.append)
     bad = {problem.path for problem in found.problems[before:]}
     for split, text in texts.items():
         if text.path not in bad:
             samples = len(files.rows[split])
             found.present.append(f"{found.short(text.path)}: {samples:,} samples ({files.scheme})")
+    if files.repaired:
+        found.present.append(f"repaired, {repair}: {files.repaired:,}")
     return files if not bad and len(texts) == len(MNER_SPLITS) else None
 
 
@@ -202,8 +211,11 @@ def _read_imre(
     return read_released_imre(paths, tasks, full, texts, negative=negative, report=report)
 
 
-def _read_imner(paths: MnerPaths, groups: Groups, files: FullFiles, report: Report) -> Splits:
-    return read_released_imner(paths, groups, files.rows, scheme=files.scheme, report=report)
+def _read_imner(
+    paths: MnerPaths, groups: Groups, files: FullFiles, repair: str, report: Report
+) -> Splits:
+    full, scheme = files.rows, files.scheme
+    return read_released_imner(paths, groups, full, scheme=scheme, repair=repair, report=report)
 
 
 def _row_crops(path: Path, folders: tuple[str, ...], rows: int) -> Iterator[Spot]:

@@ -24,7 +24,12 @@ def merge_heads(states: Tensor) -> Tensor:
 
 
 def fused_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Softmax attention without explicit maps.
 
@@ -34,11 +39,15 @@ def fused_attention(
         value: see ``query``.
         mask: (B, T) bool, true on positions that may be attended; ``None`` for all.
         dropout: probability on the attention weights, 0 in evaluation.
+        bias: (1, H, T, T) added to the scores.
 
     Returns:
         Context (B, T, D).
     """
     allowed = None if mask is None else mask[:, None, None, :]
+    if bias is not None:
+        bias = bias.to(query.dtype)
+        allowed = bias if allowed is None else bias.masked_fill(~allowed, float("-inf"))
     return merge_heads(
         F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
     )

@@ -49,7 +49,8 @@ class Backbones:
         Args:
             text: name of the text encoder.
             vision: name of the image encoder.
-            kind: ``"vit"`` where the model reads a ViT's tokens, ``"any"`` where features do.
+            kind: ``"vit"`` where the model runs the layers of both, ``"any"`` where it reads what
+                they say.
             captions: ``vision`` is a text encoder, which reads captions in place of images.
             pretrained: load pretrained weights where there are any.
             seed: seed of weights that are not pretrained.
@@ -57,7 +58,7 @@ class Backbones:
         Raises:
             ConfigError: a name is unknown, or the image encoder is of another kind.
         """
-        encoder = load_text_encoder(text, pretrained=pretrained, seed=seed)
+        encoder = load_text_encoder(text, pretrained=pretrained, whole=kind == "any", seed=seed)
         image, caption_tokenizer = load_visual(
             vision, captions=captions, pretrained=pretrained, seed=seed, vit=kind == "vit"
         )
@@ -68,7 +69,8 @@ class MultimodalModel(ExtractionModel):
     """A model of text and images.
 
     Attributes:
-        vision_kind: the image encoders it takes.
+        vision_kind: the encoders it takes: those whose layers it runs, a ViT and one of BERT's
+            family, or any.
     """
 
     vision_kind: ClassVar[VisionKind] = "any"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.attention import fused_attention, split_heads
-from mkgc_cl.models.text import TextStream, finish_text_layer, project_text
+from mkgc_cl.models.feature_cache import EncoderDigest, FeatureCache, image_keys
+from mkgc_cl.models.text import TextStream, finish_text_layer, position_bias, project_text
+from mkgc_cl.models.whole_encoder import plain_stream
+
+Part = Literal["grid", "vector"]
+"""What fusion models read of an image or a caption: its cells or words, or one vector."""
 
 CAPTION_LENGTH = 64
 """Most tokens of a caption, what opens and closes it included; what is longer is cut."""
@@ -86,7 +92,11 @@ class CaptionStream(TextStream):
         """Context (U, P, D) of a layer's attention over keys and values that may be longer."""
         attention = block.attention.self
         dropout = attention.dropout.p if attention.training else 0.0
-        return fused_attention(*parts, mask, dropout)
+        query, key, _ = parts
+        bias = position_bias(attention, query.shape[2])
+        if bias is not None:  # none to what stands before the caption
+            bias = F.pad(bias, (key.shape[2] - query.shape[2], 0))
+        return fused_attention(*parts, mask, dropout, bias)
 
     def finish(self, block: Any, context: Tensor, states: Tensor) -> Tensor:
         """States (U, P, D) that leave a layer."""
@@ -99,18 +109,26 @@ class CaptionEncoder(nn.Module):
     Stands for a :class:`~mkgc_cl.models.images.ImageEncoder`.
 
     Args:
-        encoder: a BERT-family encoder.
+        encoder: an encoder of BERT's family, or one that is run whole.
         train_backbone: train its weights.
+
+    Attributes:
+        cache: where features are kept by caption, for an encoder that does not train; ``None``
+            encodes anew.
     """
+
+    cache: FeatureCache | None
 
     def __init__(self, encoder: nn.Module, *, train_backbone: bool = False) -> None:
         super().__init__()
-        self.stream = TextStream.plain(encoder, max_length=CAPTION_LENGTH)
+        self.stream = plain_stream(encoder, max_length=CAPTION_LENGTH)
         self.width = self.stream.width
         self.trains = train_backbone
         self.plan = ViewPlan(image=0, caption=CAPTION_LENGTH)
         if not train_backbone:
             self.requires_grad_(False)
+        self.cache = None
+        self._digest = EncoderDigest(self.stream, self.stream.config)
 
     def train(self, mode: bool = True) -> CaptionEncoder:
         """Set the mode of what trains; a frozen encoder drops nothing out."""
@@ -119,23 +137,34 @@ class CaptionEncoder(nn.Module):
 
     def grid_of(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
         """Words of the captions (U, P, D) and their mask (U, P), nothing where there are none."""
-        return self._states(batch), _words(batch)
+        return self._read(batch, "grid"), _words(batch)
 
     def objects_of(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
         """One object per caption, its class token (U, 1, D), and whether it says anything."""
-        return self._states(batch)[:, :1], _words(batch).any(dim=1, keepdim=True)
+        return self._read(batch, "vector"), _words(batch).any(dim=1, keepdim=True)
 
     def vectors_of(self, batch: MultimodalBatch) -> Tensor:
         """One vector per caption (U, D), zero where it says nothing."""
         vectors, present = self.objects_of(batch)
         return vectors[:, 0] * present
 
-    def _states(self, batch: MultimodalBatch) -> Tensor:
+    def _read(self, batch: MultimodalBatch, part: Part) -> Tensor:
+        """States (U, P, D), or the class token's (U, 1, D), those kept not encoded."""
+        ids, mask = batch["caption_ids"], batch["caption_mask"]
+        if self.cache is None or self.trains:
+            return self._encode(ids, mask, part)
+        return self.cache.read_images(
+            image_keys(ids.masked_fill(~mask, -1)),
+            encoder=self._digest(),
+            part=part,
+            encode=lambda rows: self._encode(ids[rows], mask[rows], part),
+        ).to(ids.device)
+
+    def _encode(self, ids: Tensor, mask: Tensor, part: Part) -> Tensor:
         with torch.set_grad_enabled(self.trains and torch.is_grad_enabled()):
-            found: tuple[Tensor, object] = self.stream(
-                batch["caption_ids"], batch["caption_mask"], []
-            )
-        return found[0]
+            found: tuple[Tensor, object] = self.stream(ids, mask, [])
+        states = found[0]
+        return states if part == "grid" else states[:, :1]
 
 
 def _words(batch: MultimodalBatch) -> Tensor:

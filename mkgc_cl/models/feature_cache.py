@@ -1,4 +1,4 @@
-"""Features of a frozen encoder, kept on disk by sample: every sample is encoded once, ever."""
+"""Features of frozen encoders, kept on disk: every sample and every image is encoded once, ever."""
 
 from __future__ import annotations
 
@@ -29,32 +29,36 @@ _NO_PART = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "ar
 
 
 class FeatureCache:
-    """What is read of an encoder's layers, by sample.
+    """What is read of an encoder's layers by sample, and of an image encoder by image.
 
     Layout (all of it may be deleted at any time)::
 
         <directory>/features/<encoder>/layer-8/<digest>.safetensors
+        <directory>/features/<encoder>/vector/<digest>.safetensors
 
-    ``<encoder>`` is a digest of weights and settings (:class:`EncoderDigest`). A sample's key is
-    one of all that the encoder is shown of it: a sample that stands in several tasks is one, and
-    labels do not matter. Layers are kept one by one, so that choices of layers share theirs.
+    ``<encoder>`` is a digest of weights and settings (:class:`EncoderDigest`). The key of a sample
+    or an image is one of all that the encoder is shown of it: a sample that stands in several tasks
+    is one, whatever its labels, and so is an image in several samples, whatever its name. Layers
+    are kept one by one, so that choices of layers share theirs.
 
-    A sample's features depend in their last bits on the samples it was encoded beside; with the
-    cache these are those of the run that was first. Files are checked, and any number of processes
-    may use them: :class:`~mkgc_cl.models.feature_store.FeatureStore`. Where the folder cannot be
-    written a warning says so, and samples are encoded as without a cache.
+    Features depend in their last bits on what they were encoded beside; with the cache these are
+    those of the run that was first. Files are checked, and any number of processes may use them:
+    :class:`~mkgc_cl.models.feature_store.FeatureStore`. Where the folder cannot be written a
+    warning says so, and everything is encoded as without a cache.
 
     Args:
         directory: folder of the caches; by default :func:`~mkgc_cl.data.cache_folder.cache_folder`.
 
     Attributes:
         encoded: samples that were encoded through it, because they were not there.
+        encoded_images: images, or captions in their place, likewise.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         self.directory = directory
         self.encoded = 0
-        self._stores: dict[tuple[str, int], FeatureStore] = {}
+        self.encoded_images = 0
+        self._stores: dict[tuple[str, str], FeatureStore] = {}
         self._writable = True
 
     def __deepcopy__(self, memo: dict[int, object]) -> FeatureCache:
@@ -76,37 +80,76 @@ class FeatureCache:
             (B, F) of relations or (B, W, F) of words, in single precision; 0 on padding.
         """
         keys = sample_keys(batch)
-        found = {layer: self._store(encoder, layer).find(keys) for layer in layers}
-        missing = [
-            row
-            for row, key in enumerate(keys)
-            if any(key not in features for features in found.values())
-        ]
+
+        def run(rows: list[int]) -> dict[str, list[Tensor]]:
+            index = torch.tensor(rows, device=batch["input_ids"].device)
+            part = batch if len(rows) == len(keys) else batch.select(index)
+            features = encode(part)
+            self.encoded += len(rows)
+            return {f"layer-{layer}": _by_sample(part, features[layer]) for layer in layers}
+
+        found = self._read(keys, encoder, [f"layer-{layer}" for layer in layers], run)
+        return {layer: _padded(batch, found[f"layer-{layer}"]) for layer in layers}
+
+    def read_images(
+        self,
+        keys: Sequence[bytes],
+        *,
+        encoder: str,
+        part: str,
+        encode: Callable[[list[int]], Tensor],
+    ) -> Tensor:
+        """Return features of images, encoding those that are not kept, each once.
+
+        Args:
+            keys: one an image, see :func:`image_keys`.
+            encoder: digest of the encoder.
+            part: what is read of an image: a name of a folder.
+            encode: what encodes the images of these rows: (N, P, D), or (N, 1, D) of one vector.
+
+        Returns:
+            (U, P, D) on the CPU, in single precision.
+        """
+
+        def run(rows: list[int]) -> dict[str, list[Tensor]]:
+            features = encode(rows).detach().float().cpu()
+            self.encoded_images += len(rows)
+            return {part: list(features)}
+
+        return torch.stack(self._read(keys, encoder, [part], run)[part])
+
+    def _read(
+        self,
+        keys: Sequence[bytes],
+        encoder: str,
+        parts: Sequence[str],
+        encode: Callable[[list[int]], Mapping[str, list[Tensor]]],
+    ) -> dict[str, list[Tensor]]:
+        """Features (R, F) of every key by part, encoding the rows of those that are not kept."""
+        found = {part: self._store(encoder, part).find(keys) for part in parts}
+        missing: dict[bytes, int] = {}
+        for row, key in enumerate(keys):
+            if any(key not in features for features in found.values()):
+                missing.setdefault(key, row)
         if missing:
-            everything = len(missing) == len(keys)
-            index = torch.tensor(missing, device=batch["input_ids"].device)
-            part = batch if everything else batch.select(index)
-            encoded = encode(part)
-            self.encoded += len(missing)
-            names = [keys[row] for row in missing]
-            for layer in layers:
-                new = dict(zip(names, _by_sample(part, encoded[layer]), strict=True))
-                self._add(encoder, layer, new)
-                found[layer].update(new)
-        return {layer: _padded(batch, [found[layer][key] for key in keys]) for layer in layers}
+            encoded = encode(list(missing.values()))
+            for part in parts:
+                new = dict(zip(missing, encoded[part], strict=True))
+                self._add(encoder, part, new)
+                found[part].update(new)
+        return {part: [found[part][key] for key in keys] for part in parts}
 
-    def _store(self, encoder: str, layer: int) -> FeatureStore:
-        if (encoder, layer) not in self._stores:
+    def _store(self, encoder: str, part: str) -> FeatureStore:
+        if (encoder, part) not in self._stores:
             root = self.directory or cache_folder()
-            folder = root / "features" / encoder / f"layer-{layer}"
-            self._stores[encoder, layer] = FeatureStore(folder)
-        return self._stores[encoder, layer]
+            self._stores[encoder, part] = FeatureStore(root / "features" / encoder / part)
+        return self._stores[encoder, part]
 
-    def _add(self, encoder: str, layer: int, features: Mapping[bytes, Tensor]) -> None:
+    def _add(self, encoder: str, part: str, features: Mapping[bytes, Tensor]) -> None:
         if not self._writable:
             return
         try:
-            self._store(encoder, layer).add(features)
+            self._store(encoder, part).add(features)
         except OSError as error:
             self._writable = False
             logger.warning("features are not kept: %s", error)
@@ -143,8 +186,7 @@ class EncoderDigest:
         digest = hashlib.sha256(self._settings.encode())
         for name, value in sorted(tensors.items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            plain = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-            digest.update(plain.numpy().data)
+            digest.update(_bytes(value))
         return digest.hexdigest()
 
 
@@ -158,6 +200,47 @@ def described(settings: object) -> str:
     plain = {} if to_dict is None else to_dict()
     kept = {name: value for name, value in plain.items() if name not in _NO_PART}
     return json.dumps(kept or settings, sort_keys=True, default=str)
+
+
+def structure(module: nn.Module) -> list[object]:
+    """Plain settings of every part of an encoder (heads, strides, eps): what no weight shows."""
+    return [
+        (name, type(part).__qualname__, {n: v for n, v in vars(part).items() if _says(n, v)})
+        for name, part in module.named_modules()
+    ]
+
+
+def _says(name: str, value: object) -> bool:
+    if name == "training" or name.startswith("_"):
+        return False
+    if isinstance(value, tuple):
+        return all(_says("item", item) for item in value)
+    return isinstance(value, bool | int | float | str)
+
+
+def image_keys(shown: Tensor, *beside: Tensor) -> list[bytes]:
+    """Key of every image: a digest of all that an encoder is shown of it.
+
+    Args:
+        shown: (U, ...) pixels as they were cut and resized, or other rows in place of images.
+        beside: what the encoder makes of them before its first layer: mean and deviation.
+    """
+    salt = hashlib.sha256()
+    for tensor in (shown[:0], *beside):
+        salt.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        salt.update(_bytes(tensor))
+    keys = []
+    for row in shown.cpu():
+        digest = salt.copy()
+        digest.update(_bytes(row))
+        keys.append(digest.digest())
+    return keys
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    plain = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    data: memoryview = plain.numpy().data
+    return data
 
 
 def sample_keys(batch: MultimodalBatch) -> list[bytes]:

@@ -16,6 +16,7 @@ Role = Literal["encoder", "bias", "key", "fusion", "head", "readout"]
 MODALITIES: tuple[Modality, ...] = ("text", "vision", "shared")
 _SHARED: Mapping[str, Role] = {
     "shared_keys": "key",
+    "key_projections": "key",
     "fusion": "fusion",
     "projection": "fusion",
     "readout": "readout",
@@ -28,8 +29,9 @@ class ParameterGroup:
 
     Args:
         modality: the stream they belong to; ``"shared"`` for shared key, fusion, head and readout.
-        role: encoder weights, interaction bias map, shared key, fusion layers or projection on top
-            of the encoders, head (with the CRF), or readout.
+        role: encoder weights, interaction bias map, shared key (with what brings it to the other
+            stream's width), fusion layers or projection on top of the encoders, head (with the
+            CRF), or readout.
         parameters: names and parameters.
     """
 

@@ -12,8 +12,10 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.images import BLANK_GREY
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models.captions import CAPTION_LENGTH, CaptionEncoder
+from mkgc_cl.models.captions import CAPTION_LENGTH, CaptionEncoder, Part
 from mkgc_cl.models.encoders import image_side
+from mkgc_cl.models.feature_cache import EncoderDigest, FeatureCache, image_keys, structure
+from mkgc_cl.models.token_source import TokenSource
 from mkgc_cl.models.vision import pixel_statistics
 
 Objects = Literal["crops", "image", "captions"]
@@ -32,11 +34,16 @@ class ImageEncoder(nn.Module):
             class token and registers first, or a map.
         train_backbone: train its weights.
 
+    Attributes:
+        cache: where features are kept by image, for a backbone that does not train; ``None``
+            encodes anew.
+
     Raises:
         ConfigError: the backbone gives neither, or does not say what side its images have.
     """
 
     backbone: Any
+    cache: FeatureCache | None
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -61,6 +68,8 @@ class ImageEncoder(nn.Module):
         with torch.no_grad():  # look once rather than trust: backbones differ in what they return
             self.width = int(self._tokens(torch.zeros(1, 3, self.side, self.side)).shape[-1])
         self.train()
+        self.cache = None
+        self._digest = EncoderDigest(backbone, structure(backbone))
 
     def train(self, mode: bool = True) -> ImageEncoder:
         """Set the mode of what trains; statistics of BatchNorm never move."""
@@ -79,7 +88,7 @@ class ImageEncoder(nn.Module):
         Returns:
             Features (U, P, D) and a mask (U, P) that is false on blank images.
         """
-        tokens = self._tokens(images)[:, self._prefix :]
+        tokens = self._read(images, "grid")
         return tokens, shown(images)[:, None].expand(-1, tokens.shape[1])
 
     def grid_of(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
@@ -103,10 +112,27 @@ class ImageEncoder(nn.Module):
         """
         if not bool(present.any()):
             return self.pixel_mean.new_zeros(*present.shape, self.width)
-        tokens = self._tokens(pixels[present])
-        found = tokens[:, 0] if self._pooled else tokens[:, self._prefix :].mean(dim=1)
+        found = self._read(pixels[present], "vector")[:, 0]
         vectors = found.new_zeros(*present.shape, self.width)
         return vectors.index_put((present,), found)
+
+    def _read(self, pixels: Tensor, part: Part) -> Tensor:
+        """Features of (U, 3, S, S): (U, P, D) of the grid or (U, 1, D), those kept not encoded."""
+        if self.cache is None or self.trains:
+            return self._encode(pixels, part)
+        return self.cache.read_images(
+            image_keys(pixels, self.pixel_mean, self.pixel_std),
+            encoder=self._digest(),
+            part=part,
+            encode=lambda rows: self._encode(pixels[rows], part),
+        ).to(pixels.device)
+
+    def _encode(self, pixels: Tensor, part: Part) -> Tensor:
+        tokens = self._tokens(pixels)
+        if part == "vector" and self._pooled:
+            return tokens[:, :1]
+        grid = tokens[:, self._prefix :]
+        return grid if part == "grid" else grid.mean(dim=1, keepdim=True)
 
     def _tokens(self, pixels: Tensor) -> Tensor:
         """Run the backbone on (U, 3, S, S): (U, P, D), class token and registers included."""
@@ -149,6 +175,22 @@ def visual_encoder(
     if images == "captions":
         return CaptionEncoder(module, train_backbone=train_backbone)
     return ImageEncoder(module, train_backbone=train_backbone)
+
+
+def keep_images(model: nn.Module, cache: FeatureCache) -> bool:
+    """Let the frozen encoders of images in a model keep what they read, of captions likewise.
+
+    Returns:
+        Whether it has one.
+    """
+    readers = [
+        part
+        for part in model.modules()
+        if isinstance(part, ImageEncoder | CaptionEncoder | TokenSource) and not part.trains
+    ]
+    for reader in readers:
+        reader.cache = cache
+    return bool(readers)
 
 
 def slot_pixels(batch: MultimodalBatch, plan: ViewPlan) -> tuple[Tensor, Tensor]:

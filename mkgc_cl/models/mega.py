@@ -23,7 +23,7 @@ from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.images import Objects, object_plan, slot_pixels, visual_encoder
 from mkgc_cl.models.object_fusion import ObjectFusion
 from mkgc_cl.models.output import ModelOutput
-from mkgc_cl.models.text import TextStream
+from mkgc_cl.models.whole_encoder import plain_stream
 from mkgc_cl.seeds import seeded
 
 Alignments = Literal["both", "semantic"]
@@ -49,7 +49,8 @@ class MEGAModel(MultimodalModel):
 
     Args:
         labels: the stream's classes.
-        text: a BERT-family encoder.
+        text: an encoder of BERT's family, or one that is run whole
+            (:mod:`mkgc_cl.models.whole_encoder`).
         tokenizer: its tokenizer.
         vision: a timm backbone, of any width.
         images: the objects: ``"crops"``, or ``"image"`` for the whole image as the only one, where
@@ -100,7 +101,7 @@ class MEGAModel(MultimodalModel):
             tagger=tagger,
             seed=seed,
         )
-        self.text = TextStream.plain(text, max_length=max_text_length)
+        self.text = plain_stream(text, max_length=max_text_length)
         self.vision = encoder
         relations = labels.kind == "re"
         width = (2 if relations else 1) * self.text.width

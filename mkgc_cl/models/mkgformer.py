@@ -40,7 +40,7 @@ class MKGformerModel(MultimodalModel):
         labels: the stream's classes.
         text: a BERT-family encoder.
         tokenizer: its tokenizer.
-        vision: a timm ViT of the same width.
+        vision: a timm ViT, of any width and number of heads.
         fusion_layers: how many top layers interact; ``None`` for a third of the text encoder's, as
             in the paper (4 of 12), and at least one.
         images: which images become tokens. ``"crops"`` is the released code's input (RELEASED
@@ -57,7 +57,7 @@ class MKGformerModel(MultimodalModel):
         seed: seed of every parameter that is not pretrained.
 
     Raises:
-        ConfigError: the two encoders differ in width, or an option does not fit the encoders.
+        ConfigError: an option does not fit the encoders.
     """
 
     vision_kind = "vit"
@@ -109,6 +109,7 @@ class MKGformerModel(MultimodalModel):
             self.vision,
             layers=fusion_layers,
             generator=generator(seed, "fusion-parameters"),
+            seed=seed,
         )
         markers = 2 if labels.kind == "re" else 1
         width, outputs = markers * self.text.width, len(labels.outputs)

@@ -17,6 +17,7 @@ from mkgc_cl.models.attention import split_heads
 from mkgc_cl.models.captions import CaptionStream
 from mkgc_cl.models.text import TextStream, attend_text, finish_text_layer, project_text
 from mkgc_cl.models.vision import VisionStream
+from mkgc_cl.seeds import seeded
 
 
 class PrefixFusion(nn.Module):
@@ -27,15 +28,20 @@ class PrefixFusion(nn.Module):
     interaction); then the text layer adds to its feed-forward what its tokens find in the block's
     output (correlation-aware fusion, :func:`correlate`).
 
+    PAPER: both streams are equally wide (768). Where they are not, linear maps of each layer that
+    interacts stand between: keys and values of the words come to the vision's width, and what the
+    block leaves to the text's.
+
     Args:
         text: the text stream.
-        vision: the vision stream, of the same width D; or captions in its place, whose layers then
-            read words as a ViT's blocks do.
+        vision: the vision stream; or captions in its place, whose layers then read words as a
+            ViT's blocks do.
         layers: how many top layers interact (PAPER: 4 of 12).
         generator: source of the fusion weights' initial values (normal, as BERT's own).
+        seed: seed of the maps between widths.
 
     Raises:
-        ConfigError: the widths differ, or the streams have not that many layers to give.
+        ConfigError: the streams have not that many layers to give.
     """
 
     def __init__(
@@ -45,12 +51,9 @@ class PrefixFusion(nn.Module):
         *,
         layers: int,
         generator: torch.Generator,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        if text.width != vision.width:
-            raise ConfigError(
-                [f"text width {text.width} and vision width {vision.width} differ; pair equal ones"]
-            )
         # the first text layer that interacts needs one below it, whose keys the block reads
         most = min(len(text.layers) - 1, len(vision.blocks))
         if not 1 <= layers <= most:
@@ -61,6 +64,12 @@ class PrefixFusion(nn.Module):
             nn.init.normal_(weight, std=0.02, generator=generator)
             # RELEASED CODE adds a bias of its own to the one the feed-forward has; PAPER: none
             self.weights.append(nn.Parameter(weight))
+        self.bridges: nn.ModuleList | None = None
+        if text.width != vision.width:
+            with seeded(seed, "fusion-bridges"):
+                self.bridges = nn.ModuleList(
+                    _Bridge(text.width, vision.width) for _ in self.weights
+                )
 
     def forward(
         self,
@@ -96,14 +105,35 @@ class PrefixFusion(nn.Module):
             seen = vision.finish(block, context, seen)
         # from here on an image looks different to every sample
         seen, seen_mask = seen[visual_index], seen_mask[visual_index]
-        upper = zip(self.weights, text.layers[-depth:], vision.blocks[-depth:], strict=True)
-        for weight, layer, block in upper:
+        bridges: Any = self.bridges or [None] * depth
+        upper = zip(
+            self.weights, bridges, text.layers[-depth:], vision.blocks[-depth:], strict=True
+        )
+        for weight, bridge, layer, block in upper:
+            if bridge is not None:
+                prefix = bridge.to_vision(prefix)
             context = attend_with_prefix(vision, block, seen, seen_mask, prefix, mask)
             seen = vision.finish(block, context, seen)
             context, prefix = _read(layer, states, mask)
-            found = F.linear(correlate(context, seen, seen_mask), weight)
+            left = seen if bridge is None else bridge.to_text(seen)
+            found = F.linear(correlate(context, left, seen_mask), weight)
             states = finish_text_layer(layer, context, states, added=found)
         return states
+
+
+class _Bridge(nn.Module):
+    """Linear maps between the widths of a text layer, D, and a vision block, D_v."""
+
+    def __init__(self, text: int, vision: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(text, vision)
+        self.value = nn.Linear(text, vision)
+        self.to_text = nn.Linear(vision, text)
+
+    def to_vision(self, prefix: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Keys and values of the words, each (B, T, D), as (B, T, D_v)."""
+        key, value = prefix
+        return self.key(key), self.value(value)
 
 
 def attend_with_prefix(
@@ -124,7 +154,7 @@ def attend_with_prefix(
         block: one of its blocks, of H heads.
         seen: (B, P, D) visual tokens.
         seen_mask: (B, P) bool, true on those of images that are there.
-        prefix: keys and values, each (B, T, D), of the text layer below.
+        prefix: keys and values, each (B, T, D), of the text layer below, as wide as ``seen``.
         mask: (B, T) bool, true on real words.
 
     Returns:

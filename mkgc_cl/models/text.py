@@ -15,12 +15,13 @@ from mkgc_cl.models.attention import (
     fused_attention,
     split_heads,
 )
+from mkgc_cl.models.mpnet import named_as_bert, relative_positions
 
 # Families whose layers run as BERT's do. Others have the same parts in another order
 # (megatron-bert, roberta-prelayernorm, xlm-roberta-xl, esm) or other attention under the same names
 # (nystromformer, yoso, mra): run from their parts they give wrong states without any error.
 FAMILIES = frozenset(
-    ("bert", "camembert", "data2vec-text", "electra", "ernie", "roberta", "xlm-roberta")
+    ("bert", "camembert", "data2vec-text", "electra", "ernie", "mpnet", "roberta", "xlm-roberta")
 )
 
 
@@ -29,10 +30,11 @@ class TextStream(nn.Module):
 
     The layers are run from their parts (query, key, value, output, feed-forward), which the family
     shares by name; so the lower layers use fused attention, the top ones return their maps, and
-    every pretrained tensor still in use stays where it was.
+    every pretrained tensor still in use stays where it was. Of MPNet the parts are renamed; in a
+    layer with the shared key its bias map (eq. 10) takes the place of the relative positions.
 
     Args:
-        encoder: a model with ``embeddings`` and ``encoder.layer`` as BERT has them.
+        encoder: a model with ``embeddings`` and ``encoder.layer`` as BERT has them, or MPNet.
         interaction_layers: how many top layers return their attention maps.
         shared_key: replace the self-key of those layers by the shared key.
         max_length: longest token sequence.
@@ -59,10 +61,13 @@ class TextStream(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        encoder = named_as_bert(encoder)
         check_bert_family(encoder)
         self.config = getattr(encoder, "config", None)
         self.embeddings = encoder.embeddings
         self.layers = encoder.encoder.layer  # type: ignore[union-attr]
+        if (table := relative_positions(encoder)) is not None:
+            self.relative = table
         self.width = int(self.embeddings.word_embeddings.weight.shape[1])
         self.max_length = max_length
         self.first_interaction = len(self.layers) - interaction_layers
@@ -95,6 +100,16 @@ class TextStream(nn.Module):
             max_length=max_length,
             generator=torch.Generator(),
         )
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of a layer."""
+        return int(self.layers[0].attention.self.num_attention_heads)
+
+    @property
+    def inner(self) -> int:
+        """Width within the feed-forward of a layer."""
+        return int(self.layers[0].intermediate.dense.out_features)
 
     @property
     def _position_offset(self) -> int:
@@ -218,10 +233,19 @@ def attend_text(
     """
     query, key, value = (split_heads(part, attention.num_attention_heads) for part in projected)
     dropout = attention.dropout.p if attention.training else 0.0
+    bias = position_bias(attention, query.shape[2])
     if not explicit:
-        return fused_attention(query, key, value, mask, dropout), None
+        return fused_attention(query, key, value, mask, dropout, bias), None
     scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+    if bias is not None:
+        scores = scores + bias
     return explicit_attention(scores, value, mask, dropout), scores
+
+
+def position_bias(attention: Any, length: int) -> Tensor | None:
+    """What relative positions add to the scores of a layer: (1, H, T, T); nothing but of MPNet."""
+    own = getattr(attention, "position_bias", None)
+    return None if own is None else own(length)
 
 
 def finish_text_layer(

@@ -23,7 +23,7 @@ from mkgc_cl.models.graph_fusion import GraphFusion, ObjectAttention
 from mkgc_cl.models.heads import LinearHead
 from mkgc_cl.models.images import Objects, object_pixels, object_plan, visual_encoder
 from mkgc_cl.models.output import ModelOutput
-from mkgc_cl.models.text import TextStream
+from mkgc_cl.models.whole_encoder import plain_stream
 from mkgc_cl.seeds import seeded
 
 
@@ -39,7 +39,8 @@ class UMGFModel(MultimodalModel):
 
     Args:
         labels: the stream's classes.
-        text: a BERT-family encoder.
+        text: an encoder of BERT's family, or one that is run whole
+            (:mod:`mkgc_cl.models.whole_encoder`).
         tokenizer: its tokenizer.
         vision: a timm backbone; the paper's is ResNet-152.
         train_vision: train the backbone, as its authors do.
@@ -104,7 +105,7 @@ class UMGFModel(MultimodalModel):
             tagger=tagger,
             seed=seed,
         )
-        self.text = TextStream.plain(text, max_length=max_text_length)
+        self.text = plain_stream(text, max_length=max_text_length)
         self.vision = encoder
         self.objects = objects
         with seeded(seed, "fusion"):

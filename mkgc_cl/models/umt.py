@@ -24,7 +24,7 @@ from mkgc_cl.models.heads import GrowableCRF, LinearHead
 from mkgc_cl.models.images import object_plan, visual_encoder
 from mkgc_cl.models.output import ModelOutput, SpanOutput
 from mkgc_cl.models.span_tags import SPAN_TAGS, conversion_matrix, span_of
-from mkgc_cl.models.text import TextStream
+from mkgc_cl.models.whole_encoder import plain_stream
 from mkgc_cl.seeds import derive
 
 GridOf = Literal["image", "captions"]
@@ -46,7 +46,8 @@ class UMTModel(MultimodalModel):
 
     Args:
         labels: the stream's classes.
-        text: a BERT-family encoder.
+        text: an encoder of BERT's family, or one that is run whole
+            (:mod:`mkgc_cl.models.whole_encoder`).
         tokenizer: its tokenizer.
         vision: a timm backbone; the paper's is ResNet-152. For captions a text encoder.
         images: the grid is that of the whole image, or the words of its caption.
@@ -102,15 +103,14 @@ class UMTModel(MultimodalModel):
             tagger=tagger,
             seed=seed,
         )
-        self.text = TextStream.plain(text, max_length=max_text_length)
+        self.text = plain_stream(text, max_length=max_text_length)
         self.vision = encoder
         tags = labels.kind == "ner"
-        layer = self.text.layers[0]  # the fusion layers are of the encoder's own shape
         self.fusion = CoupledFusion(
             width=self.text.width,
             grid_width=encoder.width,
-            heads=layer.attention.self.num_attention_heads,
-            inner=layer.intermediate.dense.out_features,
+            heads=self.text.heads,  # of the encoder's own shape
+            inner=self.text.inner,
             dropout=dropout,
             projections=projections,
             auxiliary=tags,

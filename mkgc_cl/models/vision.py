@@ -22,7 +22,8 @@ class VisionStream(nn.Module):
 
     RELEASED CODE feeds six crops and no whole image, with position embeddings of their own for the
     crops; here that is ``ViewPlan(image=0, grounding=128, detected=64)``. Slots without a crop are
-    masked (RELEASED CODE attends zero images there).
+    masked (RELEASED CODE attends zero images there). Where a CNN makes the ViT's tokens
+    (:class:`~mkgc_cl.models.token_source.TokenSource`), their mean is added to the class token.
 
     Args:
         vit: a ``timm.models.vision_transformer.VisionTransformer`` with a class token.
@@ -120,6 +121,18 @@ class VisionStream(nn.Module):
         embedded: Tensor = self.vit.norm_pre(tokens)
         return embedded
 
+    def _embedded(
+        self, images: Tensor | None, crops: list[Tensor], present: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens (U, P, D) as the first block reads them, and their mask (U, P)."""
+        tokens, mask = self.embed(images, crops), self.token_mask(present)
+        if getattr(self.vit.patch_embed, "mean_token", False):
+            there = mask[:, self._prefix :, None]
+            total = (tokens[:, self._prefix :] * there).sum(dim=1, keepdim=True)
+            mean = total / there.sum(dim=1, keepdim=True).clamp(min=1)
+            tokens = torch.cat([tokens[:, :1] + mean, tokens[:, 1:]], dim=1)
+        return tokens, mask
+
     def token_mask(self, present: Tensor) -> Tensor:
         """Spread (U, V) bool, true where crop slot v has an image, to tokens (U, P)."""
         count = present.shape[0]
@@ -141,8 +154,7 @@ class VisionStream(nn.Module):
         Returns:
             States (U, P, D), mask (U, P) and the interaction blocks' maps, each (U, H, P, P).
         """
-        states = self.embed(images, crops)
-        mask = self.token_mask(present)
+        states, mask = self._embedded(images, crops, present)
         attended = mask if crops else None  # nothing to mask without crops: the fast path
         maps = []
         for index, block in enumerate(self.vit.blocks):
@@ -181,8 +193,7 @@ class VisionStream(nn.Module):
 
     def tokens(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
         """Embedded visual tokens (U, P, D) and their mask (U, P)."""
-        embedded = self.embed(batch.images, self._crops(batch))
-        return embedded, self.token_mask(batch.crops_present)
+        return self._embedded(batch.images, self._crops(batch), batch.crops_present)
 
     def project(self, block: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of a block, each (U, H, P, D/H)."""

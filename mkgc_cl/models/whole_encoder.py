@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.text import TextStream
 
-WHOLE_FAMILIES = frozenset(("mpnet",))
-"""Families whose layers cannot be run one by one (MPNet: one position bias for all of them)."""
+WHOLE_FAMILIES = frozenset(("deberta", "deberta-v2", "distilbert", "mpnet"))
+"""Families that are read as ``transformers`` runs them. Of these only MPNet's layers can be run one
+by one, too (:mod:`mkgc_cl.models.mpnet`)."""
 
 
 class WholeEncoder(nn.Module):
@@ -34,7 +35,9 @@ class WholeEncoder(nn.Module):
         self.config = parts.config
         self.width = int(parts.config.hidden_size)
         self.max_length = max_length
-        positions = parts.config.max_position_embeddings - parts.embeddings.padding_idx - 1
+        positions = int(parts.config.max_position_embeddings)
+        if parts.config.model_type == "mpnet":  # its table starts after the padding id
+            positions -= parts.embeddings.padding_idx + 1
         if max_length > positions:
             raise ConfigError([f"max_text_length={max_length} but the encoder has {positions}"])
 
@@ -42,7 +45,19 @@ class WholeEncoder(nn.Module):
     def layers(self) -> Any:
         """The layers, for how many there are."""
         parts: Any = self.encoder
-        return parts.encoder.layer
+        body = parts.transformer if self.config.model_type == "distilbert" else parts.encoder
+        return body.layer
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of a layer."""
+        return int(self.config.num_attention_heads)
+
+    @property
+    def inner(self) -> int:
+        """Width within the feed-forward of a layer."""
+        named = "hidden_dim" if self.config.model_type == "distilbert" else "intermediate_size"
+        return int(getattr(self.config, named))
 
     def forward(
         self, input_ids: Tensor, mask: Tensor, keys: list[Tensor]

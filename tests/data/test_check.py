@@ -257,6 +257,21 @@ def test_another_corpus_in_the_same_format(tmp_path: Path) -> None:
     assert imre_stream(tmp_path, tasks=2, seed=0, missing_images="blank").tasks
 
 
+def test_stray_tags_are_repaired_on_request(download: Path) -> None:
+    """In the full files and in the released ones, which then fit together."""
+    folder = download / "MNER" / "data" / "twitter2017"
+    for path in folder.rglob("train*.txt"):
+        path.write_text(path.read_text().replace("Rome\tB-LOC\ngreets", "Rome\tI-LOC\ngreets"))
+    assert {error.path.name for error in check_data(download).problems} == {"train.txt"}  # type: ignore[union-attr]
+    found = check_data(download, repair="conlleval")
+    assert found.problems == []
+    assert "repaired, conlleval: 1" in found.present
+    calls = [code for code, _ in found.run if code.startswith("imner")]
+    assert len(calls) == 3
+    assert all("repair='conlleval'" in code for code in calls)
+    assert not any("repair=" in code for code, _ in found.run if code.startswith("imre"))
+
+
 def test_an_empty_folder_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = report(tmp_path, capsys)
     assert found["exit_code"] == 2

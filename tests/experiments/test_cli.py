@@ -173,6 +173,7 @@ def test_options_of_systems() -> None:
         ("imre", ["--scenario", "files", "--data", "none.yaml"], "none.yaml: no such"),
         ("imre", ["--quick", "--scenario", "files", "--data", "x"], "--quick is the synthetic"),
         ("imner", ["stream.negative=NA"], "'stream.negative' is for imre"),
+        ("imre", ["stream.repair=conlleval"], "'stream.repair' is for imner"),
         ("imre", ["--quick", "encoders.images=crops"], "has whole images only (image)"),
         ("imre", ["stream.order=sep7"], "'stream.order' gives way to 'orders', sep10"),
         ("imre", ["--quick", "--scenario", "imre"], "--quick is the synthetic stream, and"),

@@ -15,7 +15,7 @@ import pytest
 from mkgc_cl.data import LabelSpace, TaskStream
 from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.experiments import ablation, checks, cli, imre, paper_rows, plan, run, streams
-from mkgc_cl.experiments.settings import Settings, StreamSettings
+from mkgc_cl.experiments.settings import Settings, StreamSettings, stream_config
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import Run, RunRecord, run_grid
 from mkgc_cl.scenarios import demo
@@ -108,6 +108,19 @@ def test_the_name_of_the_negative_relation_reaches_the_reader(download: Path) ->
     assert streams.read_stream(replace(stream, negative="NA"), "image").labels.na == "NA"
     with pytest.raises(DataError, match="did you mean 'NA'"):
         streams.read_stream(stream, "image")
+
+
+def test_the_repair_of_stray_tags_reaches_the_reader(download: Path) -> None:
+    train = download / "MNER" / "data" / "twitter2017" / "train.txt"
+    train.write_text(train.read_text().replace("Rome\tB-LOC\ngreets", "Rome\tI-LOC\ngreets"))
+    stream = StreamSettings("imner", data=str(download), missing_images="blank")
+    repaired = streams.read_stream(replace(stream, repair="conlleval"), "image")
+    assert repaired.provenance["repaired"] == {"conlleval": 1}
+    with pytest.raises(DataError, match="expected tags in BIO"):
+        streams.read_stream(stream, "image")
+    # runs from before there was a repair stay
+    assert "repair" not in stream_config(stream)
+    assert stream_config(replace(stream, repair="conlleval"))["repair"] == "conlleval"
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,6 @@ WRONG: dict[str, dict[str, Any]] = {
     "freeze_lower=5; the text encoder has 4 layers": {"freeze_lower": 5},
     "4 layers, fewer than 5": {"interaction_layers": 5},
     "max_text_length=129 but the encoder has 128": {"max_text_length": 129},
-    "text width 64 and vision width 192 differ": {
-        "vision": "vit_tiny_patch16_224", "pretrained": False,
-    },
     "ResNet is not a timm ViT": {"vision": "test_resnet", "pretrained": False},
 }  # fmt: skip
 

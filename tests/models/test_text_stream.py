@@ -18,6 +18,8 @@ from transformers import (
     ElectraModel,
     MegatronBertConfig,
     MegatronBertModel,
+    MPNetConfig,
+    MPNetModel,
     RobertaConfig,
     RobertaModel,
 )
@@ -37,6 +39,7 @@ SIZES: dict[str, Any] = {
 FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "bert": lambda: BertModel(BertConfig(**SIZES)),
     "roberta": lambda: RobertaModel(RobertaConfig(**SIZES, pad_token_id=1)),
+    "mpnet": lambda: MPNetModel(MPNetConfig(**SIZES, pad_token_id=1)),
     "electra": lambda: ElectraModel(ElectraConfig(**SIZES, embedding_size=24)),
 }
 
@@ -68,9 +71,18 @@ def test_self_keys_give_the_encoders_own_output(
     assert len(maps) == layers
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: BertModel(BertConfig(**SIZES, attn_implementation="eager")),
+        FAMILIES["mpnet"],
+    ],
+)
 @torch.no_grad()
-def test_maps_are_what_the_layer_attends_with(stir: Callable[[nn.Module], nn.Module]) -> None:
-    encoder = stir(BertModel(BertConfig(**SIZES, attn_implementation="eager"))).eval()
+def test_maps_are_what_the_layer_attends_with(
+    make: Callable[[], nn.Module], stir: Callable[[nn.Module], nn.Module]
+) -> None:
+    encoder = stir(make()).eval()
     ids, mask = padded_ids(encoder)
     own = copy.deepcopy(encoder)(ids, attention_mask=mask.long(), output_attentions=True)
     _, maps = stream(encoder, layers=2).double()(ids, mask, [])

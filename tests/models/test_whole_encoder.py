@@ -1,18 +1,36 @@
-"""An encoder of another family, read as transformers runs it."""
+"""Encoders of other families, read as transformers runs it."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModel, MPNetConfig, MPNetModel
+from transformers import (
+    AutoModel,
+    DebertaConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    MPNetConfig,
+)
 
-from mkgc_cl.data.samples import LabelSpace, TaggingSample
+from mkgc_cl.data.images import BLANK
+from mkgc_cl.data.samples import LabelSpace, TaggingSample, VisualInput
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.models import TextModel, build_optimizer
-from mkgc_cl.models.encoders import load_text_encoder
+from mkgc_cl.inference.saving import from_pretrained, save_pretrained
+from mkgc_cl.models import (
+    DualStreamModel,
+    MEGAModel,
+    MKGformerModel,
+    TextModel,
+    UMGFModel,
+    UMTModel,
+    build_optimizer,
+)
 
 LABELS = LabelSpace("ner", ("PER",))
 SPECIAL = ("<s>", "<pad>", "</s>", "[UNK]", "<mask>")
@@ -22,18 +40,43 @@ SAMPLES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny MPNet with a vocabulary of letters."""
-    path: Path = tmp_path_factory.mktemp("mpnet")
+SIZES: dict[str, Any] = {
+    "num_hidden_layers": 3, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 32,
+    "initializer_range": 0.3,
+}  # fmt: skip
+FAMILIES: dict[str, Callable[[int], Any]] = {
+    # of its 34 positions two are taken: its table starts after the padding id
+    "mpnet": lambda n: MPNetConfig(
+        vocab_size=n, max_position_embeddings=34, pad_token_id=1, **SIZES
+    ),
+    "distilbert": lambda n: DistilBertConfig(
+        vocab_size=n, max_position_embeddings=32, pad_token_id=1, n_layers=3, n_heads=2, dim=16,
+        hidden_dim=32, initializer_range=0.3,
+    ),
+    "deberta": lambda n: DebertaConfig(
+        vocab_size=n, max_position_embeddings=32, relative_attention=True,
+        pos_att_type=["c2p", "p2c"], pad_token_id=1, **SIZES,
+    ),
+    "deberta-v2": lambda n: DebertaV2Config(
+        vocab_size=n, max_position_embeddings=32, relative_attention=True, position_buckets=8,
+        pos_att_type=["c2p", "p2c"], position_biased_input=False, type_vocab_size=0,
+        norm_rel_ebd="layer_norm", share_att_key=True, pad_token_id=1, **SIZES,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny encoder of a family, with a vocabulary of letters."""
+    path: Path = tmp_path_factory.mktemp(request.param)
     pieces = [*SPECIAL, *"abc@#", *(f"##{letter}" for letter in "abc")]
     (path / "vocab.txt").write_text("\n".join(pieces))
+    names = dict(zip(("cls", "pad", "sep", "unk", "mask"), SPECIAL, strict=True))
+    told = {f"{name}_token": piece for name, piece in names.items()}
+    told |= {"tokenizer_class": "BertTokenizerFast"}
+    (path / "tokenizer_config.json").write_text(json.dumps(told))
     torch.manual_seed(4)
-    config = MPNetConfig(
-        vocab_size=len(pieces), hidden_size=16, num_hidden_layers=3, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=34, pad_token_id=1, initializer_range=0.3,
-    )  # fmt: skip
-    MPNetModel(config).save_pretrained(path)
+    AutoModel.from_config(FAMILIES[request.param](len(pieces))).save_pretrained(path)
     return str(path)
 
 
@@ -79,7 +122,27 @@ def test_it_trains_but_for_what_is_frozen(folder: str) -> None:
 
 
 def test_who_cannot_run_it_or_asks_for_too_much_is_told(folder: str) -> None:
-    with pytest.raises(ConfigError, match="not a BERT-family encoder"):
-        load_text_encoder(folder)
+    runs_layers = () if "mpnet" in folder else (DualStreamModel.build, MKGformerModel.build)
+    for build in runs_layers:
+        with pytest.raises(ConfigError, match="layers cannot be run one by one, as MSPT"):
+            build(LABELS, text=folder)
     with pytest.raises(ConfigError, match="max_text_length=33 but the encoder has 32"):
         TextModel.build(LABELS, text=folder, max_text_length=33)
+
+
+@pytest.mark.parametrize("kind", [UMTModel, UMGFModel, MEGAModel])
+def test_models_that_read_states_take_it(folder: str, kind: Any, tmp_path: Path) -> None:
+    own = {UMTModel: {}, UMGFModel: {"width": 16, "layers": 1}, MEGAModel: {}}[kind]
+    own = own | ({"alignments": "semantic"} if kind is MEGAModel else {})
+    seen: dict[str, Any] = {"images": "image", "max_text_length": 32, **own}
+    model = kind.build(LABELS, text=folder, **seen)
+    model.observe(LABELS.classes)
+    samples = [replace(sample, visual=VisualInput(BLANK)) for sample in SAMPLES]
+    batch, targets = model.processor.collate(samples)
+    model.loss(model(batch), targets).backward()
+    trained = [p.grad for n, p in model.text.named_parameters() if "layer.1." in n]
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in trained)
+    save_pretrained(model.eval(), tmp_path / "model")
+    again = from_pretrained(tmp_path / "model")
+    with torch.no_grad():
+        assert torch.equal(again(batch).logits, model(batch).logits)

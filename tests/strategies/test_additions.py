@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from mkgc_cl.strategies.contract import yield_checks
 from mkgc_cl.strategies.prior import label_counts
 from mkgc_cl.strategies.recipe import Encoders, Training
 
+FROZEN = "Frozen + Gaussian"
 NEAR = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -221,6 +223,8 @@ def test_every_system_takes_them(kit: Any) -> None:
         ("EMR", "ner", {"branch": 0.5}, "with tagger='softmax'"),
         ("EMR", "re", {"branch": 2}, "weight=2.0; give 0 to 1"),
         ("EMR", "re", {"interpolation": -1}, "share=-1.0"),
+        ("MSPT", "re", {"image_cache": True}, "image_cache is for systems whose encoder of images"),
+        ("UMGF", "re", {"image_cache": True}, "for UMGF give train_vision=false"),
         ("EMR", "re", {"brunch": 1}, "did you mean 'branch'"),
     ],
 )
@@ -229,6 +233,43 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         built(name, kind, kit, **options)
+
+
+@pytest.mark.parametrize(("name", "options"), [("UMT", {}), (FROZEN, {"with_images": True})])
+def test_who_looks_at_whole_images_refuses_crops_alone(name: str, options: Any, kit: Any) -> None:
+    """Before anything is read, not sample by sample."""
+    labels = kit.benchmark("re", 1).labels
+    with pytest.raises(ConfigError, match=r"looks at the whole image; give encoders\.images"):
+        build_system(
+            name,
+            labels,
+            encoders=Encoders(images="crops"),
+            training=Training(),
+            options=options,
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("UMT", {"image_cache": True}),
+        ("MEGA", {"image_cache": True, "alignments": "semantic"}),
+        (FROZEN, {"with_images": True, "cache": True}),
+    ],
+)
+def test_a_second_run_encodes_no_image_and_ends_the_same(
+    name: str, options: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MKGC_CACHE", str(tmp_path))
+    ends = []
+    for new in (True, False):
+        benchmark = kit.benchmark("re", 1)
+        strategy = built(name, "re", kit, **options)
+        strategy.train(benchmark.train_stream[0])
+        assert bool(strategy.network.vision.cache.encoded_images) is new
+        ends.append(strategy.network.state_dict())
+    first, second = ends
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_a_system_may_have_defaults_of_its_own(kit: Any) -> None:

@@ -52,7 +52,7 @@ AS_OTHERS: dict[str, Any] = {
 }
 """EMAR-BERT and RP-CRE with head and optimizer of the other text systems."""
 OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
-    ("Frozen + Gaussian", "ner", {"cache": True}),
+    ("Frozen + Gaussian", "ner", {"cache": True, "with_images": True}),
     ("EMR", "re", {"prior_correction": 1.0, "interpolation": 0.5, "branch": 0.5}),
     ("EMR", "ner", {"prior_correction": 1.0, "complete_labels": True}),
     ("EMAR-BERT", "re", {**AS_OTHERS, "normalize": True}),
