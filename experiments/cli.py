@@ -17,9 +17,10 @@ from typing import Any
 import mkgc_cl
 from mkgc_cl import plain_yaml
 from mkgc_cl.config import keys
-from mkgc_cl.errors import ConfigError, DataError, MkgcError, OutputError
+from mkgc_cl.errors import ConfigError, DataError, GroupError, MkgcError, OutputError
 from mkgc_cl.experiments.checks import Tell
 from mkgc_cl.experiments.interrupts import Terminated, signals_interrupt
+from mkgc_cl.experiments.launch import ended, following, follows, hush, launch_problems, launched
 from mkgc_cl.experiments.plan import Row
 from mkgc_cl.experiments.run import Made, run_all
 from mkgc_cl.experiments.settings import SCENARIOS, Settings, config_path, resolve_settings
@@ -104,8 +105,12 @@ def main(script: Script, argv: Sequence[str] | None = None) -> int:
         3 another process still computes some of the runs, 128 + n ended by signal n.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    command = [*program(script.file).split(), *argv]
+    hush()
+    if follows():
+        return following(lambda: run(script, parse(script, argv), command))
     arguments = parse(script, argv)
-    return exit_code(lambda: run(script, arguments, [*program(script.file).split(), *argv]))
+    return ended(exit_code(lambda: run(script, arguments, command), together=True))
 
 
 def run(script: Script, arguments: argparse.Namespace, command: Sequence[str]) -> int:
@@ -130,6 +135,8 @@ def run(script: Script, arguments: argparse.Namespace, command: Sequence[str]) -
         quiet=arguments.quiet,
         show=script.show,
     )
+    if follows():
+        return 0
     if script.finish is not None:
         script.finish(made, arguments)
     elif len(made) > 1:
@@ -183,6 +190,7 @@ def settings_of(script: Script, arguments: argparse.Namespace) -> Settings:
         orders = ",".join(settings.orders)
         wrong.append(f"'stream.order' gives way to 'orders', {orders}; give --orders in its place")
     wrong += script.check(settings, arguments, given)
+    wrong += launch_problems(jobs=getattr(arguments, "jobs", 1), device=settings.device)
     if wrong:
         raise ConfigError(list(dict.fromkeys(wrong)))
     return settings
@@ -264,12 +272,15 @@ def teller(*, quiet: bool) -> Tell:
     return tell
 
 
-def exit_code(work: Callable[[], int], *, interrupted: str = GOES_ON) -> int:
+def exit_code(
+    work: Callable[[], int], *, interrupted: str = GOES_ON, together: bool = False
+) -> int:
     """Do what a script is for; say in a sentence what keeps it from that.
 
     Args:
         work: returns the exit code of a script that came to its end.
         interrupted: what to say of an interrupt.
+        together: whether processes of ``torchrun`` can do it together.
 
     Returns:
         That code, or 1 where something could not be written, 2 where what was asked for is wrong,
@@ -278,10 +289,13 @@ def exit_code(work: Callable[[], int], *, interrupted: str = GOES_ON) -> int:
     with lasting_output(), signals_interrupt():
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
         try:
+            if launched() and not together:
+                raise ConfigError(["torchrun: this command runs in one process; start it without"])
             return work()
         except MkgcError as error:
-            sys.stderr.write(f"{error}\n")
-            return 1 if isinstance(error, OutputError) else 2
+            if not follows():  # all processes find the same
+                sys.stderr.write(f"{error}\n")
+            return 1 if isinstance(error, OutputError | GroupError) else 2
         except KeyboardInterrupt as error:
             sys.stderr.write(f"\n{interrupted}\n")
             return 128 + (error.number if isinstance(error, Terminated) else signal.SIGINT)

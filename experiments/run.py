@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mkgc_cl.data import LabelSpace
-from mkgc_cl.errors import OutputError
+from mkgc_cl.errors import ConfigError, GroupError, OutputError
 from mkgc_cl.experiments.checks import Tell, Trial, check_builds, device_of
+from mkgc_cl.experiments.launch import team
 from mkgc_cl.experiments.plan import Plan, Row, plan, reuse_finished
 from mkgc_cl.experiments.settings import Settings
 from mkgc_cl.experiments.streams import benchmark_of
@@ -25,6 +26,7 @@ from mkgc_cl.results.provenance import environment, peak_memory_mb, reset_peak_m
 from mkgc_cl.results.run_files import (
     checkpoint_folder,
     finished_records,
+    keep_failure,
     paths_of,
     remove_checkpoints,
 )
@@ -119,22 +121,22 @@ def run_plan(
 
     Raises:
         KeyboardInterrupt: it was interrupted; the tables hold what has finished.
+        GroupError: likewise, of processes that make a run together.
         OutputError: a record or a table cannot be written, or the folder is gone at the end.
     """
     from mkgc_cl.experiments.report import write_setup
 
-    out, settings = plan.target, plan.settings
+    out = plan.target
     reuse_finished(plan.runs, out)
     write_setup(plan, made_by, command=command)
-    used = {name: plan.rows[name] for name in settings.systems}
-    runner = Runner(settings, used, made_by, tuple(plugins), out)
+    runner = runner_of(plan, made_by, plugins)
     for run in plan.runs:
         if paths_of(out, run)[0].exists():
             remove_checkpoints(out, run)  # of one that was killed when its record was just written
     try:
         result = run_grid(plan.runs, runner, out=out, quiet=quiet, jobs=jobs)
-    except KeyboardInterrupt:
-        with suppress(OutputError):  # it was interrupted, whatever else is wrong
+    except (KeyboardInterrupt, GroupError):
+        with suppress(OutputError):  # whatever else is wrong
             _write_tables(plan, finished_records(out))
         raise
     records, tables = _write_tables(plan, result.records)
@@ -152,6 +154,12 @@ def run_plan(
         sys.stderr.write("the tables are without them; the same command later adds them\n")
     sys.stdout.write(f"written to {out}\n")
     return Made(plan, records, result.exit_code, tables)
+
+
+def runner_of(plan: Plan, made_by: Mapping[str, object], plugins: Sequence[str]) -> Runner:
+    """What makes the runs of one order; arguments as of :func:`run_plan`."""
+    used = {name: plan.rows[name] for name in plan.settings.systems}
+    return Runner(plan.settings, used, made_by, tuple(plugins), plan.target)
 
 
 def _write_tables(
@@ -201,6 +209,23 @@ class Runner:
     out: Path | None = None
 
     def __call__(self, run: Run, progress: Progress) -> RunRecord:
+        """Make a run, and lead the processes that share it.
+
+        Raises:
+            GroupError: it failed in one of them.
+        """
+        if (together := team()) is None:
+            return self.make(run, progress)
+        try:
+            with together.leading(run.key):
+                return self.make(run, progress)
+        except GroupError as error:
+            if self.out is not None:
+                keep_failure(self.out, run, error.reason, error.traceback)
+            words = f"FAILED {run.name}: {error.reason}\nall processes of torchrun end"
+            raise GroupError(f"{words}; the same command tries again") from error
+
+    def make(self, run: Run, progress: Progress) -> RunRecord:
         """Build a strategy, run it over the whole stream, and record what it measured."""
         load_installed()
         for file in self.plugins:
@@ -208,6 +233,7 @@ class Runner:
         import torch
 
         from mkgc_cl.strategies import run_stream
+        from mkgc_cl.strategies.distributed import current_ranks
 
         settings, row = self.settings, self.rows[run.system]
         benchmark = benchmark_of(settings.stream, settings.encoders.images)
@@ -236,6 +262,7 @@ class Runner:
                 **self.made_by,
                 **({"plugins": dict(own)} if (own := origins([row.system])) else {}),
                 "device": device,
+                "processes": current_ranks().number,
                 "threads": torch.get_num_threads(),  # sums of floats depend on how they are split
                 "memory_since": memory_since,
                 "stream": stream.provenance,
@@ -340,7 +367,7 @@ def run_all(
     quiet: bool = False,
     show: Callable[[Made], str] = lambda made: "",
 ) -> list[Made]:
-    """Plan every order, then run them one after the other.
+    """Plan every order, then run them one after the other, in all processes of ``torchrun``.
 
     Args:
         variants: settings of one order each.
@@ -356,15 +383,30 @@ def run_all(
     Raises:
         ConfigError: naming every mistake that shows before a run trains.
         DataError: a stream cannot be read.
+        GroupError: a run failed in one of the processes that make it together.
     """
     # Read before anything runs: the checkout may be at another commit when a long run ends.
     made_by = environment()
-    made = []
+    made: list[Made] = []
+    if (together := team()) is not None and not together.ranks.first:
+        planned = [plan(each, rows, out) for each in variants]
+        runs = {run.key: (each, run) for each in planned for run in each.runs}
+
+        def make(key: str) -> None:
+            if key not in runs:
+                raise ConfigError(["it has read other settings or data than the first process"])
+            own, run = runs[key]
+            runner_of(own, made_by, plugins).make(run, lambda fraction, note="": None)
+
+        together.follow(make)
+        return made
     for each in plan_all(variants, rows, out, tell):
         made.append(
             run_plan(each, made_by, command=command, plugins=plugins, jobs=jobs, quiet=quiet)
         )
         sys.stdout.write(show(made[-1]))
+    if together is not None:
+        together.dismiss()
     return made
 
 

@@ -108,5 +108,19 @@ class OutputError(MkgcError, RuntimeError):
     """Results cannot be kept: a folder that is read-only or gone, a full disk."""
 
 
+class GroupError(MkgcError, RuntimeError):
+    """Processes that train together cannot go on: a run has failed in one of them.
+
+    Args:
+        reason: what failed.
+        traceback: where.
+    """
+
+    def __init__(self, reason: str, *, traceback: str = "") -> None:
+        self.reason = reason
+        self.traceback = traceback
+        super().__init__(reason)
+
+
 class WorkerError(MkgcError, RuntimeError):
     """The process of a run died: killed by the system or by hand, or ended by the run itself."""

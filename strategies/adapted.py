@@ -19,6 +19,7 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import ExtractionModel, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, avalanche_dataset, experiences_of
 from mkgc_cl.strategies.compatibility import refusals, refuse
+from mkgc_cl.strategies.distributed import current_ranks
 from mkgc_cl.strategies.measured import measure
 
 Strategy = TypeVar("Strategy", bound=SupervisedTemplate)
@@ -83,6 +84,10 @@ def adapt_strategy(strategy_class: type[Strategy]) -> type[Strategy]:
                         "Avalanche's strategies tag word by word, without a CRF; build the model "
                         "with tagger='softmax'"
                     ]
+                )
+            if current_ranks().shared:
+                raise ConfigError(
+                    ["Avalanche's strategies share no training; run them in one process"]
                 )
             super().__init__(model=RowModel(model), plugins=list(plugins or ()), **settings)
             parts = [strategy_class, *(plugins or ()), *self.evaluator.metrics]

@@ -24,12 +24,12 @@ State = dict[str, Any]
 """By part, each in a file of its own: what did not change is not written again."""
 
 
-def captured(strategy: MultimodalStrategy, *, within_task: bool = False) -> State:
+def captured(strategy: MultimodalStrategy, draws: Mapping[str, Any] | None = None) -> State:
     """Return the state of a strategy.
 
     Args:
         strategy: the strategy.
-        within_task: with the global generators, which every task sets anew.
+        draws: within a task, the global generators (:func:`draws_of`), which every task sets anew.
 
     Raises:
         ConfigError: a plugin has a state that it does not tell.
@@ -45,7 +45,7 @@ def captured(strategy: MultimodalStrategy, *, within_task: bool = False) -> Stat
             "metrics": [metric.state_dict() for metric in _metrics(strategy)],
             "clock": {n: v for n, v in vars(strategy.clock).items() if isinstance(v, int)},
             "stop": strategy._stop_training,
-            "draws": _draws(strategy) if within_task else None,
+            "draws": draws,
         },
     }
 
@@ -181,20 +181,27 @@ def _metrics(strategy: MultimodalStrategy) -> list[Any]:
     return [metric for metric in strategy.evaluator.metrics if hasattr(metric, "load_state_dict")]
 
 
-def _draws(strategy: MultimodalStrategy) -> dict[str, Any]:
-    """States of the global generators, which dropout draws from."""
+def draws_of(strategy: MultimodalStrategy) -> dict[str, Any]:
+    """States of the global generators, which dropout draws from: in every process another one.
+
+    All processes that share the training call it.
+    """
     kind, keys, position, has_gauss, gauss = np.random.get_state()
+    own = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, strategy._cuda_devices())]
+    of_rank = [strategy.ranks.same_size(state) for state in own]
     return {
-        "torch": torch.get_rng_state(),
-        "cuda": [torch.cuda.get_rng_state(device) for device in strategy._cuda_devices()],
+        "torch": of_rank[0],
+        "cuda": of_rank[1:],
         "python": random.getstate(),
         "numpy": (kind, np.asarray(keys).tolist(), position, has_gauss, gauss),
     }
 
 
 def _redraw(strategy: MultimodalStrategy, draws: Mapping[str, Any]) -> None:
-    torch.set_rng_state(draws["torch"])
-    for device, state in zip(strategy._cuda_devices(), draws["cuda"], strict=True):
-        torch.cuda.set_rng_state(state, device)
+    rank = strategy.ranks.rank
+    if rank < len(draws["torch"]):  # a process more than there were goes on from its task's seed
+        torch.set_rng_state(draws["torch"][rank])
+        for device, states in zip(strategy._cuda_devices(), draws["cuda"], strict=True):
+            torch.cuda.set_rng_state(states[rank], device)
     random.setstate(draws["python"])
     np.random.set_state(draws["numpy"])

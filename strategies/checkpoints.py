@@ -26,6 +26,7 @@ from mkgc_cl.scenarios.benchmark import KnowledgeExperience
 from mkgc_cl.strategies.captured import (
     State,
     captured,
+    draws_of,
     held_samples,
     made_for,
     name_of,
@@ -69,7 +70,8 @@ class Checkpointing:
 class Checkpoints:
     """Writes the checkpoints of a strategy that trains.
 
-    A checkpoint that cannot be written is told in a line and ends no run.
+    A checkpoint that cannot be written is told in a line and ends no run. Of processes that share
+    the training the first one writes, and says whether it did.
 
     Args:
         strategy: the strategy.
@@ -96,6 +98,8 @@ class Checkpoints:
         self._seconds = seconds
         self._folder = folder
         self._made_for = made_for
+        self._ranks = strategy.ranks
+        self._draws: dict[str, Any] | None = None
         self._within = asked.steps is not None or asked.minutes is not None
         self._task: dict[str, Any] | None = None  # None where its beginning is not kept
         self._begun: dict[str, Any] = {}
@@ -122,15 +126,18 @@ class Checkpoints:
         asked = self._asked
         due = asked.steps is not None and self._steps % asked.steps == 0
         if asked.minutes is not None:
-            due = due or time.monotonic() - self._written >= 60 * asked.minutes
+            late = time.monotonic() - self._written >= 60 * asked.minutes
+            due = bool(self._ranks.of_first(due or late))  # clocks are their own
         if due and self._task is not None:
             place = f"task {self._task['name']!r}, epoch {progress.epoch + 1}, step {progress.step}"
+            self._draws = draws_of(self._strategy)
             self._wrote(place, lambda: self._mark(progress, epoch=progress.epoch))
 
     def end_stage(self, progress: TaskProgress) -> None:
         """Keep what a stage left: the ones after it are begun again from there."""
         known = any(mark["stage"] == progress.stage for mark in self._stages)
-        if self._task is not None and not known:
+        if self._task is not None and not self._ranks.of_first(known):
+            self._draws = draws_of(self._strategy)
             place = f"task {self._task['name']!r}, stage {progress.stage + 1}"
             if not self._wrote(place, lambda: self._mark(progress, epoch=None)):
                 self._task = None  # what comes within the task could not be used without this one
@@ -141,7 +148,7 @@ class Checkpoints:
         self._wrote(f"after task {self._strategy.clock.train_exp_counter}", self._begin)
 
     @staticmethod
-    def save(strategy: MultimodalStrategy, folder: str | Path, *, carry_samples: bool) -> Path:
+    def save(strategy: MultimodalStrategy, folder: str | Path, *, carry_samples: bool) -> None:
         """Write a checkpoint between two tasks; see :meth:`MultimodalStrategy.save`."""
         if strategy.experience is not None:
             raise ConfigError(
@@ -150,20 +157,26 @@ class Checkpoints:
                     "run_stream(..., checkpoint=Checkpointing(folder, steps=...))"
                 ]
             )
-        place = CheckpointFolder(folder)
         own = all_made_for(strategy, {})
-        writer = Checkpoints(strategy, Checkpointing(folder), place, lambda: 0.0, own)
-        with writer._folder.writing():
-            samples = None
-            if carry_samples:
-                images = strategy.network.processor.views.looks
-                state = samples_state(held_samples(strategy), images=images)
-                samples = writer._folder.put("samples", state)
-            writer._begun = writer._state()
-            return writer._folder.write(writer._body(None, samples))
+        if strategy.ranks.first:
+            place = CheckpointFolder(folder)
+            writer = Checkpoints(strategy, Checkpointing(folder), place, lambda: 0.0, own)
+            with place.writing():
+                samples = None
+                if carry_samples:
+                    images = strategy.network.processor.views.looks
+                    state = samples_state(held_samples(strategy), images=images)
+                    samples = place.put("samples", state)
+                writer._begun = writer._state()
+                place.write(writer._body(None, samples))
+        strategy.ranks.wait()
 
     def _wrote(self, place: str, write: Callable[[], None]) -> bool:
         """Write a checkpoint; tell in a line of one that is refused."""
+        done = self._ranks.first and self._wrote_here(place, write)
+        return bool(self._ranks.of_first(done))
+
+    def _wrote_here(self, place: str, write: Callable[[], None]) -> bool:
         try:
             with self._folder.writing():
                 write()
@@ -180,7 +193,7 @@ class Checkpoints:
 
     def _mark(self, progress: TaskProgress, *, epoch: int | None) -> None:
         place = {"stage": progress.stage, "epoch": epoch, "step": progress.step}
-        marks = [*self._stages, {**place, "state": self._state(within_task=True)}]
+        marks = [*self._stages, {**place, "state": self._state(self._draws)}]
         self._folder.write(self._body(marks))
         if epoch is None:
             self._stages = marks
@@ -198,8 +211,8 @@ class Checkpoints:
             "samples": samples,
         }
 
-    def _state(self, *, within_task: bool = False) -> dict[str, Any]:
-        state = captured(self._strategy, within_task=within_task)
+    def _state(self, draws: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        state = captured(self._strategy, draws)
         return {
             part: self._folder.put(part, value, name=name_of(self._strategy, part))
             for part, value in state.items()
@@ -280,6 +293,7 @@ def resume(
             name: folder.get(part, device=strategy.device) for name, part in described.items()
         }
         restore(strategy, state, known.values())
+        strategy.ranks.wait()  # until then the first process removes no file
 
     load(body["begun"])
     marks = tuple(
@@ -294,11 +308,7 @@ def keep(
 ) -> tuple[Checkpoints, Resumed]:
     """Go on from the last checkpoint of a folder, if any is good, and let it have more."""
     place = CheckpointFolder(asked.folder)
-    try:
-        found = place.newest()
-    except DataError as error:
-        logger.warning("%s; nothing is left to go on from: the run starts again", error.message)
-        found = None
+    found = found_by_first(strategy, place, lambda: _newest(place))
     own = all_made_for(strategy, asked.made_for)
     resumed = Resumed({"task": None}, 0.0, 0, ())
     if found is not None:
@@ -307,6 +317,26 @@ def keep(
     writer = Checkpoints(strategy, asked, place, lambda: time.perf_counter() - started, own)
     writer.last = None if found is None else str(found[0])
     return writer, resumed
+
+
+def found_by_first(
+    strategy: MultimodalStrategy,
+    place: CheckpointFolder,
+    find: Callable[[], tuple[Path, Mapping[str, Any]] | None],
+) -> tuple[Path, Mapping[str, Any]] | None:
+    """The checkpoint that the first of the processes finds in a folder which all can read."""
+    ranks = strategy.ranks
+    found = find() if ranks.first else None
+    name = ranks.text_of_first(found[0].name if found else "")
+    return place.named(name) if name and not ranks.first else found
+
+
+def _newest(place: CheckpointFolder) -> tuple[Path, Mapping[str, Any]] | None:
+    try:
+        return place.newest()
+    except DataError as error:
+        logger.warning("%s; nothing is left to go on from: the run starts again", error.message)
+        return None
 
 
 def all_made_for(strategy: MultimodalStrategy, more: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from mkgc_cl.strategies.avalanche_parts import (
     STRATEGIES,
     Part,
 )
+from mkgc_cl.strategies.distributed import Ranks
 
 PARTS = {
     path: part for part in (*PLUGINS, *METRICS, *LOGGERS, *STRATEGIES) for path in part.classes
@@ -51,6 +52,28 @@ def refusals(
             line = f"Avalanche's {part.name} does not work here{where}: it {part.reason}; "
             problems.append(f"{line}use {part.instead}".replace("`", ""))
     return problems
+
+
+def unshared(parts: Iterable[object], ranks: Ranks) -> list[str]:
+    """What there is to say against plugins and metrics in processes that share a training.
+
+    There one sees a share of every batch, so that what it adds up or takes a mean of is another
+    number. Those that go by this say ``supports_distributed=True`` in their class statement, which
+    is Avalanche's word for it; Avalanche's own have other loaders or processes in mind.
+    """
+    if not ranks.shared:
+        return []
+    names = {
+        type(part).__name__: None
+        for part in parts
+        if not getattr(part, "supports_distributed", False)
+        or type(part).__module__.startswith("avalanche.")
+    }
+    return [
+        f"{name} does not say that it works in processes that share a training; run it in one "
+        "process, or see docs/distributed.md for what it must do"
+        for name in names
+    ]
 
 
 def refuse(parts: Iterable[object]) -> None:

@@ -15,7 +15,7 @@ from mkgc_cl.models import ModelOutput
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class CompletedLabelsPlugin(SupervisedPlugin):
+class CompletedLabelsPlugin(SupervisedPlugin, supports_distributed=True):
     """Let the model as it is complete the labels of exemplars before they are rehearsed.
 
     An exemplar calls every type of another task ``O``, and a memory teaches that again and again.

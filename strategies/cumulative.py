@@ -15,7 +15,7 @@ from mkgc_cl.models import ExtractionModel
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class CumulativePlugin(SupervisedPlugin):
+class CumulativePlugin(SupervisedPlugin, supports_distributed=True):
     """Train every task on its own samples and on those of all tasks before.
 
     The paper's "Joint Training" has one A_k for every k, so the union grows task by task (Avalanche

@@ -18,7 +18,7 @@ from mkgc_cl.strategies.teacher import Teacher
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class AttentionDistillationPlugin(SupervisedPlugin):
+class AttentionDistillationPlugin(SupervisedPlugin, supports_distributed=True):
     r"""Add :math:`\lambda(\mathcal{L}^v_{AD} + \mathcal{L}^t_{AD})` to the loss (eq. 14-15).
 
     The teacher is the model as the task finds it, after the previous task and its memory phase; it
@@ -80,11 +80,17 @@ class AttentionDistillationPlugin(SupervisedPlugin):
 
     def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Add the distillation loss of the batch's current samples."""
-        rows = (~strategy.batch.replayed).nonzero().flatten()
-        if self.teacher.model is None or strategy.phase != "task" or len(rows) == 0:
+        if self.teacher.model is None or strategy.phase != "task":
             return
-        loss = self.distance(strategy.batch, strategy.dual_output, rows)
-        self.losses.append(float(loss.detach()))
+        rows, ranks = strategy.current_rows, strategy.ranks
+        samples = ranks.total(len(rows))
+        if samples == 0:
+            return
+        loss = strategy.loss.new_zeros(())
+        if len(rows):
+            own = self.distance(strategy.batch, strategy.dual_output, rows)
+            loss = own * (len(rows) / samples)
+        self.losses.append(ranks.total(float(loss.detach())))
         strategy.loss = strategy.loss + self.weight * loss
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:

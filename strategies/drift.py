@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from mkgc_cl.models.gaussian.solve import deviations
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class MovedStatisticsPlugin(SupervisedPlugin):
+class MovedStatisticsPlugin(SupervisedPlugin, supports_distributed=True):
     """Move a Gaussian readout's means with the encoder (semantic drift compensation).
 
     A task's samples are encoded before its first step and after its last. Where they moved to is
@@ -76,4 +75,4 @@ class MovedStatisticsPlugin(SupervisedPlugin):
             strategy.require_finite(features, "features are", batch)
             return features.flatten(0, -2)[targets.flatten() != IGNORED]
 
-        return torch.cat(strategy.encode_samples(strategy.experience.samples, look))
+        return strategy.encode_rows(strategy.experience.samples, look).to(strategy.device)

@@ -23,7 +23,7 @@ from mkgc_cl.strategies.memory import ExemplarPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class EMARPlugin(ExemplarPlugin):
+class EMARPlugin(ExemplarPlugin, supports_distributed=True):
     r"""Rehearse in two voices: the task's own loss, and likeness to prototypes.
 
     The task's epochs are the first stage. Then exemplars are chosen by K-means, and ``cycles``
@@ -156,7 +156,7 @@ class EMARPlugin(ExemplarPlugin):
 
 
 def reconsolidation_loss(output: ModelOutput, targets: Tensor, prototypes: Prototypes) -> Tensor:
-    """Cross-entropy of likeness to prototypes: of samples, or of the gold spans of tagged words.
+    """Cross-entropy of likeness to prototypes: of samples (B,), or of gold spans of words (S,).
 
     Args:
         output: of a batch; in a tagging stream it must hold a span.
@@ -165,7 +165,7 @@ def reconsolidation_loss(output: ModelOutput, targets: Tensor, prototypes: Proto
     """
     features, classes = _units(output, targets)
     known = prototypes.known.nonzero().flatten()
-    return negative_log(prototypes.scores(features), classes, seen=known).mean()
+    return negative_log(prototypes.scores(features), classes, seen=known)
 
 
 def _units(output: ModelOutput, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.errors import TrainingError
 from mkgc_cl.models import ExtractionModel, ModelOutput
+from mkgc_cl.strategies.distributed import Ranks
 from mkgc_cl.strategies.loaders import Loaders
 from mkgc_cl.strategies.precision import Precision, in_precision
 
@@ -29,11 +30,13 @@ class Encoding:
         network: the model.
         device: where it is.
         experience: the running task, or ``None``.
+        ranks: the processes that share the training.
     """
 
     network: ExtractionModel
     device: torch.device
     experience: Any
+    ranks: Ranks
     _loaders: Loaders
     _precision: Precision
 
@@ -60,8 +63,21 @@ class Encoding:
             self.require_finite(features, "features are", batch)
             return features
 
-        found = torch.cat(self.encode_samples(samples, read))
+        found = self.encode_rows(samples, read).float()
         return found[torch.tensor(self.reading_order(samples)).argsort()]
+
+    def encode_rows(
+        self,
+        samples: Sequence[Sample],
+        read: Callable[[MultimodalBatch, ModelOutput, Tensor], Tensor],
+    ) -> Tensor:
+        """Read rows (N, F) off samples, in :meth:`reading_order`.
+
+        Processes that share the training share the reading, and each has all of the rows, on the
+        CPU and in double precision.
+        """
+        found = self.encode_samples(samples, read, shared=True)
+        return self.ranks.in_order(found, len(self._loaders.in_order(samples)))
 
     def reading_order(self, samples: Sequence[Sample]) -> list[int]:
         """Positions of samples in the order in which :meth:`encode_samples` reads them."""
@@ -72,18 +88,22 @@ class Encoding:
         self,
         samples: Sequence[Sample],
         read: Callable[[MultimodalBatch, ModelOutput, Tensor], Result],
+        *,
+        shared: bool = False,
     ) -> list[Result]:
         """Read something off samples in evaluation mode, batch by batch, longest samples first.
 
         Args:
             samples: the samples.
             read: what to make of a batch, its output and its labels.
+            shared: read this process's share of the batches alone; by default all processes that
+                share the training read all of them.
         """
         training = self.network.training
         self.network.eval()
         found = []
         try:
-            for batch, targets in self._loaders.once(samples):
+            for batch, targets in self._loaders.once(samples, shared=shared):
                 moved = batch.to(self.device)
                 output = self.encode(self.network, moved)
                 found.append(read(moved, output, targets.to(self.device)))

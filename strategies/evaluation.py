@@ -32,9 +32,13 @@ class ContinualMetrics(PluginMetric[dict[str, float]]):
 
     An evaluation in the middle of a task counts as one after this task; the last one stands.
 
+    Counts of processes that share an evaluation are added up.
+
     Attributes:
         matrix: the result matrix, ``None`` before the first evaluation.
     """
+
+    supports_distributed = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,6 +89,10 @@ class ContinualMetrics(PluginMetric[dict[str, float]]):
         experience: KnowledgeExperience = strategy.experience
         self._stream = experience.origin_stream.name
         on = experience.current_experience
+        if isinstance(strategy, MultimodalStrategy):  # not one of Avalanche's own
+            counts = self._counts
+            found = strategy.ranks.totals([counts.tp, counts.predicted, counts.gold])
+            self._counts = Counts(*map(int, found))
         if self.matrix is None:
             self.matrix = ResultMatrix(len(experience.origin_stream))
         self.matrix.record(self._stream, after=self._after, on=on, counts=self._counts)

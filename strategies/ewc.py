@@ -20,7 +20,7 @@ from mkgc_cl.strategies.template import MultimodalStrategy
 EWCMode = Literal["online", "separate", "last"]
 
 
-class EWCPlugin(SupervisedPlugin):
+class EWCPlugin(SupervisedPlugin, supports_distributed=True):
     r"""Add :math:`\frac\lambda2 \sum_i F_i (\theta_i - \theta_i^*)^2` to the loss.
 
     The Fisher information is per sample and of the true labels, in evaluation mode; Avalanche's
@@ -181,15 +181,14 @@ class EWCPlugin(SupervisedPlugin):
         parameters = list(_trainable(strategy.network).values())
         if not self._whole and not self._terms:
             self._require_whole()
-        losses = _losses(strategy, self._chosen(self._previous))
         if self.mode == "separate" or not self._terms:
-            fisher = diagonal_fisher(losses, parameters)
+            fisher = self._fisher(strategy, parameters)
             anchors = [parameter.detach().clone() for parameter in parameters]
             self._terms = [*self._terms, (anchors, fisher)]
             return
         anchors, fisher = self._terms[0]
         self._whole = False
-        latest = diagonal_fisher(losses, parameters, out=anchors)
+        latest = self._fisher(strategy, parameters, out=anchors)
         self._terms = []
         for new, old in zip(latest, fisher, strict=True):
             if self.mode == "online":
@@ -200,6 +199,23 @@ class EWCPlugin(SupervisedPlugin):
             anchor.copy_(parameter.detach())
         self._terms = [(anchors, fisher)]
         self._whole = True
+
+    def _fisher(
+        self,
+        strategy: MultimodalStrategy,
+        parameters: Sequence[Tensor],
+        out: Sequence[Tensor] | None = None,
+    ) -> list[Tensor]:
+        """Fisher information on the task before; each process estimates it on a share.
+
+        Its bits must be the same in all: a penalty is added after gradients are reduced, and on a
+        GPU no two backward passes need agree to the last bit.
+        """
+        chosen = self._chosen(self._previous)
+        own = strategy.ranks.own(chosen)
+        fisher = diagonal_fisher(_losses(strategy, own), parameters, out=out)
+        strategy.ranks.average(fisher, len(own) / len(chosen))
+        return fisher
 
     def _require_whole(self) -> None:
         if self._whole:

@@ -16,7 +16,7 @@ from mkgc_cl.models.gaussian import Background, TaskLearning
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class GaussianReadoutPlugin(SupervisedPlugin):
+class GaussianReadoutPlugin(SupervisedPlugin, supports_distributed=True):
     """Teach the model's :class:`~mkgc_cl.models.GaussianReadout` every task, and predict from it.
 
     After a task's epochs, if it has any, every sample is encoded once and added to the statistics
@@ -64,7 +64,11 @@ class GaussianReadoutPlugin(SupervisedPlugin):
             strategy.train_no_epoch()
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
-        """Look once at every sample of the task, then learn them together."""
+        """Look once at every sample of the task, then learn them together.
+
+        Processes that share the training look at a share each, and add what they have learnt; at
+        all samples where random features wait for a standard, which is the whole first task's.
+        """
         readout = GaussianReadout.of(strategy.network)
         task = TaskLearning(readout, background=self.background)
 
@@ -75,8 +79,9 @@ class GaussianReadoutPlugin(SupervisedPlugin):
             real = labels != IGNORED
             task.look(features[real], labels[real])
 
-        strategy.encode_samples(strategy.experience.samples, look)
-        task.finish()
+        shared = readout.standardized
+        strategy.encode_samples(strategy.experience.samples, look, shared=shared)
+        task.finish(strategy.ranks.joined if shared else None)
         strategy.when_task_ends(self._count)
 
     def _count(self) -> None:

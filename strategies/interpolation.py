@@ -13,7 +13,7 @@ from mkgc_cl.models.groups import classify
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class WeightInterpolationPlugin(SupervisedPlugin):
+class WeightInterpolationPlugin(SupervisedPlugin, supports_distributed=True):
     r"""After every task but the first, go only a part of the way that it took the weights.
 
     .. math:: \theta = \theta_{k-1} + a (\theta_k - \theta_{k-1})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -13,6 +13,7 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.processor import Processor
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.seeds import generator
+from mkgc_cl.strategies.distributed import ALONE, Ranks
 from mkgc_cl.strategies.loading import (
     Interleave,
     ReplayBatches,
@@ -22,6 +23,7 @@ from mkgc_cl.strategies.loading import (
 
 Item = tuple[Sample, bool]
 """A sample, and whether it comes from a memory."""
+Collate = Callable[[Sequence[Item]], tuple[MultimodalBatch, Tensor]]
 
 
 class Loaders:
@@ -33,16 +35,25 @@ class Loaders:
         buckets: batch samples of like length together in training.
         pin: copy batches to pinned memory.
         seed: seed of the loaders' workers.
+        ranks: the processes that share every batch of training.
     """
 
     def __init__(
-        self, processor: Processor, *, eval_size: int, buckets: bool, pin: bool, seed: int
+        self,
+        processor: Processor,
+        *,
+        eval_size: int,
+        buckets: bool,
+        pin: bool,
+        seed: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._processor = processor
         self._eval_size = eval_size
         self._buckets = buckets
         self._pin = pin
         self._workers = generator(seed, "loader-workers")
+        self._ranks = ranks
 
     def shuffled(
         self, items: Sequence[Item], batch_size: int, source: torch.Generator
@@ -101,9 +112,17 @@ class Loaders:
         batches = TurnBatches(self._drawn(current, batch_size, source), groups=positions)
         return self._loader(items, batches)
 
-    def once(self, samples: Sequence[Sample]) -> DataLoader[Any]:
-        """A loader of every sample once, as for an evaluation."""
-        return self._loader([(sample, False) for sample in samples], self.in_order(samples))
+    def once(self, samples: Sequence[Sample], *, shared: bool = False) -> DataLoader[Any]:
+        """A loader of every sample once, as for an evaluation.
+
+        Args:
+            samples: the samples.
+            shared: of this process's share of the batches alone. They are those of one process, so
+                that what is read off a sample is the same to the last bit.
+        """
+        batches = self.in_order(samples)
+        own = self._ranks.own(batches) if shared else batches
+        return self._loader([(sample, False) for sample in samples], own, self._collate)
 
     def in_order(self, samples: Sequence[Sample]) -> list[list[int]]:
         """Batches of :meth:`once`, longest samples first so that memory peaks at the start."""
@@ -122,14 +141,23 @@ class Loaders:
         lengths = [self._processor.length(sample) for sample, _ in items]
         return TrainingBatches(lengths, batch_size=batch_size, source=source, buckets=self._buckets)
 
-    def _loader(self, items: Sequence[Item], batches: Iterable[list[int]]) -> DataLoader[Any]:
+    def _loader(
+        self, items: Sequence[Item], batches: Iterable[list[int]], collate: Collate | None = None
+    ) -> DataLoader[Any]:
         return DataLoader(
             cast(Any, items),
             batch_sampler=batches,
-            collate_fn=self._collate,
+            collate_fn=collate or self._collate_share,
             generator=self._workers,  # the default would draw a seed from the global generator
             pin_memory=self._pin,
         )
+
+    def _collate_share(self, items: Sequence[Item]) -> tuple[MultimodalBatch, Tensor]:
+        """Collate this process's share of a batch of training, which all draw in the same way."""
+        own = self._ranks.own(items)
+        batch, targets = self._collate(own or items[:1])
+        batch.share = len(own) / len(items)
+        return batch, targets
 
     def _collate(self, items: Sequence[Item]) -> tuple[MultimodalBatch, Tensor]:
         samples = [sample for sample, _ in items]

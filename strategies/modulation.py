@@ -28,7 +28,7 @@ LARGEST_COMPENSATION = 100.0
 not explode in the shared key, whose step takes nothing back."""
 
 
-class GradientModulationPlugin(SupervisedPlugin):
+class GradientModulationPlugin(SupervisedPlugin, supports_distributed=True):
     r"""Scale the step of each modality by its coefficient (eq. 4-9).
 
     The contribution ratio :math:`\gamma^t_n` (eq. 5-6) is read off each batch of the current task;
@@ -151,9 +151,11 @@ class GradientModulationPlugin(SupervisedPlugin):
     def after_forward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Read the ratio off the batch, choose coefficients, shield what is not modulated."""
         self._step = None
-        replayed = strategy.batch.replayed
+        replayed, ranks = strategy.batch.replayed, strategy.ranks
         counted = torch.ones_like(replayed) if self.modulate_replay else ~replayed
-        if not bool(counted.any()):
+        if not strategy.batch.share:
+            counted = torch.zeros_like(replayed)
+        if not ranks.any(bool(counted.any())):
             return
         output = strategy.dual_output
         with torch.no_grad():
@@ -162,6 +164,7 @@ class GradientModulationPlugin(SupervisedPlugin):
                 output.vision_logits[counted],
                 strategy.mb_y[counted],
                 output.seen,
+                ranks.totals,
             )
         current = coefficients(ratio, alpha=self.alpha, target=self.target)
         if strategy.phase == "task":

@@ -11,7 +11,7 @@ from avalanche.core import SupervisedPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class OwnClassesPlugin(SupervisedPlugin):
+class OwnClassesPlugin(SupervisedPlugin, supports_distributed=True):
     """Let a task's loss be among its own classes and N/A (``O``) alone, not all seen so far.
 
     What the head says of earlier classes is then not pushed down by a task that has none of them
@@ -22,7 +22,7 @@ class OwnClassesPlugin(SupervisedPlugin):
 
     def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Exchange the model's loss for that among the task's classes."""
-        if strategy.phase != "task" or bool(strategy.batch.replayed.any()):
+        if strategy.phase != "task" or strategy.ranks.any(bool(strategy.batch.replayed.any())):
             return
         network = strategy.network
         own = network.labels.output_ids(strategy.experience.classes)
@@ -30,6 +30,6 @@ class OwnClassesPlugin(SupervisedPlugin):
         among = replace(strategy.output, seen=ids)
         strategy.loss = (
             strategy.loss
-            + network.loss(among, strategy.mb_y)
-            - network.loss(strategy.output, strategy.mb_y)
+            + strategy.mean_loss(network.loss(among, strategy.mb_y))
+            - strategy.mean_loss(network.loss(strategy.output, strategy.mb_y))
         )

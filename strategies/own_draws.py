@@ -24,17 +24,19 @@ def globals_kept(cuda: Sequence[torch.device]) -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def seed_globals(seed: int, task: int, cuda: Sequence[torch.device]) -> None:
+def seed_globals(seed: int, task: int, cuda: Sequence[torch.device], *, rank: int = 0) -> None:
     """Set the global generators, which dropout draws from, to a task's own state.
 
     Args:
         seed: of the run.
         task: its number in the run.
         cuda: devices whose generators are set too.
+        rank: of processes that share the training, each of which drops out in samples of its own.
     """
-    torch.set_rng_state(generator(seed, f"dropout/{task}").get_state())
+    dropout = f"dropout/{task}/{rank}" if rank else f"dropout/{task}"
+    torch.set_rng_state(generator(seed, dropout).get_state())
     for device in cuda:
-        source = torch.Generator(device).manual_seed(derive(seed, f"dropout/{task}"))
+        source = torch.Generator(device).manual_seed(derive(seed, dropout))
         torch.cuda.set_rng_state(source.get_state(), device)
     # Avalanche's A-GEM draws from Python's own
     random.seed(derive(seed, f"plugins/{task}"))

@@ -99,6 +99,31 @@ class PluginInterface(Encoding):
             )
         return self.mb_output
 
+    @property
+    def current_rows(self) -> Tensor:
+        """Rows (N,) of the current mini-batch that are the task's own and not replayed.
+
+        None where this process has no share of the batch.
+        """
+        rows: Tensor = (~self.batch.replayed).nonzero().flatten()
+        return rows if self.batch.share else rows[:0]
+
+    def mean_loss(self, losses: Tensor) -> Tensor:
+        """Mean of losses of the current mini-batch; the parts of all processes add up to it.
+
+        Whatever a plugin adds to ``loss`` is such a part: of a mean, what this process adds up,
+        divided by the number in all processes (``ranks.total``).
+
+        Args:
+            losses: one for each sample or span (N,), or their mean over this process's samples.
+        """
+        if not self.ranks.shared:
+            return losses.mean() if losses.dim() else losses
+        if not losses.dim():
+            return losses * self.batch.share
+        own = losses if self.batch.share else losses[:0]
+        return own.sum() / self.ranks.total(len(own))
+
     def traces(self) -> dict[str, list[float]]:
         """Series that the plugins publish (:func:`~mkgc_cl.strategies.traces.traces_of`)."""
         return traces_of(self.plugins)
@@ -128,7 +153,9 @@ class PluginInterface(Encoding):
             current: samples of the running task that a phase of a staged method learns from, too.
             name: what plugins read of ``phase``; anything but ``"task"``.
             loss: what the phase minimizes in place of the model's loss, from a batch's output and
-                labels. Terms that plugins add to the loss are added to it, in any order of plugins.
+                labels: a value for each sample, or whatever the mean is to be over; or the mean
+                over samples. Terms that plugins add to the loss are added to it, in any order of
+                plugins.
         """
         items = self._items(samples, replayed=True) + self._items(current, replayed=False)
         if not items:

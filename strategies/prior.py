@@ -18,7 +18,7 @@ from mkgc_cl.objectives.prior import prior_shift
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class PriorCorrectionPlugin(SupervisedPlugin):
+class PriorCorrectionPlugin(SupervisedPlugin, supports_distributed=True):
     """Decide under the classes' shares in the stream, not those in the memory.
 
     Where a memory is trained on last, a model believes that all classes are as frequent as they are

@@ -21,7 +21,7 @@ from mkgc_cl.strategies.template import MultimodalStrategy
 Features = Literal["sample", "spans"]
 
 
-class PrototypeReplayPlugin(ExemplarPlugin):
+class PrototypeReplayPlugin(ExemplarPlugin, supports_distributed=True):
     """Keep a few prototypical exemplars and replay them.
 
     After a task, the samples nearest to the K-means centers of the encoder's features are kept (Cui

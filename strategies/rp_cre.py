@@ -20,7 +20,7 @@ from mkgc_cl.strategies.memory import ExemplarPlugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class RPCREPlugin(ExemplarPlugin):
+class RPCREPlugin(ExemplarPlugin, supports_distributed=True):
     """Train an attention memory network on exemplars after every task, and predict through it.
 
     After the task's epochs, exemplars of every relation are chosen by K-means, and prototypes are
@@ -112,7 +112,7 @@ class RPCREPlugin(ExemplarPlugin):
                 strategy.optimizer.state.pop(parameter, None)
 
         def loss(output: ModelOutput, targets: Tensor) -> Tensor:
-            return negative_log(readout(output), targets, seen=output.seen).mean()
+            return negative_log(readout(output), targets, seen=output.seen)
 
         strategy.memory_phase(
             self.store.exemplars(),

@@ -11,7 +11,7 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class SlowEncoderPlugin(SupervisedPlugin):
+class SlowEncoderPlugin(SupervisedPlugin, supports_distributed=True):
     """Scale the encoders' learning rates in every task but the first.
 
     A slow encoder and a head at its own rate (SLCA: Zhang et al., ICCV 2023).

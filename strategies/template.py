@@ -70,14 +70,23 @@ from mkgc_cl.errors import ConfigError, TrainingError
 from mkgc_cl.models import ExtractionModel, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, experiences_of
 from mkgc_cl.seeds import generator
-from mkgc_cl.strategies.checkpoints import Checkpointing, Checkpoints, Resumed, keep, resume
-from mkgc_cl.strategies.compatibility import refusals
+from mkgc_cl.strategies.checkpoints import (
+    Checkpointing,
+    Checkpoints,
+    Resumed,
+    found_by_first,
+    keep,
+    resume,
+)
+from mkgc_cl.strategies.compatibility import refusals, unshared
+from mkgc_cl.strategies.distributed import current_ranks
 from mkgc_cl.strategies.evaluator import evaluation_plugin
 from mkgc_cl.strategies.loaders import Loaders
 from mkgc_cl.strategies.measured import measure
 from mkgc_cl.strategies.own_draws import globals_kept, seed_globals
 from mkgc_cl.strategies.plugin_interface import Loss, PluginInterface, Relabel
 from mkgc_cl.strategies.precision import Precision, wrong_precision
+from mkgc_cl.strategies.shared_gradients import SharedGradients
 from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.strategies.step_rates import StepRates
 from mkgc_cl.strategies.task_progress import TaskProgress
@@ -95,6 +104,9 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
       of an ablation see the same batches), and the caller's global state is left alone;
     * a sample is scored once per evaluation, however many experiences it stands in.
 
+    The processes of a process group (:func:`mkgc_cl.strategies.distributed.join`) build the same
+    strategy and train it together: every batch is shared, and so are evaluations.
+
     Args:
         model: the model; its ``loss`` is the criterion.
         optimizer: built by :func:`mkgc_cl.models.build_optimizer`, or any other.
@@ -111,8 +123,9 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
         seed: seed of loaders and dropout.
 
     Raises:
-        ConfigError: a device that does not work here, bf16 on one without it, sizes below 1, or a
-            plugin, metric or logger of Avalanche that cannot work here.
+        ConfigError: a device that does not work here, bf16 on one without it, sizes below 1, a
+            plugin, metric or logger of Avalanche that cannot work here, or a plugin or metric that
+            does not say that it works in processes that share a training.
     """
 
     def __init__(
@@ -133,9 +146,11 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
         seed: int = 0,
     ) -> None:
         device = usable_device(device)
+        self.ranks = current_ranks()
         if evaluator is None:
             evaluator = evaluation_plugin()
-        wrong = refusals(
+        wrong = unshared([*(plugins or ()), *evaluator.metrics], self.ranks)
+        wrong += refusals(
             [*(plugins or ()), *evaluator.metrics, *evaluator.loggers],
             task=model.labels.kind,
             device=device.type,
@@ -155,6 +170,7 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
             eval_every=eval_every,
         )
         self.network = model
+        self._shared_gradients = SharedGradients(self.ranks) if self.ranks.shared else None
         self.phase = "task"
         self._phase_loss: Loss | None = None
         self._rates = StepRates()
@@ -172,6 +188,7 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
             buckets=length_buckets,
             pin=self.device.type == "cuda",
             seed=seed,
+            ranks=self.ranks,
         )
         self._scored: dict[tuple[str, ...], tuple[ModelOutput, list[list[int]]]] = {}
         self._progress = TaskProgress()
@@ -246,7 +263,8 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
             DataError: none is whole, or a sample is not there.
         """
         place = CheckpointFolder(folder)
-        self._resumed = resume(self, place, place.require(), samples, {})
+        found = found_by_first(self, place, place.require)
+        self._resumed = resume(self, place, found or place.require(), samples, {})
         return self._resumed.trained
 
     def keep_checkpoints(self, asked: Checkpointing, *, samples: Iterable[Sample] = ()) -> Resumed:
@@ -280,7 +298,7 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
         self._steps.begin_stage(self.optimizer)
         task = self.clock.train_exp_counter
         self._order = generator(self._seed, f"order/{task}")
-        seed_globals(self._seed, task, self._cuda_devices())
+        seed_globals(self._seed, task, self._cuda_devices(), rank=self.ranks.rank)
         super()._before_training_exp(**kwargs)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
@@ -317,6 +335,7 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
                 finish()
         finally:
             self._endings, self._undoings = [], []
+        self.ranks.require_alike(self.network.parameters(), f"after {self._experience.task_name!r}")
         if self._checkpoints is not None:
             self._checkpoints.end_task()
 
@@ -348,7 +367,8 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
 
     def make_eval_dataloader(self, **kwargs: Any) -> None:
         """Make the loader of an evaluation: like lengths together, always in the same order."""
-        self.dataloader = self._loaders.once([sample for sample, _ in self._current_items()])
+        samples = [sample for sample, _ in self._current_items()]
+        self.dataloader = self._loaders.once(samples, shared=True)
 
     def check_model_and_optimizer(self, *args: Any, **kwargs: Any) -> None:
         """Announce the task's classes to the model; the optimizer stays as it was given."""
@@ -379,23 +399,32 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
         return self._scored[uids][0]
 
     def criterion(self) -> Tensor:
-        """Loss of the current batch: the model's, or that of the running phase."""
+        """Loss of the current batch: the model's, or that of the running phase.
+
+        In a process of several it is a part, see :meth:`mean_loss`.
+        """
         if self.is_training and self._phase_loss is not None:
-            return self._phase_loss(self.output, self.mb_y)
-        return cast(Tensor, super().criterion())
+            return self.mean_loss(self._phase_loss(self.output, self.mb_y))
+        return self.mean_loss(cast(Tensor, super().criterion()))
 
     def backward(self) -> None:
-        """Run the backward pass.
+        """Run the backward pass; all processes then hold the gradient of the whole batch.
 
         Raises:
             TrainingError: the loss is not finite; names the samples of the batch.
         """
         self.require_finite(self.loss.detach(), "loss is", self.batch)
-        super().backward()
+        if self._shared_gradients is None:
+            super().backward()
+        else:
+            retain = self.retain_graph
+            self.loss = self._shared_gradients.backward(self.loss, retain_graph=retain)
 
     def _before_training_iteration(self, **kwargs: Any) -> None:
         """Forget the factors of an iteration that ended before its step."""
         self._rates.forget()
+        if self._shared_gradients is not None:
+            self._shared_gradients.prepare(self.network)
         super()._before_training_iteration(**kwargs)
 
     def optimizer_step(self) -> None:

@@ -23,7 +23,7 @@ OUTSIDE = 0
 """Output id of ``O`` in every tagging stream."""
 
 
-class TokenDistillationPlugin(SupervisedPlugin):
+class TokenDistillationPlugin(SupervisedPlugin, supports_distributed=True):
     r"""Let the previous model label the words that a task calls ``O`` (Monaikul et al., AAAI 2021).
 
     A task names its own types alone: its ``O`` may hide a type of an earlier task. So from the
@@ -88,8 +88,15 @@ class TokenDistillationPlugin(SupervisedPlugin):
     def before_backward(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:
         """Exchange the cross-entropy of the current samples' words ``O`` for the divergence."""
         teacher = self.teacher.model
-        rows = (~strategy.batch.replayed).nonzero().flatten()
-        if teacher is None or strategy.phase != "task" or len(rows) == 0:
+        if teacher is None or strategy.phase != "task":
+            return
+        rows, ranks = strategy.current_rows, strategy.ranks
+        own = strategy.batch.size() if strategy.batch.share else 0
+        samples, current = ranks.totals([own, len(rows)])
+        if current == 0:
+            return
+        if len(rows) == 0:
+            self.losses.append(ranks.total(0.0) / current)
             return
         logits, targets = strategy.output.logits[rows], strategy.mb_y[rows]
         seen = strategy.network.seen_ids
@@ -103,9 +110,8 @@ class TokenDistillationPlugin(SupervisedPlugin):
         )
         labelled = negative_log(logits, targets, seen=seen)  # (N, W)
         share = (targets == OUTSIDE) / (targets != IGNORED).sum(dim=1, keepdim=True)
-        samples = strategy.batch.size()
         distilled, replaced = ((share * each).sum() for each in (divergence, labelled))
-        self.losses.append(float(distilled.detach()) / len(rows))
+        self.losses.append(ranks.total(float(distilled.detach())) / current)
         strategy.loss = strategy.loss + (self.weight * distilled - replaced) / samples
 
     def after_training_exp(self, strategy: MultimodalStrategy, **kwargs: Any) -> None:

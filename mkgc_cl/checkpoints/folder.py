@@ -142,6 +142,14 @@ class CheckpointFolder:
             )
         return None
 
+    def named(self, name: str) -> tuple[Path, dict[str, Any]]:
+        """Return a checkpoint that another process has found to be whole.
+
+        Raises:
+            DataError: it is not there.
+        """
+        return self.path / name, self._read(self.path / name)
+
     def require(self) -> tuple[Path, dict[str, Any]]:
         """Return :meth:`newest`, which must be there.
 

@@ -48,6 +48,8 @@ class MultimodalBatch(dict[str, Tensor]):
     Args:
         tensors: the tensors by key.
         uids: identity of each sample, in order.
+        share: how much of a batch that several processes share this one has. 0 where it has nothing
+            of a batch smaller than their number: its sample stands in, and counts for nothing.
     """
 
     input_ids = _Field("(B, T) long: word pieces")
@@ -69,9 +71,12 @@ class MultimodalBatch(dict[str, Tensor]):
         "(B, T, V) float: of word pieces and crops (mkgc_cl.data.alignment), where there is one"
     )
 
-    def __init__(self, tensors: Mapping[str, Tensor], *, uids: tuple[str, ...]) -> None:
+    def __init__(
+        self, tensors: Mapping[str, Tensor], *, uids: tuple[str, ...], share: float = 1.0
+    ) -> None:
         super().__init__(tensors)
         self.uids = uids
+        self.share = share
 
     def crop(self, slot: int) -> Tensor:
         """Crops in a slot: (U, 3, s, s) uint8, of the side that its kind has."""
@@ -80,7 +85,7 @@ class MultimodalBatch(dict[str, Tensor]):
     def to(self, device: torch.device | str, non_blocking: bool = False) -> MultimodalBatch:
         """Return the batch on ``device``."""
         moved = {name: value.to(device, non_blocking=non_blocking) for name, value in self.items()}
-        return MultimodalBatch(moved, uids=self.uids)
+        return MultimodalBatch(moved, uids=self.uids, share=self.share)
 
     def select(self, rows: Tensor) -> MultimodalBatch:
         """Return the samples ``rows`` (N,) of the batch; images stay as they are."""
@@ -96,4 +101,4 @@ class MultimodalBatch(dict[str, Tensor]):
     def pin_memory(self) -> MultimodalBatch:
         """Return the batch in pinned memory, for copies that overlap with computation."""
         pinned = {name: value.pin_memory() for name, value in self.items()}
-        return MultimodalBatch(pinned, uids=self.uids)
+        return MultimodalBatch(pinned, uids=self.uids, share=self.share)

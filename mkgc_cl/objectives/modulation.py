@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -48,13 +48,25 @@ def contribution_ratio(
     vision_logits: Tensor,
     targets: Tensor,
     seen: Tensor | None = None,
+    totals: Callable[[list[float]], Sequence[float]] = list,
     *,
     ignore: int = -100,
 ) -> float:
-    r"""Contribution ratio :math:`\gamma^t_n = \sum_i s^t_i / \sum_i s^v_i` (eq. 6), positive."""
-    text, vision = (
-        float(contribution(logits.detach(), targets, seen=seen, ignore=ignore))
-        for logits in (text_logits, vision_logits)
+    r"""Contribution ratio :math:`\gamma^t_n = \sum_i s^t_i / \sum_i s^v_i` (eq. 6), positive.
+
+    Args:
+        text_logits: of the text, see :func:`contribution`.
+        vision_logits: of the image.
+        targets: label ids.
+        seen: ids of the outputs the softmax is over.
+        totals: adds up both sums over processes that share the batch.
+        ignore: label of positions to leave out.
+    """
+    text, vision = totals(
+        [
+            float(contribution(logits.detach(), targets, seen=seen, ignore=ignore))
+            for logits in (text_logits, vision_logits)
+        ]
     )
     smallest = torch.finfo(torch.float32).tiny
     return max(text, smallest) / max(vision, smallest)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mkgc_cl._files import write_atomic
-from mkgc_cl.errors import ConfigError, OutputError, WorkerError
+from mkgc_cl.errors import ConfigError, GroupError, OutputError, WorkerError
 from mkgc_cl.results.claims import Claim, claimed, confirmed, forget_dead
 from mkgc_cl.results.json_files import read_json, to_json
 from mkgc_cl.results.parallel import as_finished
@@ -240,7 +240,7 @@ class _Attempt:
                 if (wrong := foreign(record, run)) is not None:
                     raise RecordError(f"the record of the run is not the run's: {wrong}")
                 keep_record(self.out, run, record)
-            except OutputError:
+            except (OutputError, GroupError):
                 raise
             except Exception as error:  # one run's failure must not cost the others their turn
                 failure = RunFailure(

@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,34 @@ def test_sites_join_by_name_and_part(tasks: list[Samples], options: dict[str, An
     assert torch.allclose(here.log_posterior(features), both.log_posterior(features), **near)
     here.subtract(there)
     assert torch.allclose(here.log_posterior(tasks[0][0]), alone, **near)
+
+
+def test_shards_of_many_machines_are_the_whole(
+    tasks: list[Samples], options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Learnt apart, saved, and merged: in one order to the last bit, in any up to rounding."""
+    features, labels = joint(tasks)
+    whole = readout(**options)
+    if whole.lift is not None:
+        whole.lift.standardize(features)
+    fresh = whole.copied()
+    whole.add(features, labels)
+    for site in range(3):
+        shard = fresh.copied()
+        shard.add(features[site::3], labels[site::3])
+        save_readout(shard, tmp_path / f"{site}")
+
+    def merged(order: Sequence[int]) -> GaussianReadout:
+        first, *others = (load_readout(tmp_path / f"{site}") for site in order)
+        for other in others:
+            first.merge(other)
+        return first
+
+    once, again, turned = merged((0, 1, 2)), merged((0, 1, 2)), merged((2, 0, 1))
+    for name in ("counts", "means", "scatter"):
+        assert torch.equal(getattr(once, name), getattr(again, name))
+        for one in (once, turned):
+            assert torch.allclose(getattr(one, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
 
 
 def test_unlearning_is_never_having_seen(tasks: list[Samples], options: dict[str, Any]) -> None:

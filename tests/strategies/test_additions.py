@@ -168,7 +168,7 @@ def test_a_loss_among_the_tasks_own_classes_leaves_other_rows_alone(kit: Any, ki
 
 def test_means_move_with_the_encoder_before_the_task_is_added(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind, 2)
-    model = kit.text_model(benchmark.labels, layers=(2, 3))
+    model = kit.text_model(benchmark.labels, layers=(2, 3)).double()
     model.readout = readout = GaussianReadout(
         benchmark.labels.outputs, width=model.readout_width, options=GaussianOptions(shrinkage=0.5)
     )
@@ -193,6 +193,7 @@ def test_means_move_with_the_encoder_before_the_task_is_added(kit: Any, kind: st
     scale = deviations(readout.statistics)
     strategy.train(benchmark.train_stream[1])
     before, after = encoded
+    assert before.dtype == after.dtype == torch.float64  # the model's: nothing is rounded
     assert not torch.allclose(before, after, **NEAR)
     known = kept[0].means.abs().sum(dim=1) > 0
     wanted = drifted_means(kept[0].means[known], before, after, scale=scale, bandwidth=0.3)

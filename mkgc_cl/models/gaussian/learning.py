@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.gaussian.readout import GaussianReadout
+from mkgc_cl.models.gaussian.statistics import ClassStatistics
 
 Background = Literal["all", "read-as-O", "soft"]
 
@@ -72,13 +73,17 @@ class TaskLearning:
             self._learn()
         return rows.weights
 
-    def finish(self) -> None:
-        """Learn what was looked at."""
+    def finish(self, join: Callable[[ClassStatistics], ClassStatistics] | None = None) -> None:
+        """Learn what was looked at.
+
+        Args:
+            join: adds what others have learnt who looked at other samples of the task.
+        """
         if self._waiting:
             if not self.readout.standardized:
                 self.readout.standardize(torch.cat([rows.features for rows in self._waiting]))
             self._learn()
-        self.readout.statistics.merge(self._task)
+        self.readout.statistics.merge(self._task if join is None else join(self._task))
 
     def _learn(self) -> None:
         features, labels, weights = map(torch.cat, zip(*self._waiting, strict=True))
