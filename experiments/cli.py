@@ -10,12 +10,14 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import mkgc_cl
 from mkgc_cl import plain_yaml
+from mkgc_cl.cluster import LAUNCHER_HELP, LAUNCHERS, launcher_problems
 from mkgc_cl.config import keys
 from mkgc_cl.errors import ConfigError, DataError, GroupError, MkgcError, OutputError
 from mkgc_cl.experiments.checks import Tell
@@ -26,6 +28,7 @@ from mkgc_cl.experiments.run import Made, run_all
 from mkgc_cl.experiments.settings import SCENARIOS, Settings, config_path, resolve_settings
 from mkgc_cl.recipe_options import fitted_options
 from mkgc_cl.results.lasting import lasting_output
+from mkgc_cl.results.on_ray import RayLaunch
 from mkgc_cl.results.writing import check_writable
 from mkgc_cl.systems import SYSTEMS, load_installed, load_plugin, named, systems_of
 
@@ -124,17 +127,19 @@ def run(script: Script, arguments: argparse.Namespace, command: Sequence[str]) -
     settings = settings_of(script, arguments)
     tell("reading the data")
     variants = script.variants(settings, arguments)
-    made = run_all(
-        [each for variant in variants for each in variant.of_each_order()],
-        script.known(),
-        out=Path(arguments.out),
-        command=command,
-        tell=tell,
-        plugins=arguments.plugin,
-        jobs=arguments.jobs,
-        quiet=arguments.quiet,
-        show=script.show,
-    )
+    with launching(arguments, settings.device) as launch:
+        made = run_all(
+            [each for variant in variants for each in variant.of_each_order()],
+            script.known(),
+            out=Path(arguments.out),
+            command=command,
+            tell=tell,
+            plugins=arguments.plugin,
+            jobs=arguments.jobs,
+            quiet=arguments.quiet,
+            launch=launch,
+            show=script.show,
+        )
     if follows():
         return 0
     if script.finish is not None:
@@ -145,6 +150,15 @@ def run(script: Script, arguments: argparse.Namespace, command: Sequence[str]) -
         write_orders(made, Path(arguments.out) / settings.name)
     # a failure is the worse news
     return min(filter(None, (each.exit_code for each in made)), default=0)
+
+
+def launching(
+    arguments: argparse.Namespace, device: str
+) -> AbstractContextManager[RayLaunch | None]:
+    """Return what makes the runs where ``--launcher`` says: a cluster, or ``None`` for here."""
+    if arguments.launcher == "local":
+        return nullcontext()
+    return RayLaunch(jobs=arguments.jobs, device=device)
 
 
 def load_systems(arguments: argparse.Namespace, tell: Tell) -> None:
@@ -165,7 +179,7 @@ def settings_of(script: Script, arguments: argparse.Namespace) -> Settings:
     Raises:
         ConfigError: naming every mistake.
     """
-    wrong = flag_problems(arguments)
+    wrong = [*flag_problems(arguments), *launcher_problems(getattr(arguments, "launcher", "local"))]
     texts, options = _split_options(script, arguments.overrides, wrong)
     values = {key: value for key, _, value in map(_parts, texts)}
     given = {key for flag, key in FLAGS.items() if getattr(arguments, flag, None) is not None}
@@ -190,7 +204,11 @@ def settings_of(script: Script, arguments: argparse.Namespace) -> Settings:
         orders = ",".join(settings.orders)
         wrong.append(f"'stream.order' gives way to 'orders', {orders}; give --orders in its place")
     wrong += script.check(settings, arguments, given)
-    wrong += launch_problems(jobs=getattr(arguments, "jobs", 1), device=settings.device)
+    wrong += launch_problems(
+        jobs=getattr(arguments, "jobs", 1),
+        device=settings.device,
+        launcher=getattr(arguments, "launcher", "local"),
+    )
     if wrong:
         raise ConfigError(list(dict.fromkeys(wrong)))
     return settings
@@ -229,7 +247,8 @@ def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:
     add("--vision-encoder", metavar="NAME", help=words("vision_encoder"))
     add("--device", help=words("device"))
     add("--plugin", action="append", default=[], metavar="FILE", help="Python file with systems")
-    add("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time, on one machine (1)")
+    add("--launcher", choices=LAUNCHERS, default="local", help=LAUNCHER_HELP)
     add("--out", default="runs", metavar="FOLDER", help="where to write (runs)")
     add("--quiet", action="store_true", help="no progress")
     script.more(parser)
@@ -286,12 +305,13 @@ def exit_code(
         That code, or 1 where something could not be written, 2 where what was asked for is wrong,
         128 + n where signal n ended it: 130 Ctrl-C, 143 TERM, 129 HUP.
     """
-    with lasting_output(), signals_interrupt():
+    with lasting_output():
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
         try:
             if launched() and not together:
                 raise ConfigError(["torchrun: this command runs in one process; start it without"])
-            return work()
+            with signals_interrupt():
+                return work()
         except MkgcError as error:
             if not follows():  # all processes find the same
                 sys.stderr.write(f"{error}\n")

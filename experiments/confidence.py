@@ -9,9 +9,10 @@ a table (Markdown), the numbers (JSON) and a figure of each. Systems that tag by
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,13 +22,26 @@ from mkgc_cl.experiments.checks import device_of
 from mkgc_cl.experiments.cli import exit_code, load_systems, parse, settings_of, teller
 from mkgc_cl.experiments.plan import plan
 from mkgc_cl.experiments.run import build_row
+from mkgc_cl.experiments.settings import Settings
 from mkgc_cl.experiments.streams import benchmark_of
 from mkgc_cl.results.confidence_figure import draw_confidence
 from mkgc_cl.results.json_files import to_json
 from mkgc_cl.results.writing import written_to
 
+
+def _check(settings: Settings, arguments: argparse.Namespace, given: Set[str]) -> list[str]:
+    """Say that systems are measured one after another, in this process."""
+    if (arguments.jobs, arguments.launcher) == (1, "local"):
+        return []
+    return ["confidence.py measures one system at a time, here; leave out --jobs and --launcher"]
+
+
 SCRIPT = replace(
-    imre.SCRIPT, file="confidence.py", description=str(__doc__), default=("Frozen + Gaussian",)
+    imre.SCRIPT,
+    file="confidence.py",
+    description=str(__doc__),
+    default=("Frozen + Gaussian",),
+    check=_check,
 )
 COVERAGES = (0.25, 0.5, 0.75, 1.0)
 

@@ -24,11 +24,15 @@ class Terminated(KeyboardInterrupt):
 def signals_interrupt() -> Iterator[None]:
     """Raise :class:`Terminated` at TERM and HUP for the length of the block.
 
+    Libraries that catch it, and interrupt their caller in the usual way (Ray does), hide no signal.
+
     A signal that is ignored, as ``nohup`` has it, or handled already stays so. Only the main thread
     can handle signals; elsewhere nothing changes.
     """
+    came: list[int] = []
 
     def interrupt(number: int, _: object) -> None:
+        came.append(number)
         raise Terminated(number)
 
     numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
@@ -39,6 +43,10 @@ def signals_interrupt() -> Iterator[None]:
         signal.signal(number, interrupt)
     try:
         yield
+    except KeyboardInterrupt as error:
+        if came and not isinstance(error, Terminated):
+            raise Terminated(came[-1]) from error
+        raise
     finally:
         for number in caught:
             signal.signal(number, signal.SIG_DFL)

@@ -52,18 +52,23 @@ def follows() -> bool:
     return launched() and os.environ.get("RANK", "0") != "0"
 
 
-def launch_problems(*, jobs: int, device: str) -> list[str]:
+def launch_problems(*, jobs: int, device: str, launcher: str = "local") -> list[str]:
     """What there is to say against a command under ``torchrun``.
 
     Args:
         jobs: runs at a time.
         device: of the settings.
+        launcher: what makes the runs.
     """
     if not launched():
         return []
     found = []
     if jobs > 1:
         found.append(f"--jobs {jobs}: the processes of torchrun share one run at a time; leave it")
+    if launcher != "local":
+        found.append(
+            f"--launcher {launcher}: torchrun has started the processes; use one of the two"
+        )
     if re.fullmatch(r"cuda:\d+", device) and os.environ.get("LOCAL_WORLD_SIZE", "1") != "1":
         found.append(f"'device' is one GPU, {device!r}; give cuda, and each process takes its own")
     return found

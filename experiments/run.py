@@ -21,6 +21,8 @@ from mkgc_cl.experiments.plan import Plan, Row, plan, reuse_finished
 from mkgc_cl.experiments.settings import Settings
 from mkgc_cl.experiments.streams import benchmark_of
 from mkgc_cl.results import Run, RunRecord, run_grid
+from mkgc_cl.results.grid import attempt_at
+from mkgc_cl.results.on_ray import RayLaunch
 from mkgc_cl.results.progress import Progress
 from mkgc_cl.results.provenance import environment, peak_memory_mb, reset_peak_memory
 from mkgc_cl.results.run_files import (
@@ -104,6 +106,7 @@ def run_plan(
     plugins: Sequence[str] = (),
     jobs: int = 1,
     quiet: bool = False,
+    launch: RayLaunch | None = None,
 ) -> Made:
     """Run every run of one order that is not finished, then write and print its tables.
 
@@ -118,6 +121,7 @@ def run_plan(
         plugins: files that registered systems, for processes of their own.
         jobs: runs at a time.
         quiet: no progress.
+        launch: makes the runs on a cluster; by default they are made here.
 
     Raises:
         KeyboardInterrupt: it was interrupted; the tables hold what has finished.
@@ -134,7 +138,7 @@ def run_plan(
         if paths_of(out, run)[0].exists():
             remove_checkpoints(out, run)  # of one that was killed when its record was just written
     try:
-        result = run_grid(plan.runs, runner, out=out, quiet=quiet, jobs=jobs)
+        result = run_grid(plan.runs, runner, out=out, quiet=quiet, jobs=jobs, launch=launch)
     except (KeyboardInterrupt, GroupError):
         with suppress(OutputError):  # whatever else is wrong
             _write_tables(plan, finished_records(out))
@@ -365,9 +369,12 @@ def run_all(
     plugins: Sequence[str] = (),
     jobs: int = 1,
     quiet: bool = False,
+    launch: RayLaunch | None = None,
     show: Callable[[Made], str] = lambda made: "",
 ) -> list[Made]:
     """Plan every order, then run them one after the other, in all processes of ``torchrun``.
+
+    A cluster is given all at once.
 
     Args:
         variants: settings of one order each.
@@ -378,6 +385,7 @@ def run_all(
         plugins: files that registered systems.
         jobs: runs at a time.
         quiet: no progress.
+        launch: makes the runs on a cluster; by default they are made here.
         show: what to print of an order after its tables.
 
     Raises:
@@ -390,19 +398,32 @@ def run_all(
     made: list[Made] = []
     if (together := team()) is not None and not together.ranks.first:
         planned = [plan(each, rows, out) for each in variants]
-        runs = {run.key: (each, run) for each in planned for run in each.runs}
+        by_key = {run.key: (each, run) for each in planned for run in each.runs}
 
         def make(key: str) -> None:
-            if key not in runs:
+            if key not in by_key:
                 raise ConfigError(["it has read other settings or data than the first process"])
-            own, run = runs[key]
+            own, run = by_key[key]
             runner_of(own, made_by, plugins).make(run, lambda fraction, note="": None)
 
         together.follow(make)
         return made
-    for each in plan_all(variants, rows, out, tell):
+    plans = plan_all(variants, rows, out, tell)
+    if launch is not None:
+        for each in plans:
+            runs, runner = each.waiting, runner_of(each, made_by, plugins)
+            launch.ahead(attempt_at(runs, runner, each.target), runs)
+    for each in plans:
         made.append(
-            run_plan(each, made_by, command=command, plugins=plugins, jobs=jobs, quiet=quiet)
+            run_plan(
+                each,
+                made_by,
+                command=command,
+                plugins=plugins,
+                jobs=jobs,
+                quiet=quiet,
+                launch=launch,
+            )
         )
         sys.stdout.write(show(made[-1]))
     if together is not None:

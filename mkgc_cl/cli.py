@@ -10,6 +10,7 @@ import argparse
 import difflib
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MkgcError as error:
         sys.stderr.write(f"{error}\n")
         return 1 if isinstance(error, OutputError) else 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write("\ninterrupted\n")
-        return 130
+        return 128 + getattr(error, "number", signal.SIGINT)
     except BrokenPipeError:  # whoever read had enough, as head has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
         return 0

@@ -6,10 +6,12 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mkgc_cl.errors import DataError, OutputError
+from mkgc_cl.cluster import LAUNCHER_HELP, LAUNCHERS, launcher_problems
+from mkgc_cl.errors import ConfigError, DataError, OutputError, gathered
 
 if TYPE_CHECKING:
     from mkgc_cl.graph import KnowledgeGraph
@@ -83,15 +85,70 @@ def predict(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--no-constraints", action="store_true", help="relations between any types of entities"
     )
+    bulk = parser.add_argument_group(
+        "millions of texts", "Files are read in shards; the same command goes on after a stop."
+    )
+    bulk.add_argument("--out", type=Path, metavar="DIR", help="write part-00000.jsonl, ... there")
+    bulk.add_argument(
+        "--shard", type=int, metavar="N", help="texts of a part, a multiple of 64 (8192)"
+    )
+    bulk.add_argument("--launcher", choices=LAUNCHERS, default="local", help=LAUNCHER_HELP)
+    bulk.add_argument("--threads", type=int, metavar="N", help="cores of an extractor (1)")
     given = parser.parse_args(arguments)
     if given.text is not None and given.files:
         parser.error("--text is in place of files; leave one of them out")
+    if given.out is not None:
+        if not given.files:
+            parser.error("--out needs files to read, which a later call can read again")
+        return _predict_shards(given)
+    if given.launcher != "local" or given.shard is not None or given.threads is not None:
+        parser.error("--shard, --launcher and --threads are for --out; give it, too")
     from mkgc_cl.inference import Extractor
 
     extractor = Extractor.load(given.folder)
     records = iter([{"text": given.text}]) if given.text is not None else _records(given.files)
     for found in extractor.stream(records, constrain=not given.no_constraints):
         sys.stdout.write(json.dumps(found.to_dict(), ensure_ascii=False) + "\n")
+    return 0
+
+
+def _predict_shards(given: argparse.Namespace) -> int:
+    """Write the parts of ``mkgc predict --out`` that are not there yet; return the exit code."""
+    from mkgc_cl.experiments.interrupts import signals_interrupt
+    from mkgc_cl.inference.shards import Job, planned, write_here
+    from mkgc_cl.results.counted import counted
+    from mkgc_cl.results.progress import GridProgress
+
+    if wrong := launcher_problems(given.launcher):
+        raise ConfigError(wrong)
+    options = {"texts": given.shard, "threads": given.threads}
+    job = Job(
+        given.folder,
+        tuple(given.files),
+        given.out,
+        not given.no_constraints,
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    problems: list[DataError] = []
+    with signals_interrupt():
+        shards = planned(job, tell=lambda words: print(words, file=sys.stderr, flush=True))
+        waiting = shards.waiting
+        progress = GridProgress(len(waiting))
+        if given.launcher == "ray":
+            from mkgc_cl.inference.shards_on_ray import write_on_ray
+
+            written = write_on_ray(shards)
+        else:
+            written = write_here(shards)
+        with closing(progress), closing(written):
+            for one in written:
+                progress.start(shards.path(one.shard).name)
+                progress.finish("written" if one.error is None else f"FAILED, {one.error}")
+                problems += [] if one.error is None else [one.error]
+    if problems:
+        raise gathered(problems)
+    parts = counted(len(shards.starts), "part")
+    sys.stdout.write(f"{counted(shards.total, 'text')} in {parts}: {given.out}\n")
     return 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BASE = {"errors", "config", "seeds", "devices", "systems", "plain_yaml", "regular_file"}
-BASE |= {"_cores", "_checks", "_files", "_lazy", "encoders", "recipe_options"}
+BASE |= {"cluster", "_cores", "_checks", "_files", "_lazy", "encoders", "recipe_options"}
 PURE = {"objectives", "memory", "metrics"}
 MAY = {
     "data": BASE,

@@ -47,7 +47,7 @@ def test_requirements_are_ranges_with_a_lower_bound() -> None:
     extras = [text for _, text in setup.items("options.extras_require")]
     lines = "\n".join([setup["options"]["install_requires"], *extras]).split("\n")
     for line in filter(None, (line.strip() for line in lines)):
-        assert re.fullmatch(r"[A-Za-z0-9-]+ >=[\d.]+(, <[\d.]+)?", line), line
+        assert re.fullmatch(r"[A-Za-z0-9-]+(\[\w+\])? >=[\d.]+(, <[\d.]+)?", line), line
 
 
 def test_version_is_one_of_semantic_versioning() -> None:

@@ -62,18 +62,40 @@ def read_stream(file: IO[str], *, name: str) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: a line is longer than :data:`LONGEST`, or begins as JSON and is none.
     """
-    number = 0
+    for number, text in text_lines(file, name=name):
+        yield record_of(text, number, name=name)
+
+
+def text_lines(file: IO[str], *, name: str, first: int = 1) -> Iterator[tuple[int, str]]:
+    """Yield the lines that hold something, with their numbers, and read none ahead.
+
+    Args:
+        file: open where its line ``first`` begins.
+        name: of the file, for messages.
+        first: 1-based number of the next line.
+
+    Raises:
+        DataError: a line is longer than :data:`LONGEST`.
+    """
+    number = first - 1
     while line := file.readline(LONGEST + 1):
         number += 1
         if len(line) > LONGEST:
             raise DataError(f"a line of more than {LONGEST:,} characters", path=name, line=number)
         text = line.removeprefix("\ufeff").strip() if number == 1 else line.strip()
-        if not text:
-            continue
-        if text.startswith("{"):
-            yield from parse_lines([text], path=Path(name), first=number)
-        else:
-            yield {"uid": f"{name}:{number}", "text": text}
+        if text:
+            yield number, text
+
+
+def record_of(text: str, number: int, *, name: str) -> dict[str, Any]:
+    """Read a line that holds something: a JSON object, or plain text.
+
+    Raises:
+        DataError: it begins as JSON and is none.
+    """
+    if text.startswith("{"):
+        return next(parse_lines([text], path=Path(name), first=number))
+    return {"uid": f"{name}:{number}", "text": text}
 
 
 def _listed(text: str, path: Path) -> list[dict[str, Any]]:

@@ -56,6 +56,7 @@ class Claim:
         pid: number of the process there.
         since: when it began, in seconds since the epoch.
         processes: what numbers its processes, where a machine has several of these (containers).
+        command: token of the command that it works for, which knows of its death.
         beat: last sign of life, by the clock of the file system.
     """
 
@@ -63,6 +64,7 @@ class Claim:
     pid: int
     since: float
     processes: int = 0
+    command: str = ""
     beat: float = field(default=0.0, compare=False)
 
     @property
@@ -79,7 +81,7 @@ class Claim:
 
 
 @contextmanager
-def claimed(path: Path, name: str = "the run") -> Iterator[Claim | None]:
+def claimed(path: Path, name: str = "the run", command: str = "") -> Iterator[Claim | None]:
     """Claim a run for the length of the block.
 
     A claim whose process is dead is taken over, with a warning: on this machine at once, on another
@@ -88,6 +90,8 @@ def claimed(path: Path, name: str = "the run") -> Iterator[Claim | None]:
     Args:
         path: of the record that the run will have.
         name: of the run, for messages.
+        command: token of a command that makes the run in one process at a time: an earlier claim
+            of its own is dead, on whatever machine.
 
     Yields:
         ``None`` where the run is ours, else the claim of the living process that has it.
@@ -96,11 +100,11 @@ def claimed(path: Path, name: str = "the run") -> Iterator[Claim | None]:
         OutputError: no claim can be written.
     """
     place = _place(path)
-    mine = Claim(platform.node(), os.getpid(), time.time(), _process_namespace())
+    mine = Claim(platform.node(), os.getpid(), time.time(), _process_namespace(), command)
     text = to_json({key: value for key, value in asdict(mine).items() if key != "beat"})
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        other = _take(place, text, name)
+        other = _take(place, text, name, command)
     except OSError as error:
         raise OutputError(
             f"{place}: {name} cannot be claimed ({reason_of(error)}); choose another folder, or "
@@ -150,12 +154,17 @@ def confirmed(path: Path, claim: Claim) -> Claim | None:
     return None
 
 
-def forget_dead(path: Path) -> None:
-    """Remove the claim of a process of this machine that died at the run with this record."""
+def forget_dead(path: Path, command: str = "") -> None:
+    """Remove the claim of a process of this machine that died at the run with this record.
+
+    Args:
+        path: of the record that the run would have.
+        command: token of a command whose processes are dead, see :func:`claimed`.
+    """
     place = _place(path)
     with suppress(OSError):
         claim = _read(place)
-        if claim.here and not _lives(place, claim):
+        if (claim.here or _is_of(claim, command)) and not _lives(place, claim, command):
             _removed(place, claim)
 
 
@@ -163,7 +172,7 @@ def _place(path: Path) -> Path:
     return path.with_name(f".{path.stem}.claim")
 
 
-def _take(place: Path, text: str, name: str) -> Claim | None:
+def _take(place: Path, text: str, name: str, command: str) -> Claim | None:
     """Write our claim, ``text``, and return ``None``, or return the living one that is there."""
     while True:
         with suppress(FileExistsError):
@@ -171,7 +180,7 @@ def _take(place: Path, text: str, name: str) -> Claim | None:
             return None
         with suppress(FileNotFoundError):  # it was given up meanwhile
             found = _read(place)
-            if _lives(place, found):
+            if _lives(place, found, command):
                 return found
             if _removed(place, found):
                 logger.warning("%s: taken over from %s, which is dead", name, found)
@@ -213,6 +222,7 @@ def _read(place: Path) -> Claim:
             index(data["pid"]),
             _time(data["since"]),
             index(data["processes"]),
+            text_in(data.get("command", "")),
             beat,
         )
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -226,7 +236,14 @@ def _time(value: object) -> float:
     return value  # type: ignore[return-value]
 
 
-def _lives(place: Path, claim: Claim) -> bool:
+def _is_of(claim: Claim, command: str) -> bool:
+    return command != "" and claim.command == command
+
+
+def _lives(place: Path, claim: Claim, dead: str = "") -> bool:
+    """Whether its process lives; those of the command ``dead`` do not."""
+    if _is_of(claim, dead):
+        return False
     return _runs(claim) if claim.here else _now(place.parent) - claim.beat < SILENCE
 
 

@@ -14,13 +14,13 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import ConfigError, GroupError, OutputError, WorkerError
 from mkgc_cl.results.claims import Claim, claimed, confirmed, forget_dead
 from mkgc_cl.results.json_files import read_json, to_json
-from mkgc_cl.results.parallel import as_finished
+from mkgc_cl.results.parallel import as_finished, check_jobs
 from mkgc_cl.results.progress import GridProgress, Progress, duration
 from mkgc_cl.results.record import RecordError, RunRecord
 from mkgc_cl.results.run_files import (
@@ -126,6 +126,7 @@ def run_grid(
     out: str | Path,
     quiet: bool = False,
     jobs: int = 1,
+    launch: Launch | None = None,
 ) -> GridResult:
     """Run every run that is not finished yet and gather all records.
 
@@ -146,6 +147,8 @@ def run_grid(
         quiet: no progress.
         jobs: runs at a time. More than one run in processes of their own, which import ``execute``
             by its name; their progress is shown when they end.
+        launch: makes the runs elsewhere, as :class:`~mkgc_cl.results.on_ray.RayLaunch` does on a
+            cluster; by default processes of this machine do.
 
     Returns:
         Records of all finished runs of the folder, asked for this time or earlier, failures of
@@ -159,8 +162,7 @@ def run_grid(
     """
     out = Path(out)
     _check_distinct(runs)
-    if jobs < 1:
-        raise ConfigError([f"jobs={jobs}; give 1 or more"])
+    check_jobs(jobs)
     todo = [run for run in runs if load_run(out, run) is None]
     if todo:
         check_writable(out / "records")
@@ -170,9 +172,9 @@ def run_grid(
     progress = GridProgress(len(todo), quiet=quiet)
     if done := len(runs) - len(todo):
         progress.message(f"{done} of {len(runs)} runs are finished already in {out}")
-    attempt = _Attempt(execute, out, {run.key: note_of_failure(out, run) for run in todo})
+    attempt = attempt_at(todo, execute, out)
     try:
-        with closing(_shared(attempt, todo, progress, jobs)) as ended:
+        with closing(_shared(attempt, todo, progress, jobs, launch)) as ended:
             for run, made in ended:
                 if isinstance(made, Claim):
                     elsewhere.append((run, made))
@@ -211,25 +213,32 @@ def read_results(path: str | Path) -> tuple[RunRecord, ...]:
         raise RecordError(f"{path}: not a results file of mkgc_cl ({error})") from error
 
 
+def attempt_at(
+    runs: Sequence[Run], execute: Callable[[Run, Progress], RunRecord], out: Path
+) -> Attempt:
+    """Return what attempts these runs, which knows of failures that are noted now."""
+    return Attempt(execute, out, {run.key: note_of_failure(out, run) for run in runs})
+
+
 @dataclass(frozen=True)
-class _Attempt:
+class Attempt:
     """An attempt at a run: claimed, made and kept, in whatever process.
 
     Args:
         execute: makes the record.
         out: folder of the grid.
         noted: by key of a run, the note of its failure that was there before.
+        command: its token, see :func:`~mkgc_cl.results.claims.claimed`.
     """
 
     execute: Callable[[Run, Progress], RunRecord]
     out: Path
     noted: Mapping[str, Mapping[str, object] | None]
+    command: str = ""
 
-    def __call__(
-        self, run: Run, progress: Progress | None = None
-    ) -> RunRecord | RunFailure | Claim:
+    def __call__(self, run: Run, progress: Progress | None = None) -> Outcome:
         """Return what became of the run, or the claim of another process that has it."""
-        with claimed(paths_of(self.out, run)[0], f"run {run.name}") as other:
+        with claimed(paths_of(self.out, run)[0], f"run {run.name}", self.command) as other:
             if other is not None:
                 return other
             if (settled := self.settled(run)) is not None:
@@ -264,16 +273,31 @@ def _unseen(fraction: float, note: str = "") -> None:
     """Progress in a process without a terminal of its own."""
 
 
-_Ended = tuple[Run, RunRecord | RunFailure | Claim]
+Outcome = RunRecord | RunFailure | Claim
+"""What became of a run, or who has it."""
+_Ended = tuple[Run, Outcome]
+
+
+class Launch(Protocol):
+    """Makes runs; :func:`~mkgc_cl.results.parallel.as_finished` is one."""
+
+    def __call__(
+        self, work: Attempt, items: Sequence[Run], *, jobs: int
+    ) -> Generator[tuple[Run, Outcome | Exception], None, None]:
+        """Yield every run as it is finished, with what became of it or what its process died of."""
 
 
 def _shared(
-    attempt: _Attempt, todo: Sequence[Run], progress: GridProgress, jobs: int
+    attempt: Attempt,
+    todo: Sequence[Run],
+    progress: GridProgress,
+    jobs: int,
+    launch: Launch | None,
 ) -> Generator[_Ended, None, None]:
     """Yield every run with what became of it, those that other processes still have last."""
     left: dict[str, tuple[Run, Claim]] = {}
     while todo:
-        with closing(_made(attempt, todo, progress, jobs)) as ended:
+        with closing(_made(attempt, todo, progress, jobs, launch)) as ended:
             for run, what in ended:
                 if isinstance(what, Claim):
                     left[run.key] = (run, what)
@@ -298,12 +322,17 @@ def _shared(
 
 
 def _made(
-    attempt: _Attempt, todo: Sequence[Run], progress: GridProgress, jobs: int
+    attempt: Attempt,
+    todo: Sequence[Run],
+    progress: GridProgress,
+    jobs: int,
+    launch: Launch | None,
 ) -> Generator[_Ended, None, None]:
     """Yield every run with what became of it, one after another or as they end."""
-    if jobs > 1 and len(todo) > 1:
+    if launch is not None or (jobs > 1 and len(todo) > 1):
         refused: dict[str, None] = {}
-        with closing(as_finished(attempt, todo, jobs=min(jobs, len(todo)))) as ended:
+        make = launch or as_finished
+        with closing(make(attempt, todo, jobs=min(jobs, len(todo)))) as ended:
             for run, made in ended:
                 if isinstance(made, OutputError):
                     refused[str(made)] = None  # the others end: what they say is kept, too

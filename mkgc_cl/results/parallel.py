@@ -16,7 +16,7 @@ from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from mkgc_cl._cores import usable_cores
-from mkgc_cl.errors import WorkerError
+from mkgc_cl.errors import ConfigError, WorkerError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -78,6 +78,12 @@ def as_finished(
             worker.process.join()
 
 
+def check_jobs(jobs: int) -> None:
+    """Raise a :class:`ConfigError` where nothing could run at a time."""
+    if jobs < 1:
+        raise ConfigError([f"jobs={jobs}; give 1 or more"])
+
+
 def threads_each(jobs: int) -> int:
     """Return how many threads each of ``jobs`` processes computes with.
 
@@ -90,6 +96,13 @@ def threads_each(jobs: int) -> int:
     if (torch := sys.modules.get("torch")) is not None:
         limits.append(torch.get_num_threads())
     return max(1, min([usable_cores() // jobs, *limits]))
+
+
+def limit_threads(number: int) -> None:
+    """Let this process compute with so many threads from now on."""
+    os.environ.update(dict.fromkeys(_LIMITS, str(number)))
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(number)
 
 
 class _Worker(Generic[T, R]):

@@ -330,3 +330,14 @@ def test_the_commands_in_the_readme_give_the_row_they_stand_in() -> None:
     for name, script, argv in lines:
         made = importlib.import_module(f"mkgc_cl.experiments.{script}").SCRIPT
         assert settings(made, *shlex.split(argv)).systems == (name,)
+
+
+def test_a_library_that_hides_a_signal_changes_no_exit_code() -> None:
+    def hides() -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+        return 0
+
+    assert cli.exit_code(hides) == 143

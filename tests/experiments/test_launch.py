@@ -37,8 +37,9 @@ def test_without_torchrun_nobody_follows(monkeypatch: Any) -> None:
 def test_runs_at_a_time_and_one_gpu_for_all_are_refused() -> None:
     assert follows()
     assert launch_problems(jobs=1, device="cuda") == []
-    jobs, device = launch_problems(jobs=2, device="cuda:0")
+    jobs, launcher, device = launch_problems(jobs=2, device="cuda:0", launcher="ray")
     assert "--jobs 2" in jobs
+    assert "--launcher ray" in launcher
     assert "'cuda:0'" in device
 
 

@@ -194,6 +194,27 @@ def test_a_claim_of_this_machine_lives_as_long_as_its_process(
     assert holder(record) is None
 
 
+def test_a_command_that_knows_of_a_death_elsewhere_waits_for_no_silence(
+    tmp_path: Path, caplog
+) -> None:
+    """Its task is begun again where a node died: an earlier claim for it is a dead one's."""
+    record = tmp_path / "k.json"
+    place = leave(record, host="another", command="mine")
+    for command in ("", "theirs"):
+        claims.forget_dead(record, command)
+        with claimed(record, "run k", command) as other:
+            assert other is not None
+            assert (other.host, other.command) == ("another", "mine")
+    with claimed(record, "run k", "mine") as other:
+        assert other is None
+        assert json.loads(place.read_text())["command"] == "mine"
+        assert holder(record) is not None
+    assert "run k: taken over from process" in caplog.text
+    place = leave(record, host="another", command="mine")
+    claims.forget_dead(record, "mine")
+    assert not place.exists()
+
+
 def test_a_number_that_a_later_process_has_is_no_sign_of_life(tmp_path: Path) -> None:
     record = tmp_path / "k.json"
     leave(record, since=time.time() - 10 * 24 * 3600)  # and this process began minutes ago

@@ -1,0 +1,115 @@
+"""Shards written by a Ray cluster: Ray Data holds a pool of extractors and hands shards to them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mkgc_cl.cluster import ray_cluster
+from mkgc_cl.errors import ConfigError, DataError, OutputError
+from mkgc_cl.inference.extractor import Extractor
+from mkgc_cl.inference.shards import Shards, Wrote
+
+
+def write_on_ray(shards: Shards) -> Generator[Wrote, None, None]:
+    """Write what is not finished on a cluster, see :func:`~mkgc_cl.cluster.ray_cluster`.
+
+    As many extractors as the cluster has room for, each loaded once, write a shard at a time; the
+    shard of one that dies is written by another. Every node must see input, extractor and output
+    under the same paths.
+
+    Args:
+        shards: what is to be written.
+
+    Raises:
+        ConfigError: there is no cluster, no node has as many cores, or one has other packages or
+            another extractor.
+        OutputError: a shard cannot be written, or a node does not see the folders.
+    """
+    waiting, threads = shards.waiting, shards.job.threads
+    if not waiting:
+        return
+    with ray_cluster() as ray:
+        cores = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+        room = sum(int(each // threads) for each in cores)
+        if not room:
+            raise ConfigError(
+                [f"no node of the Ray cluster has {threads} cores; give fewer --threads"]
+            )
+        data: Any = import_module("ray.data")
+        context = data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        # a cluster without a free core is waited for: Ray gives up extractors that it cannot start
+        context.max_consecutive_actor_init_deaths = -1
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        rows = data.from_items([{"shard": shard} for shard in waiting],
+                               override_num_blocks=len(waiting))  # fmt: skip
+        written = rows.map(
+            ShardWriter,
+            fn_constructor_args=(shards, Path.cwd()),
+            num_cpus=threads,
+            compute=data.ActorPoolStrategy(min_size=1, max_size=min(room, len(waiting))),
+        )
+        for row in _told(written.iter_rows(), ray.exceptions.RayError):
+            if row["kind"] == "config":
+                raise ConfigError([row["error"]])
+            if row["kind"] == "output":
+                raise OutputError(row["error"])
+            yield Wrote(row["shard"], DataError(row["error"]) if row["kind"] else None)
+
+
+def _told(rows: Iterable[dict[str, Any]], failure: type[Exception]) -> Iterator[dict[str, Any]]:
+    """Say of what ends Ray's work what is lost: nothing that is finished."""
+    try:
+        yield from rows
+    except failure as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise OutputError(
+            f"the Ray cluster stopped working ({type(error).__name__}: {reason}); finished parts "
+            "are kept, and the same command writes the rest"
+        ) from error
+
+
+class ShardWriter:
+    """An extractor on a node, which writes one shard after another.
+
+    Args:
+        shards: what is to be written.
+        folder: the working folder, which relative paths are of.
+    """
+
+    def __init__(self, shards: Shards, folder: Path) -> None:
+        self._shards = shards
+        self._folder = folder
+        self._extractor: Extractor | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Write a shard; say in plain types what kept it from that."""
+        kind, error = "", ""
+        try:
+            self._shards.write(row["shard"], self._loaded())
+        except ConfigError as wrong:
+            kind, error = "config", "; ".join(wrong.problems)
+        except DataError as wrong:
+            kind, error = "data", str(wrong)
+        except OutputError as wrong:
+            kind, error = "output", str(wrong)
+        return {"shard": row["shard"], "kind": kind, "error": error}
+
+    def _loaded(self) -> Extractor:
+        """The extractor, loaded with the first shard, so that what is wrong with it is told."""
+        if self._extractor is None:
+            try:
+                os.chdir(self._folder)
+            except OSError as error:
+                raise OutputError(
+                    f"a node has no folder {self._folder} ({error.strerror}), where the command "
+                    "was given; mount it there under the same path"
+                ) from error
+            self._extractor = self._shards.opened()
+        return self._extractor

@@ -1,0 +1,190 @@
+"""Predictions in shards: those of one process, however often it was stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from people import NAMES, OTHERS, PLACES, RECORDS
+
+from mkgc_cl import cluster
+from mkgc_cl.cli import main
+from mkgc_cl.errors import ConfigError, DataError, OutputError
+from mkgc_cl.inference import Extractor
+from mkgc_cl.inference.shards import MANIFEST, Job, Shards, planned, write_here
+
+TEXTS = [f"{NAMES[i % 6]} lives in {PLACES[i % 5]} {i}" for i in range(150)]
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> object:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """Two files of 150 texts: blank lines, all line ends, a mark, names of their own, no last end.
+
+    The second shard of 64 begins in the one and ends in the other.
+    """
+    extractor = Extractor.from_encoder("tiny")
+    extractor.learn(RECORDS)
+    extractor.save(tmp_path / "x")
+    one, two = tmp_path / "one.txt", tmp_path / "two.jsonl"
+    one.write_bytes(b"\xef\xbb\xbf" + "\r\n\r\n".join([*TEXTS[:70], "Änn lives in Lima"]).encode())
+    lines = [json.dumps({"text": text, "uid": text}) for text in TEXTS[71:110]] + TEXTS[110:]
+    two.write_bytes("\r".join(lines).encode())
+    return Job(tmp_path / "x", (one, two), tmp_path / "out", texts=64)
+
+
+def plan(job: Job) -> Shards:
+    return planned(job, lambda words: None)
+
+
+def parts(job: Job) -> str:
+    return "".join(path.read_text() for path in sorted(job.out.glob("part-*.jsonl")))
+
+
+def test_the_parts_are_what_one_process_prints(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = list(map(str, job.files))
+    assert main(["predict", str(job.extractor), *files]) == 0
+    whole = capsys.readouterr().out
+    assert len(whole.splitlines()) == 150
+    bulk = ["predict", str(job.extractor), *files, "--out", str(job.out), "--shard", "64"]
+    assert main(bulk) == 0
+    assert capsys.readouterr().out == f"150 texts in 3 parts: {job.out}\n"
+    assert parts(job) == whole
+    assert [path.name for path in sorted(job.out.glob("part*"))] == [
+        f"part-0000{number}.jsonl" for number in range(3)
+    ]
+    assert [len(path.read_text().splitlines()) for path in sorted(job.out.glob("part*"))] == [
+        64, 64, 22,
+    ]  # fmt: skip
+
+
+def test_a_finished_part_is_not_written_again_and_a_killed_one_leaves_nothing(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(write_here(plan(job)))
+    whole = parts(job)
+    (job.out / "part-00001.jsonl").unlink()
+    kept = (job.out / "part-00002.jsonl").stat().st_ino
+
+    def stops(self: Extractor, given: object, **named: object) -> object:
+        yield from (self(next(given)) for _ in range(3))  # type: ignore[call-overload]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Extractor, "stream", stops)
+        with pytest.raises(KeyboardInterrupt):
+            list(write_here(plan(job)))
+    assert sorted(path.name for path in job.out.iterdir()) == [
+        MANIFEST, "part-00000.jsonl", "part-00002.jsonl",
+    ]  # fmt: skip
+    assert [one.shard for one in write_here(plan(job))] == [1]
+    assert parts(job) == whole
+    assert (job.out / "part-00002.jsonl").stat().st_ino == kept
+    assert list(write_here(plan(job))) == []
+
+
+def test_another_input_or_extractor_is_refused_with_what_differs(job: Job) -> None:
+    plan(job)
+    plan(job)
+    with pytest.raises(ConfigError) as caught:
+        plan(replace(job, texts=128, constrain=False, threads=2))
+    assert [line.split("'")[1] for line in caught.value.problems[:3]] == [
+        "constrain", "texts per shard", "threads",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="there were 2 files to read, and are 1"):
+        plan(replace(job, files=job.files[:1]))
+    text = job.files[1].read_bytes()
+    job.files[1].write_bytes(text.replace(b"lives", b"flees", 1))  # as many bytes
+    with pytest.raises(ConfigError, match=r"file two.jsonl was .*sha256"):
+        plan(job)
+    job.files[1].write_bytes(text)
+    shards = plan(job)
+    with Extractor.editing(job.extractor) as extractor:
+        extractor.learn(OTHERS)
+    with pytest.raises(ConfigError, match="'extractor' was"):
+        plan(job)
+    with pytest.raises(ConfigError, match=r"on node .*'extractor' was"):
+        list(write_here(shards))
+
+
+def test_every_malformed_text_is_told_before_anything_is_read(job: Job) -> None:
+    job.files[1].write_text('Ann runs\n{"text": 5}\n\n{"tokens": []}\n{\n')
+    with pytest.raises(DataError) as caught:
+        plan(job)
+    assert {p.path for p in caught.value.problems} == {job.files[1]}
+    assert [p.line for p in caught.value.problems] == [2, 5]
+    assert not job.out.exists()
+
+
+def test_a_text_without_its_image_costs_its_part_alone(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = Extractor.stream
+
+    def lacks(self: Extractor, given: object, **named: object) -> object:
+        for found in stream(self, given, **named):  # type: ignore[arg-type]
+            if found.text == TEXTS[75]:
+                raise DataError("has no image", sample=found.uid)
+            yield found
+
+    monkeypatch.setattr(Extractor, "stream", lacks)
+    argv = ["predict", str(job.extractor), *map(str, job.files), "--out", str(job.out)]
+    assert main([*argv, "--shard", "64"]) == 2
+    said = capsys.readouterr().err
+    assert "part-00001.jsonl: FAILED" in said
+    assert f"sample {TEXTS[75]}: has no image" in said
+    assert plan(job).waiting == [1]
+
+
+def test_a_folder_of_something_else_and_a_manifest_of_another_are_refused(job: Job) -> None:
+    job.out.mkdir()
+    (job.out / "notes.txt").touch()
+    with pytest.raises(OutputError, match="holds something else"):
+        plan(job)
+    for text in ("{", "[]", '{"format": "mkgc_cl.shards/9"}'):
+        (job.out / MANIFEST).write_text(text)
+        with pytest.raises(DataError, match="expected a manifest"):
+            plan(job)
+
+
+def test_a_process_that_does_not_see_the_manifest_says_so(job: Job) -> None:
+    shards = plan(job)
+    (job.out / MANIFEST).unlink()
+    with pytest.raises(OutputError, match="file system that all nodes share"):
+        shards.opened()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"texts": 100}, "multiple of 64"),
+        ({"files": ()}, "nothing to read"),
+        ({"threads": 0}, "one"),
+    ],
+)
+def test_a_job_that_cannot_be(job: Job, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        replace(job, **changes)  # type: ignore[arg-type]
+
+
+def test_without_ray_the_line_that_installs_it_is_told(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    argv = ["predict", str(job.extractor), str(job.files[0]), "--launcher", "ray"]
+    assert main([*argv, "--out", str(job.out)]) == 2
+    assert "pip install 'mkgc_cl[ray]'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(argv)
+    assert "give it, too" in capsys.readouterr().err
