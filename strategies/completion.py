@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from avalanche.core import SupervisedPlugin
-
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample, TaggingSample
 from mkgc_cl.memory.completion import completed_tags
 from mkgc_cl.models import ModelOutput
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class CompletedLabelsPlugin(SupervisedPlugin, supports_distributed=True):
+class CompletedLabelsPlugin(Plugin, supports_distributed=True):
     """Let the model as it is complete the labels of exemplars before they are rehearsed.
 
     An exemplar calls every type of another task ``O``, and a memory teaches that again and again.

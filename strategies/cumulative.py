@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.errors import DataError
 from mkgc_cl.models import ExtractionModel
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class CumulativePlugin(SupervisedPlugin, supports_distributed=True):
+class CumulativePlugin(Plugin, supports_distributed=True):
     """Train every task on its own samples and on those of all tasks before.
 
     The paper's "Joint Training" has one A_k for every k, so the union grows task by task (Avalanche

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast, get_args
 
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,11 +13,12 @@ from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.models import DualStreamOutput, ExtractionModel, ModelOutput
 from mkgc_cl.objectives.distillation import Axis, attention_distillation_loss, reduce_map
 from mkgc_cl.strategies.mspt_options import MSPTOptions
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.teacher import Teacher
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class AttentionDistillationPlugin(SupervisedPlugin, supports_distributed=True):
+class AttentionDistillationPlugin(Plugin, supports_distributed=True):
     r"""Add :math:`\lambda(\mathcal{L}^v_{AD} + \mathcal{L}^t_{AD})` to the loss (eq. 14-15).
 
     The teacher is the model as the task finds it, after the previous task and its memory phase; it

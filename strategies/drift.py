@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mkgc_cl.data.batch import MultimodalBatch
@@ -13,10 +12,11 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import GaussianReadout, ModelOutput
 from mkgc_cl.models.gaussian.drift import drifted_means
 from mkgc_cl.models.gaussian.solve import deviations
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class MovedStatisticsPlugin(SupervisedPlugin, supports_distributed=True):
+class MovedStatisticsPlugin(Plugin, supports_distributed=True):
     """Move a Gaussian readout's means with the encoder (semantic drift compensation).
 
     A task's samples are encoded before its first step and after its last. Where they moved to is

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
 from mkgc_cl._checks import at_least, one_of, require
@@ -15,12 +14,13 @@ from mkgc_cl.data.samples import Sample
 from mkgc_cl.errors import DataError, TrainingError
 from mkgc_cl.objectives.consolidation import add_quadratic_penalty, diagonal_fisher
 from mkgc_cl.seeds import generator
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 EWCMode = Literal["online", "separate", "last"]
 
 
-class EWCPlugin(SupervisedPlugin, supports_distributed=True):
+class EWCPlugin(Plugin, supports_distributed=True):
     r"""Add :math:`\frac\lambda2 \sum_i F_i (\theta_i - \theta_i^*)^2` to the loss.
 
     The Fisher information is per sample and of the true labels, in evaluation mode; Avalanche's

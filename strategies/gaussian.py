@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mkgc_cl.data.batch import MultimodalBatch
@@ -13,10 +12,11 @@ from mkgc_cl.data.processor import IGNORED
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import GaussianReadout, ModelOutput
 from mkgc_cl.models.gaussian import Background, TaskLearning
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class GaussianReadoutPlugin(SupervisedPlugin, supports_distributed=True):
+class GaussianReadoutPlugin(Plugin, supports_distributed=True):
     """Teach the model's :class:`~mkgc_cl.models.GaussianReadout` every task, and predict from it.
 
     After a task's epochs, if it has any, every sample is encoded once and added to the statistics

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.groups import classify
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class WeightInterpolationPlugin(SupervisedPlugin, supports_distributed=True):
+class WeightInterpolationPlugin(Plugin, supports_distributed=True):
     r"""After every task but the first, go only a part of the way that it took the weights.
 
     .. math:: \theta = \theta_{k-1} + a (\theta_k - \theta_{k-1})

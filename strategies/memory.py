@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, get_args
 
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mkgc_cl._checks import above_zero, at_least, one_of, require
@@ -14,10 +13,11 @@ from mkgc_cl.data.samples import Sample
 from mkgc_cl.memory.exemplars import ExemplarMemory, NaPolicy
 from mkgc_cl.seeds import generator
 from mkgc_cl.strategies.exemplar_store import Choose, ExemplarStore, Scope, running_task
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.plugin_interface import PluginInterface
 
 
-class ExemplarPlugin(SupervisedPlugin):
+class ExemplarPlugin(Plugin):
     """Keeps samples of finished tasks, and tells which: ``exemplars()``.
 
     Args:

@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any, get_args
 
 import torch
-from avalanche.core import SupervisedPlugin
 
 from mkgc_cl._checks import at_least, one_of, require
 from mkgc_cl.errors import ConfigError
@@ -21,6 +20,7 @@ from mkgc_cl.objectives.modulation import (
 )
 from mkgc_cl.seeds import generator
 from mkgc_cl.strategies.mspt_options import MSPTOptions, Schedule
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 LARGEST_COMPENSATION = 100.0
@@ -28,7 +28,7 @@ LARGEST_COMPENSATION = 100.0
 not explode in the shared key, whose step takes nothing back."""
 
 
-class GradientModulationPlugin(SupervisedPlugin, supports_distributed=True):
+class GradientModulationPlugin(Plugin, supports_distributed=True):
     r"""Scale the step of each modality by its coefficient (eq. 4-9).
 
     The contribution ratio :math:`\gamma^t_n` (eq. 5-6) is read off each batch of the current task;

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
 
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class OwnClassesPlugin(SupervisedPlugin, supports_distributed=True):
+class OwnClassesPlugin(Plugin, supports_distributed=True):
     """Let a task's loss be among its own classes and N/A (``O``) alone, not all seen so far.
 
     What the head says of earlier classes is then not pushed down by a task that has none of them

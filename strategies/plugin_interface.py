@@ -45,6 +45,7 @@ class PluginInterface(Encoding):
         mb_x: the current mini-batch.
         mb_y: its labels.
         mb_output: the model's output on it.
+        loss: of the current mini-batch.
         relabel_replayed: how memory samples are labelled before they are trained on.
     """
 
@@ -57,6 +58,7 @@ class PluginInterface(Encoding):
     mb_x: Any
     mb_y: Any
     mb_output: Any
+    loss: Tensor
     relabel_replayed: Relabel | None
     _before_training_epoch: Callable[[], None]
     training_epoch: Callable[[], None]

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from mkgc_cl.data.processor import Processor
@@ -15,10 +14,11 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import ExtractionModel
 from mkgc_cl.models.prior import PriorCorrection
 from mkgc_cl.objectives.prior import prior_shift
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class PriorCorrectionPlugin(SupervisedPlugin, supports_distributed=True):
+class PriorCorrectionPlugin(Plugin, supports_distributed=True):
     """Decide under the classes' shares in the stream, not those in the memory.
 
     Where a memory is trained on last, a model believes that all classes are as frequent as they are

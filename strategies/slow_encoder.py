@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from avalanche.core import SupervisedPlugin
-
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.template import MultimodalStrategy
 
 
-class SlowEncoderPlugin(SupervisedPlugin, supports_distributed=True):
+class SlowEncoderPlugin(Plugin, supports_distributed=True):
     """Scale the encoders' learning rates in every task but the first.
 
     A slow encoder and a head at its own rate (SLCA: Zhang et al., ICCV 2023).

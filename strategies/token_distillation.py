@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +15,7 @@ from mkgc_cl.errors import ConfigError
 from mkgc_cl.models import ExtractionModel, ModelOutput
 from mkgc_cl.models.base import negative_log
 from mkgc_cl.objectives.token_distillation import Restrict, teacher_words, token_divergence
+from mkgc_cl.strategies.plugin import Plugin
 from mkgc_cl.strategies.teacher import Teacher
 from mkgc_cl.strategies.template import MultimodalStrategy
 
@@ -23,7 +23,7 @@ OUTSIDE = 0
 """Output id of ``O`` in every tagging stream."""
 
 
-class TokenDistillationPlugin(SupervisedPlugin, supports_distributed=True):
+class TokenDistillationPlugin(Plugin, supports_distributed=True):
     r"""Let the previous model label the words that a task calls ``O`` (Monaikul et al., AAAI 2021).
 
     A task names its own types alone: its ``O`` may hide a type of an earlier task. So from the
