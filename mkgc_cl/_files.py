@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import time
@@ -36,7 +37,7 @@ def write_atomic(path: Path, data: str | bytes | memoryview) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
     """Open a file that becomes ``path`` at the end of the block, or not at all if that fails.
 
     The data goes to a temporary file in the same folder, is forced to disk and then takes the place
@@ -46,8 +47,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
     Args:
         path: the file; its folder is made.
+        new: of processes that write the path at once the first one wins, not the last.
 
     Raises:
+        FileExistsError: a ``new`` file is there.
         OSError: it cannot be written; the error names ``path`` or the folder that is missing.
     """
     # Not made of the file's name: that may already be as long as names can be.
@@ -59,7 +62,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            _replace(temporary, path)
+            (_link if new else _replace)(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -68,6 +71,18 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     with suppress(OSError):  # the file is written: what follows is no reason to say it is not
         _remove_abandoned(path.parent, now=path.stat().st_mtime)
         _sync_folder(path.parent)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give the file its name, which nothing else may have."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        _replace(temporary, path)
 
 
 def _replace(temporary: Path, path: Path) -> None:

@@ -115,9 +115,10 @@ def predict(arguments: Sequence[str]) -> int:
 def _predict_shards(given: argparse.Namespace) -> int:
     """Write the parts of ``mkgc predict --out`` that are not there yet; return the exit code."""
     from mkgc_cl.experiments.interrupts import signals_interrupt
-    from mkgc_cl.inference.shards import Job, planned, write_here
+    from mkgc_cl.inference.shards import MANIFEST, Job, planned, write_here
     from mkgc_cl.results.counted import counted
     from mkgc_cl.results.progress import GridProgress
+    from mkgc_cl.results.writing import check_writable
 
     if wrong := launcher_problems(given.launcher):
         raise ConfigError(wrong)
@@ -129,6 +130,8 @@ def _predict_shards(given: argparse.Namespace) -> int:
         not given.no_constraints,
         **{name: value for name, value in options.items() if value is not None},
     )
+    if not (given.out / MANIFEST).exists():  # before an hour of looking at texts
+        check_writable(given.out)
     problems: list[DataError] = []
     with signals_interrupt():
         shards = planned(job, tell=lambda words: print(words, file=sys.stderr, flush=True))
@@ -145,8 +148,9 @@ def _predict_shards(given: argparse.Namespace) -> int:
                 progress.start(shards.path(one.shard).name)
                 progress.finish("written" if one.error is None else f"FAILED, {one.error}")
                 problems += [] if one.error is None else [one.error]
-    if problems:
-        raise gathered(problems)
+    if problems:  # of some parts; the others are written
+        sys.stderr.write(f"{gathered(problems)}\n")
+        return 1
     parts = counted(len(shards.starts), "part")
     sys.stdout.write(f"{counted(shards.total, 'text')} in {parts}: {given.out}\n")
     return 0

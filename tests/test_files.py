@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mkgc_cl import _files
-from mkgc_cl._files import write_atomic
+from mkgc_cl._files import atomic_file, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -49,6 +49,27 @@ def test_a_failed_write_keeps_the_old_file_and_names_it(
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
     assert names(tmp_path) == ["a.json"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_writes_of_a_new_file_the_first_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def without(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not links:  # as on exFAT
+        monkeypatch.setattr(os, "link", without)
+    path = tmp_path / "a.json"
+    late = atomic_file(path, new=True)
+    late.__enter__().write(b"second")
+    with atomic_file(path, new=True) as file:
+        file.write(b"first")
+    with pytest.raises(FileExistsError) as caught:
+        late.__exit__(None, None, None)
+    assert caught.value.filename == str(path)
+    assert path.read_text() == "first"
+    assert names(tmp_path) == ["a.json"]
 
 
 def test_a_write_in_the_middle_of_another_disturbs_neither(

@@ -14,6 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,13 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mkgc_cl._files import atomic_file, write_atomic
+from mkgc_cl._files import PREFIX, SUFFIX, atomic_file
 from mkgc_cl.errors import ConfigError, DataError, OutputError, gathered
 from mkgc_cl.inference.documents import document
 from mkgc_cl.inference.extractor import CHUNK
-from mkgc_cl.inference.folders import CONFIG, LARGEST_CONFIG
-from mkgc_cl.inference.json_lines import record_of, text_lines
-from mkgc_cl.regular_file import read_regular
+from mkgc_cl.inference.folders import CONFIG, LARGEST_CONFIG, read_config
+from mkgc_cl.inference.json_lines import LONGEST, record_of, text_lines
+from mkgc_cl.inference.keeping import FORMAT as EXTRACTOR
+from mkgc_cl.regular_file import open_regular, read_regular, regular_size
 
 if TYPE_CHECKING:
     from mkgc_cl.inference.extractor import Extractor
@@ -83,7 +86,9 @@ class Job:
 
         Raises:
             MissingDataError: there is no extractor.
+            DataError: there is something else in its place.
         """
+        read_config(self.extractor, EXTRACTOR)
         config = read_regular(self.extractor / CONFIG, limit=LARGEST_CONFIG)
         return {
             "format": FORMAT,
@@ -104,12 +109,14 @@ class Shards:
         job: the job.
         starts: of every shard, the number of a file, the position in it and the number of the line.
         total: texts of the whole input.
+        sizes: bytes of every file.
         digest: sha256 of the manifest.
     """
 
     job: Job
     starts: tuple[tuple[int, int, int], ...]
     total: int
+    sizes: tuple[int, ...]
     digest: str
 
     def size(self, shard: int) -> int:
@@ -132,9 +139,9 @@ class Shards:
 
     def _from(self, number: int, position: int, line: int) -> Iterator[dict[str, Any]]:
         for path in self.job.files[number:]:
-            with path.open(encoding="utf-8") as file:
+            with _readable(path), path.open(encoding="utf-8") as file:
                 file.seek(position)
-                for at, text in text_lines(file, name=path.name, first=line):
+                for at, text in text_lines(file, name=str(path), first=line):
                     yield record_of(text, at, name=path.name)
             position, line = 0, 1
 
@@ -142,19 +149,28 @@ class Shards:
         """Read the texts of a shard and write what was found, all of it or nothing.
 
         Raises:
-            DataError: a text lacks the image or the caption that a model reads.
+            DataError: a text lacks the image or the caption that a model reads, or the input was
+                changed.
             OutputError: it cannot be written.
         """
+        count = 0
         with _written(self.path(shard)), atomic_file(self.path(shard)) as file:
             for found in extractor.stream(self.records(shard), constrain=self.job.constrain):
                 file.write((json.dumps(found.to_dict(), ensure_ascii=False) + "\n").encode())
+                count += 1
+            if count != self.size(shard):
+                raise DataError(
+                    f"expected {self.size(shard)} texts for {self.path(shard).name}, found "
+                    f"{count}: the input was changed meanwhile; put it back",
+                    path=self.job.files[self.starts[shard][0]],
+                )
 
     def opened(self) -> Extractor:
         """Load the extractor, in whatever process, which computes with its threads from now on.
 
         Raises:
             OutputError: the output folder is not seen here.
-            ConfigError: the extractor was changed, or this process has other packages.
+            ConfigError: input or extractor were changed, or this process has other packages.
         """
         from mkgc_cl.inference import Extractor
 
@@ -168,10 +184,16 @@ class Shards:
                 f"{path}: node {platform.node()} does not see the manifest that was written; put "
                 "the output on a file system that all nodes share"
             )
-        torch.set_num_threads(self.job.threads)
-        extractor = Extractor.load(self.job.extractor)
-        kept, here = json.loads(text), self.job.identity()
-        if wrong := _differences(kept, here):
+        wrong = [
+            f"{path} is not the file of {size:,} bytes that was checked; every node must see it"
+            for path, size in zip(self.job.files, self.sizes, strict=True)
+            if _size(path) != size
+        ]
+        if not wrong:
+            torch.set_num_threads(self.job.threads)
+            extractor = Extractor.load(self.job.extractor)
+            wrong = _differences(json.loads(text), self.job.identity())
+        if wrong:
             raise ConfigError([f"on node {platform.node()}: {each}" for each in wrong])
         return extractor
 
@@ -186,40 +208,57 @@ def planned(job: Job, tell: Callable[[str], object]) -> Shards:
         tell: told what takes its time.
 
     Raises:
-        DataError: a file is missing, or naming every malformed text.
+        DataError: naming every file that is missing or not a regular one, or every malformed text.
         ConfigError: the output folder belongs to another command; says how that differs.
         OutputError: it cannot be written to, or holds something else.
     """
-    path = job.out / MANIFEST
-    there = path.exists()
-    if not there and job.out.is_dir() and any(job.out.iterdir()):
-        raise OutputError(f"{job.out}: holds something else; give a folder that is empty or new")
-    identity = job.identity()
-    if there:
-        kept = _read(path)
-        wrong = _differences(kept, identity)
-        if wrong:
-            raise ConfigError([*wrong, f"so {job.out} belongs to another command; give another"])
+    path, identity = job.out / MANIFEST, job.identity()
+    text = _begun(job.out)
+    if text is not None and (wrong := _differences(_parsed(text, path), identity)):
+        raise ConfigError([*wrong, f"so {job.out} belongs to another command; give another"])
+    _check_files(job.files)
     tell("reading the input")
     files = [_described(each) for each in job.files]
-    if there:
-        if kept["files"] != files:
-            wrong = _changed(kept["files"], files)
-            raise ConfigError([*wrong, f"so {job.out} is of another input; give another folder"])
-    else:
+    if text is None:
         tell("checking every text")
         starts, total = _survey(job)
-        kept = {**identity, "files": files, "texts": total, "shards": starts}
+        made = {**identity, "files": files, "texts": total, "shards": starts}
+        text = (json.dumps(made) + "\n").encode()
         with _written(path):
-            write_atomic(path, json.dumps(kept) + "\n")
-    with _written(path):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Shards(job, tuple((f, p, n) for f, p, n in kept["shards"]), kept["texts"], digest)
+            try:
+                with atomic_file(path, new=True) as file:
+                    file.write(text)
+            except FileExistsError:  # of a command that began meanwhile, perhaps another one
+                return planned(job, tell)
+    kept = _parsed(text, path)
+    if kept["files"] != files:
+        wrong = _changed(kept["files"], files)
+        raise ConfigError([*wrong, f"so {job.out} is of another input; give another folder"])
+    shards = tuple((number, position, line) for number, position, line in kept["shards"])
+    sizes = tuple(each["bytes"] for each in files)
+    return Shards(job, shards, kept["texts"], sizes, hashlib.sha256(text).hexdigest())
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _begun(out: Path) -> bytes | None:
+    """The manifest of an output folder, ``None`` where nothing has begun."""
     try:
-        kept: Any = json.loads(read_regular(path, limit=LARGEST))
+        names = {entry.name for entry in out.iterdir()}
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OutputError(
+            f"{out}: cannot be an output folder ({error.strerror}); give another"
+        ) from error
+    if MANIFEST in names:
+        return read_regular(out / MANIFEST, limit=LARGEST)
+    if any(not (name.startswith(PREFIX) and name.endswith(SUFFIX)) for name in names):
+        raise OutputError(f"{out}: holds something else; give a folder that is empty or new")
+    return None
+
+
+def _parsed(text: bytes, path: Path) -> dict[str, Any]:
+    try:
+        kept: Any = json.loads(text)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         kept = None
     if isinstance(kept, dict) and kept.get("format") == FORMAT:
@@ -242,10 +281,31 @@ def _changed(kept: Sequence[dict[str, Any]], files: Sequence[dict[str, Any]]) ->
     return [f"file {old['name']} was {old}, and is {new}" for old, new in pairs if old != new]
 
 
+def _size(path: Path) -> int | None:
+    """Bytes of a file, ``None`` where it is not seen."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _check_files(paths: Sequence[Path]) -> None:
+    """Raise a :class:`DataError` that names all that is no file: a pipe can be read but once."""
+    problems: list[DataError] = []
+    for path in paths:
+        try:
+            with _readable(path):
+                regular_size(path, limit=sys.maxsize)
+        except DataError as error:
+            problems.append(error)
+    if problems:
+        raise gathered(problems)
+
+
 def _described(path: Path) -> dict[str, Any]:
     """Name, size and digest of a file."""
     digest, size = hashlib.sha256(), 0
-    with _readable(path), path.open("rb") as file:
+    with _readable(path), open_regular(path, limit=sys.maxsize) as file:
         while block := file.read(_FILE):
             digest.update(block)
             size += len(block)
@@ -257,24 +317,40 @@ def _survey(job: Job) -> tuple[list[tuple[int, int, int]], int]:
     starts: list[tuple[int, int, int]] = []
     problems: list[DataError] = []
     total = 0
+    names = Counter(path.name for path in job.files)
     for number, path in enumerate(job.files):
-        with _readable(path), path.open(encoding="utf-8") as file:
-            line = 0
-            while len(problems) < TOLD:
-                due = total % job.texts == 0
-                position = file.tell() if due else 0
-                found = next(text_lines(file, name=path.name, first=line + 1), None)
-                if found is None:
-                    break
-                if due:
-                    starts.append((number, position, line + 1))
-                line, text = found
-                total += 1
-                try:
-                    document(record_of(text, line, name=path.name))
-                except DataError as error:
-                    place = {"path": path, "line": line}
-                    problems.append(DataError(error.message, **place))  # type: ignore[arg-type]
+        try:
+            with _readable(path), path.open(encoding="utf-8") as file:
+                texts, line = text_lines(file, name=str(path)), 0
+                while len(problems) < TOLD:
+                    due = total % job.texts == 0
+                    position = file.tell() if due else 0
+                    found = next(texts, None)
+                    if found is None:
+                        break
+                    if due:
+                        starts.append((number, position, line + 1))
+                    line, text = found
+                    total += 1
+                    try:
+                        record = record_of(text, line, name=path.name)
+                        document(record)
+                    except DataError as error:
+                        problems.append(DataError(error.message, path=path, line=line))
+                        continue
+                    if names[path.name] > 1 and record["uid"] == f"{path.name}:{line}":
+                        names[path.name] = 0  # told once
+                        problems.append(
+                            DataError(
+                                f"its text has no uid, and another file is called {path.name}, "
+                                "too: two texts would get one uid; rename one of the files, or "
+                                "give JSON lines with a uid",
+                                path=path,
+                                line=line,
+                            )
+                        )
+        except DataError as error:  # what follows in this file cannot be read
+            problems.append(error)
     if problems:
         raise gathered(problems)
     return starts, total
@@ -284,8 +360,27 @@ def _survey(job: Job) -> tuple[list[tuple[int, int, int]], int]:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"cannot be read ({error})", path=path) from error
+    except UnicodeDecodeError as error:
+        line = _undecodable(path)
+        raise DataError(
+            f"expected UTF-8 ({error.reason}); save the file as UTF-8, not compressed",
+            path=path,
+            line=line,
+        ) from error
+
+
+def _undecodable(path: Path) -> int | None:
+    """Line of the first byte that is no UTF-8."""
+    with path.open("rb") as file:
+        # a line is never read whole whose length is a mistake of its own; a character has 4 bytes
+        for number, line in enumerate(iter(lambda: file.readline(4 * LONGEST + 4), b""), 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return None
 
 
 @contextmanager
@@ -313,8 +408,11 @@ class Wrote:
 
 def write_here(shards: Shards) -> Generator[Wrote, None, None]:
     """Write what is not finished in this process, one after the other."""
+    waiting = shards.waiting
+    if not waiting:
+        return
     extractor = shards.opened()
-    for shard in shards.waiting:
+    for shard in waiting:
         try:
             shards.write(shard, extractor)
         except DataError as error:  # the others go on

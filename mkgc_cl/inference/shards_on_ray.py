@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import secrets
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mkgc_cl._files import PREFIX, SUFFIX
 from mkgc_cl.cluster import ray_cluster
 from mkgc_cl.errors import ConfigError, DataError, OutputError
 from mkgc_cl.inference.extractor import Extractor
 from mkgc_cl.inference.shards import Shards, Wrote
+
+RETRIES = 3
+"""How often a shard is begun again whose process died; Ray Data itself would never give it up."""
 
 
 def write_on_ray(shards: Shards) -> Generator[Wrote, None, None]:
@@ -51,7 +58,7 @@ def write_on_ray(shards: Shards) -> Generator[Wrote, None, None]:
                                override_num_blocks=len(waiting))  # fmt: skip
         written = rows.map(
             ShardWriter,
-            fn_constructor_args=(shards, Path.cwd()),
+            fn_constructor_args=(shards, Path.cwd(), secrets.token_hex(4)),
             num_cpus=threads,
             compute=data.ActorPoolStrategy(min_size=1, max_size=min(room, len(waiting))),
         )
@@ -81,25 +88,50 @@ class ShardWriter:
     Args:
         shards: what is to be written.
         folder: the working folder, which relative paths are of.
+        token: of the command, for the names of its files.
     """
 
-    def __init__(self, shards: Shards, folder: Path) -> None:
+    def __init__(self, shards: Shards, folder: Path, token: str) -> None:
         self._shards = shards
         self._folder = folder
+        self._token = token
         self._extractor: Extractor | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Write a shard; say in plain types what kept it from that."""
         kind, error = "", ""
         try:
-            self._shards.write(row["shard"], self._loaded())
+            extractor = self._loaded()
+            with self._tried(row["shard"]):
+                self._shards.write(row["shard"], extractor)
         except ConfigError as wrong:
             kind, error = "config", "; ".join(wrong.problems)
         except DataError as wrong:
             kind, error = "data", str(wrong)
-        except OutputError as wrong:
+        except (OutputError, OSError) as wrong:
             kind, error = "output", str(wrong)
         return {"shard": row["shard"], "kind": kind, "error": error}
+
+    @contextmanager
+    def _tried(self, shard: int) -> Iterator[None]:
+        """Count how often a shard is begun, in a file that outlives this process.
+
+        Raises:
+            DataError: it was begun too often; a text in it may be what kills whoever reads it.
+        """
+        tries = self._shards.job.out / f"{PREFIX}{self._token}-{shard}{SUFFIX}"
+        try:
+            with tries.open("ab") as file:
+                died = file.tell()
+                file.write(b".")
+            if died > RETRIES:
+                raise DataError(
+                    f"{self._shards.path(shard).name}: the process that wrote it died {died} "
+                    "times; Ray's logs may say why (memory?); the same command tries again"
+                )
+            yield
+        finally:
+            tries.unlink(missing_ok=True)
 
     def _loaded(self) -> Extractor:
         """The extractor, loaded with the first shard, so that what is wrong with it is told."""
@@ -111,5 +143,8 @@ class ShardWriter:
                     f"a node has no folder {self._folder} ({error.strerror}), where the command "
                     "was given; mount it there under the same path"
                 ) from error
-            self._extractor = self._shards.opened()
+            try:
+                self._extractor = self._shards.opened()
+            except DataError as error:  # no fault of this shard: all would fail here
+                raise ConfigError([f"on node {platform.node()}: {error}"]) from error
         return self._extractor

@@ -181,6 +181,8 @@ class RayLaunch:
             return
         refs = [ref for ref, _, _ in runs]
         with suppress(Exception):  # the cluster may be gone, and its processes with it
+            for ref in self._ray.wait(refs, num_returns=len(refs), timeout=0)[0]:
+                self._result(ref)  # it was finished before its turn: what it warned of is said
             for ref in refs:
                 self._ray.cancel(ref, force=True)
             self._ray.wait(refs, num_returns=len(refs), timeout=_PATIENCE)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +17,10 @@ from mkgc_cl import cluster
 from mkgc_cl.cli import main
 from mkgc_cl.errors import ConfigError, DataError, OutputError
 from mkgc_cl.inference import Extractor
+from mkgc_cl.inference import shards as sharding
+from mkgc_cl.inference.json_lines import LONGEST
 from mkgc_cl.inference.shards import MANIFEST, Job, Shards, planned, write_here
+from mkgc_cl.inference.shards_on_ray import RETRIES, ShardWriter
 
 TEXTS = [f"{NAMES[i % 6]} lives in {PLACES[i % 5]} {i}" for i in range(150)]
 
@@ -127,6 +133,117 @@ def test_every_malformed_text_is_told_before_anything_is_read(job: Job) -> None:
     assert not job.out.exists()
 
 
+def test_what_cannot_be_read_on_costs_no_other_mistake(job: Job) -> None:
+    long, packed, other = (job.files[0].with_name(name) for name in ("long", "gz", "other"))
+    long.write_text('{"text": 5}\n' + "a" * (LONGEST + 1) + "\n{\n")
+    packed.write_bytes(gzip.compress(b"Ann runs"))
+    other.write_bytes(b"Ann runs\nAnn r\xfcns\n")
+    with pytest.raises(DataError) as caught:
+        plan(replace(job, files=(long, packed, other)))
+    assert [(p.path, p.line) for p in caught.value.problems] == [
+        (long, 1), (long, 2), (packed, 1), (other, 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_all_that_is_no_file_is_named_and_no_pipe_is_read_to_its_end(job: Job) -> None:
+    pipe, absent = job.extractor.with_name("pipe"), job.extractor.with_name("absent")
+    os.mkfifo(pipe)
+    with pytest.raises(DataError) as caught:
+        plan(replace(job, files=(absent, *job.files, pipe)))
+    assert [p.path for p in caught.value.problems] == [absent, pipe]
+    assert "a named pipe" in str(caught.value)
+
+
+def test_texts_of_two_files_of_one_name_need_uids(job: Job) -> None:
+    text, record = "Ann runs\nBob runs\n", '{"text": "Ann", "uid": "1"}\n'
+    files = []
+    for month, data in (("May", text), ("June", text), ("July", record)):
+        files.append(job.extractor.with_name(month) / "texts")
+        files[-1].parent.mkdir()
+        files[-1].write_text(data)
+    with pytest.raises(DataError, match="another file is called texts") as caught:
+        plan(replace(job, files=tuple(files)))
+    assert [(p.path, p.line) for p in caught.value.problems] == [(files[0], 1)]
+    files[1].write_text(record)
+    files[0].write_text(record)
+    assert plan(replace(job, files=tuple(files))).total == 3
+
+
+def test_of_two_commands_that_begin_at_once_one_has_the_folder(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survey = sharding._survey
+
+    def meanwhile(given: Job) -> object:
+        monkeypatch.setattr(sharding, "_survey", survey)
+        plan(first)
+        return survey(given)
+
+    first = job
+    monkeypatch.setattr(sharding, "_survey", meanwhile)
+    assert plan(job) == plan(job)
+    (job.out / MANIFEST).unlink()
+    (job.out / ".mkgc-0.tmp").touch()  # of a process that was killed
+    first = replace(job, files=job.files[:1])
+    monkeypatch.setattr(sharding, "_survey", meanwhile)
+    with pytest.raises(ConfigError, match="is of another input"):
+        plan(job)
+    assert plan(first).total == 71
+
+
+def test_an_input_that_is_another_by_now_writes_nothing(job: Job) -> None:
+    shards = plan(job)
+    extractor = shards.opened()
+    text = job.files[1].read_bytes()
+    job.files[1].write_bytes(b"\r".join(text.split(b"\r")[:10]))
+    with pytest.raises(DataError, match=r"expected 64 texts for part-00001\.jsonl, found 17"):
+        shards.write(1, extractor)
+    assert not shards.path(1).exists()
+    job.files[1].unlink()
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        shards.write(1, extractor)
+    assert caught.value.path == job.files[1]
+    with pytest.raises(ConfigError, match=r"on node .*two.jsonl is not the file"):
+        shards.opened()
+
+
+def test_a_node_without_the_extractor_ends_all_and_not_a_part(job: Job) -> None:
+    writer = ShardWriter(plan(job), Path.cwd(), "x")
+    job.extractor.rename(job.extractor.with_name("y"))
+    said = writer({"shard": 0})
+    assert said["kind"] == "config"
+    assert said["error"].startswith(f"on node {platform.node()}: {job.extractor}: expected")
+
+
+def test_a_part_whose_writer_dies_each_time_is_given_up_and_the_others_are_not(job: Job) -> None:
+    writer = ShardWriter(plan(job), Path.cwd(), "x")
+    left = [job.out / f".mkgc-x-{shard}.tmp" for shard in range(2)]
+    for file, died in zip(left, (RETRIES, RETRIES + 1), strict=True):
+        file.write_bytes(b"." * died)
+    assert writer({"shard": 0})["kind"] == ""
+    said = writer({"shard": 1})
+    assert said["kind"] == "data"
+    assert "part-00001.jsonl: the process that wrote it died 4 times" in said["error"]
+    assert sorted(path.name for path in job.out.iterdir()) == [MANIFEST, "part-00000.jsonl"]
+
+
+def test_what_cannot_be_is_told_before_the_texts_are_looked_at(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = list(map(str, job.files))
+    assert main(["predict", str(job.extractor), *files, "--out", files[0]]) == 1
+    said = capsys.readouterr().err
+    assert "results cannot be kept there" in said
+    with pytest.raises(OutputError, match="cannot be an output folder"):
+        plan(replace(job, out=job.files[0]))
+    (job.extractor / "config.json").write_text("{}")
+    assert main(["predict", str(job.extractor), *files, "--out", str(job.out)]) == 2
+    said += capsys.readouterr().err
+    assert "expected a saved mkgc_cl.extractor" in said
+    assert "every text" not in said
+
+
 def test_a_text_without_its_image_costs_its_part_alone(
     job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,7 +257,7 @@ def test_a_text_without_its_image_costs_its_part_alone(
 
     monkeypatch.setattr(Extractor, "stream", lacks)
     argv = ["predict", str(job.extractor), *map(str, job.files), "--out", str(job.out)]
-    assert main([*argv, "--shard", "64"]) == 2
+    assert main([*argv, "--shard", "64"]) == 1
     said = capsys.readouterr().err
     assert "part-00001.jsonl: FAILED" in said
     assert f"sample {TEXTS[75]}: has no image" in said

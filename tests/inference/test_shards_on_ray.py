@@ -66,5 +66,6 @@ def test_a_cluster_writes_what_one_process_does_though_a_writer_is_killed(tmp_pa
     assert said == "4000 texts in 63 parts: ray\n"
     shown = [line for line in wrong.splitlines() if not line.startswith("[")]
     assert shown == ["reading the input", "checking every text"]  # and nothing of Ray's
+    assert len(list(out.iterdir())) == 64  # a manifest, and no count of deaths
     for part in sorted(job.out.glob("part-*")):
         assert (out / part.name).read_bytes() == part.read_bytes()

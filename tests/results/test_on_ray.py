@@ -156,6 +156,27 @@ def test_what_a_run_warns_of_comes_back_with_it() -> None:
     assert said == [("mkgc_cl.data", logging.WARNING, "a.png is damaged")]
 
 
+def test_what_a_run_warned_of_that_was_finished_before_its_turn_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its record is there when its order is due, and nobody asks for its result."""
+    said = [("mkgc_cl.data", logging.WARNING, "a.png is damaged")]
+    cancelled: list[object] = []
+    with RayLaunch() as launch:
+        launch._ray = SimpleNamespace(
+            wait=lambda refs, **_: (refs[:1], refs[1:]),
+            get=lambda ref: (None, said),
+            cancel=lambda ref, **_: cancelled.append(ref),
+            exceptions=SimpleNamespace(RayError=OSError),
+        )
+        attempt = Attempt(lambda run, progress: None, tmp_path, {})  # type: ignore[arg-type, return-value]
+        for seed in (0, 1):
+            run = Run("one", "made", "A", seed, {})
+            launch._begun[run.key] = (f"ref {seed}", attempt, run)
+    assert caplog.messages == ["a.png is damaged"]
+    assert "ref 1" in cancelled
+
+
 @pytest.mark.parametrize(
     ("device", "gpus", "wanted"),
     [("cpu", 4, 0), ("auto", 0, 0), ("auto", 4, 1), ("cuda", 0, 1), ("cuda", 4, 1)],
