@@ -30,7 +30,8 @@ def system_costs(
         Per system: ``samples_per_second`` on current samples, ``seconds`` of training per task,
         ``step_ms`` on current samples per task, ``peak_mb`` and ``before_mb``, ``exemplars``,
         ``exemplar_mb``, what the model reads of them, and ``state_mb``, the tensors that its
-        plugins and a readout (prototypes) keep between tasks.
+        plugins and a readout (prototypes) keep between tasks. What takes no steps has ``None`` for
+        their speed and time.
 
     Raises:
         ConfigError: naming every mistake of every system, and a device that does not work.
@@ -53,14 +54,15 @@ def system_costs(
         current = [run.current() for run in runs]
         exemplars = [s for p in plugins if hasattr(p, "exemplars") for s in p.exemplars()]
         samples = sum(step.current for steps in current for step in steps)
+        wall = sum(step.time.wall for steps in current for step in steps)
         found.append(
             {
                 "system": name,
-                "samples_per_second": samples
-                / sum(s.time.wall for steps in current for s in steps),
+                "samples_per_second": samples / wall if wall else None,
                 "seconds": [run.training.wall for run in runs],
                 "step_ms": [
-                    1000 * sum(step.time.wall for step in steps) / len(steps) for steps in current
+                    1000 * sum(step.time.wall for step in steps) / len(steps) if steps else None
+                    for steps in current
                 ],
                 "before_mb": before,
                 "peak_mb": peak(device),
@@ -101,17 +103,18 @@ def _tensors(state: object) -> Iterable[torch.Tensor]:
 def text_of_costs(costs: Sequence[Mapping[str, Any]], *, title: str) -> str:
     """Write the costs as a table."""
     tasks = len(costs[0]["seconds"])
-    head = f"{'':<20}{'samples/s':>9}{'peak MB':>9}{'kept MB':>9}"
+    head = f"{'':<22}{'samples/s':>9}{'peak MB':>9}{'kept MB':>9}"
     head += f"{'exemplars':>11}{'MB':>6}{'step':>8}"
     head += "   seconds of training, task 1 to " + str(tasks)
     lines = [title, head, "-" * len(head)]
     for cost in costs:
         steps = cost["step_ms"]
-        growth = f"{steps[-1] / steps[1]:.2f}" if tasks > 2 else "-"
+        growth = f"{steps[-1] / steps[1]:.2f}" if tasks > 2 and steps[1] and steps[-1] else "-"
+        speed = cost["samples_per_second"]
         top = "-" if cost["peak_mb"] is None else f"{cost['peak_mb']:.0f}"
         seconds = " ".join(f"{second:.1f}" for second in cost["seconds"])
         lines.append(
-            f"{cost['system']:<20}{cost['samples_per_second']:>9.1f}{top:>9}"
+            f"{cost['system']:<22}{'-' if speed is None else f'{speed:.1f}':>9}{top:>9}"
             f"{cost['state_mb']:>9.1f}{cost['exemplars']:>11}{cost['exemplar_mb']:>6.2f}"
             f"{growth:>8}   {seconds}"
         )
