@@ -204,6 +204,7 @@ class Checkpoints:
         return {
             "made_for": self._made_for,
             "seconds": self._seconds(),
+            "threads": torch.get_num_threads(),
             "trained": self._strategy.clock.train_exp_counter,
             "task": None if marks is None else self._task,
             "begun": self._begun,
@@ -284,6 +285,16 @@ def resume(
             f"{folder.path} or choose another one"
         )
         raise ConfigError([*wrong, advice])
+    if (threads := body["threads"]) != torch.get_num_threads():
+        # no reason to refuse: another machine has other cores
+        logger.warning(
+            "%s was written with %d threads and the run goes on with %d: sums are rounded "
+            "otherwise, so results may differ; OMP_NUM_THREADS=%d keeps them equal",
+            path.name,
+            threads,
+            torch.get_num_threads(),
+            threads,
+        )
     carried = body["samples"]
     own = [] if carried is None else samples_of(folder.get(carried))
     known = {sample.identity: sample for sample in [*own, *samples]}

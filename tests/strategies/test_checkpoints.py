@@ -147,6 +147,27 @@ def test_other_settings_are_named_all_at_once(kit: Any, tmp_path: Path) -> None:
         other.resume(tmp_path / "elsewhere")
 
 
+def test_another_number_of_threads_is_told_and_not_refused(
+    kit: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    benchmark = kit.benchmark("re", 2, **SMALL["re"])
+    one, other = (build(kit, benchmark.labels, "mspt") for _ in range(2))
+    one.train(benchmark.train_stream[0])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        one.save(tmp_path)
+        assert other.resume(tmp_path) == 1
+        assert not caplog.records
+    finally:
+        torch.set_num_threads(threads)
+    assert other.resume(tmp_path) == 1
+    [record] = caplog.records
+    assert f"written with {threads + 1} threads and the run goes on with {threads}" in (
+        record.getMessage()
+    )
+
+
 def test_other_data_are_refused(kit: Any, tmp_path: Path) -> None:
     benchmark = kit.benchmark("re", 2, **SMALL["re"])
     strategy = build(kit, benchmark.labels, "mspt", killer(3))
