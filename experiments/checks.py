@@ -10,11 +10,9 @@ from typing import Any
 
 from mkgc_cl.data import TaskStream
 from mkgc_cl.errors import ConfigError, DataError, gathered
+from mkgc_cl.experiments.console import Tell
 
 logger = logging.getLogger(__name__)
-
-Tell = Callable[[str], None]
-"""Says what is being done."""
 
 LOADING = "loading PyTorch and Avalanche, then building every system once"
 
@@ -40,10 +38,6 @@ class Trial:
 
 def check_builds(trials: Collection[Trial], tell: Tell) -> None:
     """Build every system once, let it look at every sample of its streams, and forget it.
-
-    Args:
-        trials: the systems.
-        tell: told before the first, which takes seconds to load what it is built of.
 
     A failure that is no mistake in the settings stays with the run: its record keeps the traceback,
     and the other runs have their turn.

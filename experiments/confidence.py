@@ -19,12 +19,15 @@ from pathlib import Path
 from mkgc_cl._files import write_atomic
 from mkgc_cl.experiments import imre
 from mkgc_cl.experiments.checks import device_of
-from mkgc_cl.experiments.cli import exit_code, load_systems, parse, settings_of, teller
+from mkgc_cl.experiments.cli import load_systems, parse
+from mkgc_cl.experiments.console import exit_code, teller
+from mkgc_cl.experiments.given import settings_of
 from mkgc_cl.experiments.plan import plan
-from mkgc_cl.experiments.run import build_row
+from mkgc_cl.experiments.runner import build_row
 from mkgc_cl.experiments.settings import Settings
 from mkgc_cl.experiments.streams import benchmark_of
 from mkgc_cl.results.confidence_figure import draw_confidence
+from mkgc_cl.results.escapes import markdown_row
 from mkgc_cl.results.json_files import to_json
 from mkgc_cl.results.writing import written_to
 
@@ -56,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_systems(arguments, teller(quiet=arguments.quiet))
         settings, rows = settings_of(SCRIPT, arguments), SCRIPT.known()
         out = Path(arguments.out) / settings.name
-        lines = [_line(("system", "order", "seed", "T", "ECE", "ECE at T", *_heads()))]
-        lines.append(_line([":--"] * 2 + ["--:"] * (4 + len(COVERAGES))))
+        lines = [markdown_row(("system", "order", "seed", "T", "ECE", "ECE at T", *_heads()))]
+        lines.append(markdown_row([":--"] * 2 + ["--:"] * (4 + len(COVERAGES))))
         for each in settings.of_each_order():
             for run in plan(each, rows, Path(arguments.out)).runs:
                 benchmark = benchmark_of(each.stream, each.encoders.images)
@@ -75,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 at = [_at(found.curve, coverage) for coverage in COVERAGES]
                 words = [f"{found.temperature:.2f}", *(f"{100 * e:.1f}" for e in found.errors)]
                 f1 = [f"{100 * value:.1f}" for value in at]
-                lines.append(_line((run.system, run.order, str(run.seed), *words, *f1)))
+                lines.append(markdown_row((run.system, run.order, str(run.seed), *words, *f1)))
                 stem = out / f"confidence-{run.setting}-{run.key}"
                 data = {
                     "system": run.system,
@@ -109,10 +112,6 @@ def _heads() -> list[str]:
 def _at(curve: Sequence[tuple[float, float]], coverage: float) -> float:
     """F1 of the surest samples, at least so large a share of them."""
     return next(f1 for share, f1 in curve if share >= coverage - 1e-9)
-
-
-def _line(entries: Sequence[str]) -> str:
-    return "| " + " | ".join(entries) + " |"
 
 
 if __name__ == "__main__":

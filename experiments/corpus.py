@@ -30,9 +30,6 @@ LONGEST_ORDER = 80
 def corpus_of(path: str) -> FilesSettings:
     """Read what a YAML file says of a corpus, and nothing of the corpus itself.
 
-    Args:
-        path: the file.
-
     Raises:
         ConfigError: every mistake in it, with its line.
     """

@@ -53,13 +53,7 @@ def follows() -> bool:
 
 
 def launch_problems(*, jobs: int, device: str, launcher: str = "local") -> list[str]:
-    """What there is to say against a command under ``torchrun``.
-
-    Args:
-        jobs: runs at a time.
-        device: of the settings.
-        launcher: what makes the runs.
-    """
+    """What there is to say against a command under ``torchrun``."""
     if not launched():
         return []
     found = []
@@ -175,9 +169,6 @@ def team() -> Team | None:
 
 def following(work: Callable[[], int]) -> int:
     """Do a script's work in a process that follows, in silence.
-
-    Args:
-        work: what the first process does, too.
 
     Returns:
         The exit code of work that came to its end; else the process ends here.

@@ -50,10 +50,6 @@ def paper_of(settings: Settings, stream: TaskStream) -> Paper:
 
     Its numbers are of whole streams, of the test samples, with nothing taken away, and of its own
     benchmarks. Of images that are blank the caption tells.
-
-    Args:
-        settings: of one order.
-        stream: the stream of these settings.
     """
     whole = (settings.stream.split, settings.stream.control, settings.stream.rule)
     if whole != ("test", "none", "priority"):

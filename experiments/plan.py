@@ -14,10 +14,12 @@ from mkgc_cl.data.provenance import content_fingerprint
 from mkgc_cl.experiments.paper_rows import Paper, paper_of
 from mkgc_cl.experiments.settings import Settings, usual_settings
 from mkgc_cl.experiments.streams import read_stream
-from mkgc_cl.results import Run, RunRecord
-from mkgc_cl.results.run_files import TRACES, foreign, load_run, read_run
+from mkgc_cl.results import RunRecord
+from mkgc_cl.results.run_files import TRACES, read_run
 from mkgc_cl.results.settings import setting_folder
 from mkgc_cl.results.writing import written_to
+from mkgc_cl.runs import Run
+from mkgc_cl.runs.kept import foreign, load_run
 from mkgc_cl.systems import SYSTEMS
 
 RateControl = Literal["same rates", "one rate"]

@@ -15,7 +15,8 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
-from mkgc_cl.experiments.cli import Script, main, own_budgets
+from mkgc_cl.experiments.cli import Script, main
+from mkgc_cl.experiments.given import own_budgets
 from mkgc_cl.experiments.imre import CONFIGS
 from mkgc_cl.experiments.run import Made
 from mkgc_cl.experiments.settings import Settings

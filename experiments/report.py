@@ -47,10 +47,6 @@ def write_setup(plan: Plan, made_by: Mapping[str, object], *, command: Sequence[
 def write_report(plan: Plan, records: Sequence[RunRecord]) -> dict[str, str]:
     """Write tables and figures of runs of one order.
 
-    Args:
-        plan: the order.
-        records: its finished runs, one at least.
-
     Returns:
         The tables as text: ``"A"`` and ``"U"``.
     """
@@ -61,13 +57,7 @@ def write_report(plan: Plan, records: Sequence[RunRecord]) -> dict[str, str]:
 
 
 def about(plan: Plan, names: Collection[str], records: Sequence[RunRecord]) -> About:
-    """Return what the tables of these rows say that their records do not.
-
-    Args:
-        plan: the order.
-        names: of the rows.
-        records: those of them that are finished.
-    """
+    """Return what the tables of these rows say that their records do not."""
     settings = plan.settings
     present = {name: row for name, row in plan.rows.items() if name in names}
     paper, paper_notes = plan.paper.rows(present)
@@ -85,13 +75,7 @@ def about(plan: Plan, names: Collection[str], records: Sequence[RunRecord]) -> A
 def setting_words(
     settings: Settings, rows: Mapping[str, Row], records: Sequence[RunRecord]
 ) -> list[str]:
-    """Words for the caption on encoders, training and memory, row by row where they differ.
-
-    Args:
-        settings: of the order.
-        rows: the rows of the table, by name.
-        records: those of their runs that are finished.
-    """
+    """Words for the caption on encoders, training and memory, row by row where they differ."""
     encoders, training = settings.encoders, settings.training
     read = {record.system: record.provenance.get("reads_images") for record in records}
     reading = {name for name, row in rows.items() if read.get(name, SYSTEMS[row.system].image)}

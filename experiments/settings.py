@@ -30,6 +30,16 @@ DEFAULT_ORDERS = {
 }
 SCENARIOS = ("demo", "files", "imner", "imre")
 
+OF_ONE = {
+    "negative": (
+        "imre",
+        ", whose files name relations (own files say it in their YAML file)",
+    ),
+    "rule": ("imner", " (own files say multi_type in their YAML file)"),
+    "repair": ("imner", " (own files say it in their YAML file)"),
+}
+"""Settings of a stream that one scenario has, and where others say it."""
+
 Control = Literal["none", "shuffled-images", "blank-images", "blank-text"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 
@@ -248,13 +258,7 @@ def with_order(stream: StreamSettings, order: str) -> StreamSettings:
 def stream_problems(
     stream: StreamSettings, kind: Literal["re", "ner"], *, images: str
 ) -> list[str]:
-    """Mistakes across the settings of a stream.
-
-    Args:
-        stream: the settings.
-        kind: of its task.
-        images: ``encoders.images``, what the models are to look at.
-    """
+    """Mistakes across the settings of a stream."""
     key = "encoders.images"
     found = []
     if stream.scenario == "demo" and stream.data is not None:
@@ -264,19 +268,9 @@ def stream_problems(
         )
     if stream.scenario == "demo" and images != "image":
         found.append(f"{key!r} is {images}, but the synthetic stream has whole images only (image)")
-    if stream.scenario != "imre" and stream.negative != StreamSettings().negative:
-        found.append(
-            "'stream.negative' is for imre, whose files name relations (own files say it in their "
-            "YAML file); leave it out"
-        )
-    if stream.scenario != "imner" and stream.rule != StreamSettings().rule:
-        found.append(
-            "'stream.rule' is for imner (own files say multi_type in their YAML file); leave it out"
-        )
-    if stream.scenario != "imner" and stream.repair != StreamSettings().repair:
-        found.append(
-            "'stream.repair' is for imner (own files say it in their YAML file); leave it out"
-        )
+    for name, (scenario, elsewhere) in OF_ONE.items():
+        if stream.scenario != scenario and getattr(stream, name) != getattr(StreamSettings(), name):
+            found.append(f"'stream.{name}' is for {scenario}{elsewhere}; leave it out")
     if stream.merge > 1 and (stream.scenario not in ("demo", "files") or kind != "re"):
         found.append(
             "'stream.merge' is for relations of the synthetic stream or of own files; leave it out"
@@ -305,11 +299,6 @@ def resolve_settings(
 ) -> Settings:
     """Resolve settings; what the YAML file of a corpus says of images comes before all of them.
 
-    Args:
-        yaml_path: the file of settings.
-        overrides: ``key=value`` texts.
-        flags: dotted key to value, ``None`` where it was not given.
-
     Raises:
         ConfigError: naming every mistake, in the file of the corpus, too.
     """
@@ -334,11 +323,7 @@ def name_problems(name: str) -> list[str]:
 
 @cache
 def usual_settings(name: str) -> Settings:
-    """Return the settings that need no word in the name of a folder.
-
-    Args:
-        name: of an experiment; without a file of its own the defaults are returned.
-    """
+    """Return the settings that need no word in the name of a folder."""
     for known in (CONFIGS / f"{name}.yaml", CONFIGS / f"table-{name}.yaml"):
         if known.is_file():
             return resolve(Settings, yaml_path=known)

@@ -22,10 +22,6 @@ def read_stream(stream: StreamSettings, images: str) -> TaskStream:
 
     Imports no training code: what is wrong with the data is told before that is loaded.
 
-    Args:
-        stream: its settings.
-        images: the images that the models look at.
-
     Raises:
         DataError: it cannot be read.
     """

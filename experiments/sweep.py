@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.experiments.report import OWN, control_words, option_notes, setting_words
 from mkgc_cl.experiments.run import Made
-from mkgc_cl.results import Run, RunRecord
-from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
+from mkgc_cl.results import RunRecord
+from mkgc_cl.results.compared_rows import Number, Runs, compared_rows
 from mkgc_cl.results.counted import counted, plural
 from mkgc_cl.results.figures import draw_sweep
 from mkgc_cl.results.marks import marks, origin_words
-from mkgc_cl.results.table import Row, Stat, Table, beside_the_best
-from mkgc_cl.results.tables import AVERAGE, write_table
+from mkgc_cl.results.table import Table, beside_the_best
+from mkgc_cl.results.tables import AVERAGE, OVER_SEEDS, write_table
 from mkgc_cl.results.undefined import mean_defined, undefined_words
 from mkgc_cl.results.writing import written_to
-
-Runs = Mapping[str, Mapping[int, Sequence[RunRecord]]]
-"""By system and 0-based column, the records of all seeds."""
+from mkgc_cl.runs import Run
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Measure:
     """
 
     words: str
-    of: Callable[[RunRecord], float | None]
+    of: Number
 
 
 FINAL = Measure("A after the last task (%)", lambda record: record.A[-1])
@@ -83,7 +81,7 @@ def write_sweep(
     words += [_seed_words(runs, values), *_shared_words(made, runs)]
     said = f"{', '.join(words)}."
     if any(len(each) > 1 for columns in runs.values() for each in columns.values()):
-        said += " Mean ± sample standard deviation over seeds."
+        said += f" {OVER_SEEDS}"
     table = _table(
         made,
         runs,
@@ -116,10 +114,6 @@ def write_orders(made: Sequence[Made], out: Path) -> None:
 
     Of every system the seeds that it has in all orders: otherwise a mean would be more of one
     stream than of another. A system without any has no row, and a note says so.
-
-    Args:
-        made: the runs, one an order, of settings that are otherwise the same.
-        out: where to.
     """
     made = sorted(made, key=lambda each: each.out.name)  # in whichever order they were named
     shared = {system: _in_all(columns) for system, columns in by_system(made).items()}
@@ -170,7 +164,7 @@ def by_system(made: Sequence[Made]) -> dict[str, dict[int, list[RunRecord]]]:
 def _table(
     made: Sequence[Made],
     runs: Runs,
-    numbers: Mapping[int, Callable[[RunRecord], float | None]],
+    numbers: Mapping[int, Number],
     *,
     caption: str,
     said: str,
@@ -178,23 +172,11 @@ def _table(
     heads: Sequence[str],
     where: str,
     notes: Sequence[str] = (),
-    **words: Any,
+    pairs: Literal["seed", "order and seed"] = "seed",
 ) -> Table:
     """Build the table of these rows, compared with that of reference in every column."""
     settings, known = made[0].settings, made[0].plan.rows
-    reference = str(settings.reference)
-    compared = compare_rows(runs, reference, numbers) if reference in runs else {}
-    rows = tuple(
-        Row(
-            system,
-            tuple(Stat.of([number(r) for r in runs[system][n]]) for n, number in numbers.items()),
-            comparisons=compared.get(system, {}),
-        )
-        for system in runs
-    )
-    below = footnotes(rows, heads, **words)
-    if reference not in runs and len(rows) > 1:
-        below = (absent(reference, where=where),)
+    rows, below = compared_rows(runs, numbers, settings.reference, heads, where=where, pairs=pairs)
     missing = [name for name in known if name in _asked(made) and name not in runs]
     left_out = f"No row, for want of {'a run' if 'value' in where else 'a seed'} {where}: "
     below_all = [

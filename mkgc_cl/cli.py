@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import mkgc_cl
 from mkgc_cl.errors import MkgcError, OutputError
@@ -137,11 +138,9 @@ def _speed(arguments: list[str]) -> int:
     return _as_script("speed", arguments)
 
 
-def _use(verb: str) -> Callable[[list[str]], int]:
+def _use(verb: str, module: str = "use_cli") -> Callable[[list[str]], int]:
     def run(arguments: list[str]) -> int:
-        from mkgc_cl import use_cli
-
-        found: Callable[[list[str]], int] = getattr(use_cli, verb)
+        found: Callable[[list[str]], int] = getattr(import_module(f"mkgc_cl.{module}"), verb)
         return found(arguments)
 
     return run
@@ -170,7 +169,9 @@ VERBS = {
     "learn": Verb("teach an extractor types: mkgc learn FOLDER SAMPLES", _use("learn")),
     "predict": Verb("find entities and relations in texts: mkgc predict FOLDER", _use("predict")),
     "export": Verb("an extractor as ONNX: mkgc export FOLDER --out DIR", _use("export")),
-    "graph": Verb("keep what was found as a graph: mkgc graph add GRAPH TEXTS", _use("graph")),
+    "graph": Verb(
+        "keep what was found as a graph: mkgc graph add GRAPH TEXTS", _use("graph", "graph_cli")
+    ),
     "serve": Verb("answer over HTTP: mkgc serve FOLDER", _use("serve")),
 }
 """Every verb by name, in the order of a first visit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import socket
 import sys
@@ -12,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mkgc_cl._cores import usable_cores
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.errors import ConfigError, OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,21 @@ def ray_cluster() -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def enter_folder(folder: Path) -> None:
+    """Go to the working folder of the command, on whatever node; relative paths are of it.
+
+    Raises:
+        OutputError: this node does not have it.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise OutputError(
+            f"node {platform.node()} has no folder {folder} ({error.strerror}), where the command "
+            "was given; mount it there under the same path"
+        ) from error
 
 
 def _probe(address: str) -> None:

@@ -1,20 +1,17 @@
-"""The verbs of ``mkgc`` that use a model: learn, predict, export, graph, serve."""
+"""The verbs of ``mkgc`` that use a model: learn, predict, export, serve."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from mkgc_cl.cluster import LAUNCHER_HELP, LAUNCHERS, launcher_problems
 from mkgc_cl.errors import ConfigError, DataError, OutputError, gathered
-
-if TYPE_CHECKING:
-    from mkgc_cl.graph import KnowledgeGraph
 
 
 def learn(arguments: Sequence[str]) -> int:
@@ -61,7 +58,7 @@ def learn(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{given.folder}: waiting for another process that changes it\n")
         sys.stderr.flush()
 
-    with _writing(given.folder), Extractor.editing(given.folder, new=new, waiting=waiting) as kept:
+    with writing(given.folder), Extractor.editing(given.folder, new=new, waiting=waiting) as kept:
         if options and kept is not made:
             parser.error(
                 f"--{next(iter(options))} is of a new extractor, and {given.folder} holds one that "
@@ -106,19 +103,19 @@ def predict(arguments: Sequence[str]) -> int:
     from mkgc_cl.inference import Extractor
 
     extractor = Extractor.load(given.folder)
-    records = iter([{"text": given.text}]) if given.text is not None else _records(given.files)
-    for found in extractor.stream(records, constrain=not given.no_constraints):
+    texts = iter([{"text": given.text}]) if given.text is not None else records(given.files)
+    for found in extractor.stream(texts, constrain=not given.no_constraints):
         sys.stdout.write(json.dumps(found.to_dict(), ensure_ascii=False) + "\n")
     return 0
 
 
 def _predict_shards(given: argparse.Namespace) -> int:
     """Write the parts of ``mkgc predict --out`` that are not there yet; return the exit code."""
-    from mkgc_cl.experiments.interrupts import signals_interrupt
+    from mkgc_cl.experiments.console import signals_interrupt
     from mkgc_cl.inference.shards import MANIFEST, Job, planned, write_here
     from mkgc_cl.results.counted import counted
-    from mkgc_cl.results.progress import GridProgress
     from mkgc_cl.results.writing import check_writable
+    from mkgc_cl.runs.progress import GridProgress
 
     if wrong := launcher_problems(given.launcher):
         raise ConfigError(wrong)
@@ -177,13 +174,13 @@ def export(arguments: Sequence[str]) -> int:
 
     extractor = Extractor.load(given.folder)
     if given.texts:
-        texts: list[Any] = list(_records(given.texts))
+        texts: list[Any] = list(records(given.texts))
     else:
         tasks = demo_stream("re", test_size=128).tasks
         samples = [sample for task in tasks for sample in task.test]
         # relations alone are asked for between the entities that a sample names
         texts = [list(one.tokens) for one in samples] if extractor.types else list(samples)
-    with _writing(given.out):
+    with writing(given.out):
         files = extractor.export_onnx(given.out)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # which ONNX Runtime takes over
@@ -192,51 +189,6 @@ def export(arguments: Sequence[str]) -> int:
     for file in files:
         sys.stdout.write(f"{file}: {file.stat().st_size / 2**20:,.1f} MiB\n")
     sys.stdout.write(f"{parity(extractor, exported, texts)}\n")
-    return 0
-
-
-def graph(arguments: Sequence[str]) -> int:
-    """``mkgc graph add | remove | reread | export | diff | query``."""
-    parser = argparse.ArgumentParser(
-        prog="mkgc graph", description="A knowledge graph that is kept in a folder."
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True)
-
-    def verb(name: str, words: str, run: Callable[[Any], None]) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=words, description=words)
-        made.add_argument("graph", type=Path, help="folder of the graph")
-        made.set_defaults(run=run)
-        return made
-
-    added = verb("add", "read texts with an extractor, or take what mkgc predict printed", _add)
-    added.add_argument("files", nargs="*", type=Path, help="texts, or with no extractor JSON lines")
-    added.add_argument("--extractor", type=Path, help="folder of the extractor")
-    verb("remove", "take a source out, and all that nothing else says", _remove).add_argument(
-        "source", nargs="+"
-    )
-    verb("reread", "read the stored texts with a newer extractor", _reread).add_argument(
-        "--extractor", type=Path, required=True
-    )
-    exported = verb("export", "Turtle, TriG, JSON-LD, GraphML, Neo4j, SHACL or HTML", _export)
-    exported.add_argument("path", type=Path, help="file, whose ending says which; Neo4j: a folder")
-    exported.add_argument("--format", help="where the ending does not say")
-    exported.add_argument(
-        "--order",
-        nargs="+",
-        metavar="TASK",
-        help="of HTML: tasks as they were learnt",
-    )
-    compared = verb("diff", "what was added, changed and forgotten", _diff)
-    compared.add_argument("other", nargs="?", type=Path, help="folder of a later graph")
-    compared.add_argument(
-        "--models", nargs=2, metavar=("OLD", "NEW"), help="two models of the graph"
-    )
-    compared.add_argument("--image", type=Path, help="a PNG file to draw it into")
-    verb("query", "ask in SPARQL", _query).add_argument("sparql")
-    shown = verb("demo", "learn nine tasks of invented samples, and show the graph", _demo)
-    shown.add_argument("--encoder", default="minilm", help="of the extractor (default: minilm)")
-    given = parser.parse_args(arguments)
-    given.run(given)
     return 0
 
 
@@ -267,121 +219,8 @@ def serve(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _add(given: Any) -> None:
-    from mkgc_cl.inference.extraction import Extraction
-
-    records = _records(given.files)
-    if given.extractor is None:
-        found: Iterator[Extraction] = map(Extraction.from_dict, records)
-    else:
-        from mkgc_cl.inference import Extractor
-
-        found = Extractor.load(given.extractor).stream(records)
-    with _opened(given.graph) as opened:
-        count = opened.add_all(found)
-    sys.stdout.write(f"{count:,} {_plural(count, 'text')} added\n")
-
-
-def _remove(given: Any) -> None:
-    with _opened(given.graph) as opened:
-        for source in given.source:
-            count = opened.remove(source)
-            sys.stdout.write(f"{source}: {count:,} {_plural(count, 'finding')} removed\n")
-
-
-def _reread(given: Any) -> None:
-    from mkgc_cl.inference import Extractor
-
-    extractor = Extractor.load(given.extractor)
-    with _opened(given.graph) as opened:
-        count = opened.reread(extractor)
-    sys.stdout.write(f"{count:,} {_plural(count, 'text')} read by {extractor.model}\n")
-
-
-def _export(given: Any) -> None:
-    from mkgc_cl.graph.exports import export
-
-    with _opened(given.graph, read_only=True) as opened, _writing(given.path):
-        sys.stdout.write(f"{export(opened, given.path, format_=given.format, order=given.order)}\n")
-
-
-def _diff(given: Any) -> None:
-    from mkgc_cl.graph import diff
-    from mkgc_cl.graph.image import draw_diff
-
-    if (given.other is None) == (given.models is None):
-        raise DataError("expected another graph, or --models OLD NEW; give one of the two")
-    with _opened(given.graph, read_only=True) as opened:
-        if given.other is not None:
-            with _opened(given.other, read_only=True) as later:
-                found = diff(opened, later)
-        else:
-            unknown = [model for model in given.models if model not in opened.models()]
-            if unknown:
-                raise DataError(
-                    f"there is no model {unknown} in the graph; there are {list(opened.models())}"
-                )
-            found = diff(*(opened.view(model=model) for model in given.models))
-    sys.stdout.write(f"{found}\n")
-    if given.image is not None:
-        with _writing(given.image):
-            draw_diff(found, given.image)
-
-
-def _query(given: Any) -> None:
-    with _opened(given.graph, read_only=True) as opened:
-        found = opened.query(given.sparql)
-    rows = found if isinstance(found, list) else [found]
-    for row in rows:
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _demo(given: Any) -> None:
-    """From samples to a graph, a Turtle file, a page, and a picture of what each task added."""
-    from mkgc_cl.data.demo import demo_stream
-    from mkgc_cl.graph.exports import export
-    from mkgc_cl.graph.image import draw_tasks
-    from mkgc_cl.graph.page import write_page
-    from mkgc_cl.inference import Extractor
-
-    folder: Path = given.graph
-    if folder.exists():
-        raise DataError("expected a new folder, found one that is there; name another", path=folder)
-    streams = [demo_stream(kind, train_per_task=120, test_size=120) for kind in ("ner", "re")]
-    extractor = Extractor.from_encoder(given.encoder)
-    order = []
-    with _writing(folder):
-        for task in [task for stream in streams for task in stream.tasks]:
-            order.append("+".join(task.classes))
-            report = extractor.learn(task.train, types=task.classes, task=order[-1])
-            sys.stdout.write(f"{report}\n")
-            sys.stdout.flush()
-        extractor.save(folder / "extractor")
-        texts = {
-            sample.uid: {"uid": sample.uid, "tokens": sample.tokens}
-            for stream in streams
-            for task in stream.tasks
-            for sample in task.test
-        }
-        with _opened(folder / "graph") as opened:
-            opened.add_all(extractor.stream(texts.values()))
-            export(opened, folder / "graph.ttl")
-            write_page(opened, folder / "graph.html", order=order, title="A graph that grew")
-            draw_tasks(opened, folder / "tasks.png", order=order)
-            nodes, edges = len(opened.nodes()), len(opened.edges())
-    sys.stdout.write(
-        f"{len(texts)} texts read: {nodes} nodes, {edges} edges\n"
-        f"{folder}: graph.html, graph.ttl, tasks.png, extractor, graph\n"
-    )
-
-
-def _plural(number: int, noun: str) -> str:
-    from mkgc_cl.results.counted import plural
-
-    return plural(number, noun)
-
-
-def _records(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+def records(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Records of JSON lines or lines of text, of standard input where no file is named."""
     from mkgc_cl.inference.json_lines import read_stream
 
     def opened(path: Path) -> Iterator[dict[str, Any]]:
@@ -401,36 +240,14 @@ def _records(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
         yield from opened(path)
 
 
-class _opened:  # a context, used as a function
-    """A graph that is closed at the end."""
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say of an operating system's error that results cannot be kept.
 
-    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
-        from mkgc_cl.graph import KnowledgeGraph
-
-        if read_only and not folder.is_dir():
-            raise DataError("expected the folder of a graph, found none", path=folder)
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / "CURRENT").exists():
-            raise DataError("expected the folder of a graph, found something else", path=folder)
-        self._graph = KnowledgeGraph(folder, read_only=read_only)
-        self._read_only = read_only
-
-    def __enter__(self) -> KnowledgeGraph:
-        return self._graph
-
-    def __exit__(self, *error: object) -> None:
-        if not self._read_only:
-            self._graph.close()
-
-
-class _writing:  # a context, used as a function
-    """Says of an operating system's error that results cannot be kept."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise OutputError(f"{self._path}: cannot be written ({error})") from error
+    Raises:
+        OutputError: in its place.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error})") from error

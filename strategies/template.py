@@ -50,9 +50,8 @@ override                         what Avalanche 0.6.0 does; *the test that fails
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -62,22 +61,15 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mkgc_cl.checkpoints.folder import CheckpointFolder
+from mkgc_cl._checks import at_least, require
 from mkgc_cl.data.readiness import require_samples
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.devices import usable_device
-from mkgc_cl.errors import ConfigError, TrainingError
+from mkgc_cl.errors import TrainingError
 from mkgc_cl.models import ExtractionModel, ModelOutput
 from mkgc_cl.scenarios.benchmark import KnowledgeExperience, experiences_of
 from mkgc_cl.seeds import generator
-from mkgc_cl.strategies.checkpoints import (
-    Checkpointing,
-    Checkpoints,
-    Resumed,
-    found_by_first,
-    keep,
-    resume,
-)
+from mkgc_cl.strategies.checkpoints import Checkpoints, Resumed
 from mkgc_cl.strategies.compatibility import refusals, unshared
 from mkgc_cl.strategies.distributed import current_ranks
 from mkgc_cl.strategies.evaluator import evaluation_plugin
@@ -86,13 +78,14 @@ from mkgc_cl.strategies.measured import measure
 from mkgc_cl.strategies.own_draws import globals_kept, seed_globals
 from mkgc_cl.strategies.plugin_interface import Loss, PluginInterface, Relabel
 from mkgc_cl.strategies.precision import Precision, wrong_precision
+from mkgc_cl.strategies.resumable import Resumable
 from mkgc_cl.strategies.shared_gradients import SharedGradients
 from mkgc_cl.strategies.stages import StepPolicy
 from mkgc_cl.strategies.step_rates import StepRates
 from mkgc_cl.strategies.task_progress import TaskProgress
 
 
-class MultimodalStrategy(PluginInterface, SupervisedTemplate):
+class MultimodalStrategy(Resumable, PluginInterface, SupervisedTemplate):
     """Train a model on a stream of tasks, with any plugins in any order.
 
     Differences from Avalanche's template, each of them a measured trap of 0.6.0:
@@ -155,7 +148,13 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
             task=model.labels.kind,
             device=device.type,
         )
-        _check_settings(train_mb_size, train_epochs, eval_mb_size, precision, device, wrong)
+        require(
+            at_least("train_mb_size", train_mb_size, 1),
+            at_least("train_epochs", train_epochs, 1),
+            at_least("eval_mb_size", eval_mb_size, 1),
+            wrong,
+            wrong_precision(precision, device),
+        )
         measure(evaluator)
         super().__init__(
             model=model,
@@ -228,61 +227,6 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
             last = self._checkpoints.last
             raise TrainingError(f"{error}; the last good checkpoint: {last}") from error
         return metrics
-
-    def save(self, folder: str | Path, *, carry_samples: bool = True) -> None:
-        """Write a checkpoint between two tasks; the last two of a folder are kept.
-
-        It holds the model, the optimizer, the plugins, what was measured, and where training is.
-        Values of Avalanche's own metrics are not in it.
-
-        Args:
-            folder: the folder.
-            carry_samples: with the samples that plugins hold, and their images where the model
-                looks at any, so that data of old tasks are not needed to go on.
-
-        Raises:
-            ConfigError: a plugin has a state that it does not tell, or a task is being trained.
-            OutputError: it cannot be written.
-        """
-        Checkpoints.save(self, folder, carry_samples=carry_samples)
-
-    def resume(self, folder: str | Path, *, samples: Iterable[Sample] = ()) -> int:
-        """Go on from the last checkpoint of a folder that is whole.
-
-        Args:
-            folder: that of :meth:`save`, or of :func:`~mkgc_cl.strategies.run_stream`.
-            samples: where samples are found that plugins hold and the checkpoint does not carry.
-
-        Returns:
-            How many tasks were trained: the next one is ``benchmark.train_stream[n]``. If the
-            checkpoint is within that task, ``train`` goes on from there.
-
-        Raises:
-            ConfigError: naming every setting in which this strategy differs from the one saved.
-            MissingDataError: there is no checkpoint.
-            DataError: none is whole, or a sample is not there.
-        """
-        place = CheckpointFolder(folder)
-        found = found_by_first(self, place, place.require)
-        self._resumed = resume(self, place, found or place.require(), samples, {})
-        return self._resumed.trained
-
-    def keep_checkpoints(self, asked: Checkpointing, *, samples: Iterable[Sample] = ()) -> Resumed:
-        """Go on from the last checkpoint, if there is one, and write more of them from now on.
-
-        Args:
-            asked: where and how often.
-            samples: where samples are found that plugins hold.
-
-        Returns:
-            What was gone on from.
-
-        Raises:
-            ConfigError: as of :meth:`resume`.
-        """
-        self._checkpoints, resumed = keep(self, asked, samples)
-        self._resumed = resumed
-        return resumed
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         """Give the task its own order and dropout, whatever ran before it."""
@@ -448,18 +392,3 @@ class MultimodalStrategy(PluginInterface, SupervisedTemplate):
 
 def _samples_of(experiences: Sequence[KnowledgeExperience]) -> list[Sample]:
     return [sample for experience in experiences for sample in experience.samples]
-
-
-def _check_settings(
-    batch: int,
-    epochs: int,
-    eval_batch: int,
-    precision: Precision,
-    device: torch.device,
-    wrong: Sequence[str],
-) -> None:
-    named = {"train_mb_size": batch, "train_epochs": epochs, "eval_mb_size": eval_batch}
-    sizes = [f"{name}={value}; give 1 or more" for name, value in named.items() if value < 1]
-    problems = [*sizes, *wrong, *wrong_precision(precision, device)]
-    if problems:
-        raise ConfigError(problems)

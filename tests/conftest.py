@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from mkgc_cl.results import RunRecord
 
 # Before anything imports torch. The models of the tests are so small that a second thread costs
 # more than it brings, and one thread sums in the same order on every machine.
@@ -138,3 +142,41 @@ def download(tmp_path: Path) -> Path:
     _write_mre(root)
     _write_mner(root)
     return root
+
+
+@pytest.fixture
+def make_record() -> Callable[..., RunRecord]:
+    """A function (system, seed, rows of per cents) -> record; the rows are the score matrix.
+
+    ``None`` stands for a task without a positive to find.
+    """
+    from mkgc_cl.metrics import Counts, ResultMatrix
+    from mkgc_cl.results import RunRecord
+
+    def make(
+        system: str = "full",
+        seed: int = 0,
+        rows: Sequence[Sequence[int | None]] = ((80,), (60, 70)),
+        *,
+        traces: Mapping[str, Sequence[float]] | None = None,
+    ) -> RunRecord:
+        matrix = ResultMatrix(len(rows))
+        for after, row in enumerate(rows):
+            for on, value in enumerate(row):
+                counts = Counts() if value is None else Counts(value, 100, 100)
+                matrix.record("test", after=after, on=on, counts=counts)
+        return RunRecord.from_matrix(
+            matrix,
+            system=system,
+            scenario="demo-ner",
+            order="PER-LOC",
+            seed=seed,
+            tasks=[f"T{k}" for k in range(1, len(rows) + 1)],
+            seconds=1.5,
+            peak_memory_mb=100.0,
+            config={"epochs": 1},
+            provenance={"images": "real"},
+            traces=traces,
+        )
+
+    return make

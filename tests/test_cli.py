@@ -15,7 +15,7 @@ import mkgc_cl
 from mkgc_cl import cli, doctor, listing
 from mkgc_cl.errors import ConfigError, DataError, OutputError
 from mkgc_cl.experiments import SCRIPTS
-from mkgc_cl.experiments import cli as command_line
+from mkgc_cl.experiments import console as command_line
 from mkgc_cl.experiments.settings import StreamSettings
 
 ROOT = Path(__file__).parents[1]
@@ -153,7 +153,7 @@ def test_a_script_is_named_as_it_can_be_run(monkeypatch: pytest.MonkeyPatch) -> 
     example = "    python experiments/imre.py --quick    every row"
     assert command_line.program("imre.py") == "python experiments/imre.py"
     assert command_line.commands(example) == example
-    installed = Path(str(mkgc_cl.__file__)).parent / "experiments" / "cli.py"
+    installed = Path(str(mkgc_cl.__file__)).parent / "experiments" / "console.py"
     monkeypatch.setattr(command_line, "__file__", str(installed))
     assert command_line.program("imre.py") == "mkgc run imre"
     assert command_line.commands(example) == "    mkgc run imre --quick    every row"

@@ -26,7 +26,7 @@ for top in ("mkgc_cl", "strategies", "scenarios", "experiments"):
             parts = path.relative_to(root).with_suffix("").parts
             importlib.import_module(prefix + ".".join(p for p in parts if p != "__init__"))
             count += 1
-from mkgc_cl.results.provenance import peak_memory_mb
+from mkgc_cl.runs.provenance import peak_memory_mb
 peak_memory_mb()
 sys.stdout.write(str(count))
 """

@@ -19,38 +19,27 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import platform
-import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.experiments.checks import Tell, device_of
-from mkgc_cl.experiments.cli import (
-    FLAGS,
-    commands,
-    exit_code,
-    load_systems,
-    program,
-    settings_of,
-    sorted_out,
-    teller,
-)
-from mkgc_cl.experiments.settings import SCENARIOS, StreamSettings
+from mkgc_cl.experiments.cli import load_systems
+from mkgc_cl.experiments.console import Tell, commands, exit_code, program, teller
+from mkgc_cl.experiments.flags import add_flags, parsed
+from mkgc_cl.experiments.given import settings_of
 from mkgc_cl.experiments.streams import read_stream
-from mkgc_cl.results.counted import counted
 from mkgc_cl.results.json_files import to_json
-from mkgc_cl.results.provenance import environment
 from mkgc_cl.results.writing import check_writable, written_to
+from mkgc_cl.runs.provenance import environment
 
-if TYPE_CHECKING:
-    from mkgc_cl.experiments.speed.systems import System
+Measured = tuple[dict[str, Any], str]
+"""A report, all plain types, and its text."""
+FLAGS = ("scenario", "task", "data", "missing_images", "text_encoder", "vision_encoder", "systems")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,34 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
     file = Path(arguments.json) if arguments.json else None
     if file is not None:
         check_writable(file.parent)
-    if arguments.closed_form:
-        from mkgc_cl.experiments.speed.closed_form import closed_form_text, measure_closed_form
-
-        sizes = measure_closed_form()
-        report: dict[str, Any] = {"closed_form": sizes}
-        text = closed_form_text(sizes)
-    elif arguments.extractor:
-        report, text = measure_tagging(arguments)
-    elif arguments.graph is not None:
-        from mkgc_cl.experiments.speed.graph import graph_text, measure_graph
-
-        tell = teller(quiet=arguments.quiet)
-        with tempfile.TemporaryDirectory() as folder:
-            report = dict(measure_graph(arguments.graph, Path(folder), tell=tell))
-        text = graph_text(report)
-        report |= {"provenance": environment()}
-    elif arguments.serve is not None:
-        from mkgc_cl.experiments.speed.serving import measure_serving, serving_text
-
-        tell = teller(quiet=arguments.quiet)
-        with tempfile.TemporaryDirectory() as folder:
-            served = measure_serving(arguments.serve, Path(folder) / "extractor", tell=tell)
-        report = {"serving": served, "provenance": environment()}
-        text = serving_text(served)
-    else:
-        load_systems(arguments, teller(quiet=arguments.quiet))
-        measured = measure if arguments.systems is None else measure_systems
-        report, text = measured(arguments)
+    tell = teller(quiet=arguments.quiet)
+    alone = arguments.closed_form or arguments.graph is not None or arguments.serve is not None
+    report, text = (measure_alone if alone else measure_stream)(arguments, tell)
     sys.stdout.write(text)
     if file is not None:
         with written_to(file.parent):
@@ -117,137 +81,63 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure_tagging(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Measure an extractor; return the report, all plain types, and its text."""
-    from mkgc_cl.experiments import ablation
-    from mkgc_cl.experiments.speed.extractor import measure_extractor
+def measure_alone(arguments: argparse.Namespace, tell: Tell) -> Measured:
+    """Measure what needs no stream: learning in closed form, a graph, a server."""
+    if arguments.closed_form:
+        from mkgc_cl.experiments.speed.closed_form import closed_form_text, measure_closed_form
 
-    script = dataclasses.replace(ablation.SCRIPT, file="speed")
-    settings = settings_of(script, arguments).of_each_order()[0]
-    stream, _ = read(settings.stream, settings.encoders.images, arguments)
-    return measure_extractor(stream, encoder=settings.encoders.text, threads=arguments.threads)
+        sizes = measure_closed_form()
+        return {"closed_form": sizes}, closed_form_text(sizes)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.graph is not None:
+            from mkgc_cl.experiments.speed.graph import graph_text, measure_graph
 
+            grown = measure_graph(arguments.graph, Path(folder), tell=tell)
+            return {**grown, "provenance": environment()}, graph_text(grown)
+        from mkgc_cl.experiments.speed.serving import measure_serving, serving_text
 
-def measure_systems(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Run the systems of the tables; return the report, all plain types, and its text."""
-    from mkgc_cl.experiments import imre
-
-    script = dataclasses.replace(imre.SCRIPT, file="speed", scenario="demo-re")
-    if [name.lower() for name in arguments.systems] == ["all"]:
-        arguments.systems = None
-    settings = settings_of(script, arguments).of_each_order()[0]
-    stream, tell = read(settings.stream, settings.encoders.images, arguments)
-    import torch
-
-    from mkgc_cl.experiments.speed.costs import system_costs, text_of_costs
-
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    costs = system_costs(settings, script.known(), stream, tell=tell)
-    title = (
-        f"{settings.scenario}, {len(stream.tasks)} tasks of at most {arguments.samples} samples, "
-        f"{counted(settings.training.epochs, 'epoch')}, batch {settings.training.batch_size}, "
-        f"encoders {settings.encoders.text} + {settings.encoders.vision}, "
-        f"{counted(torch.get_num_threads(), 'thread')}"
-    )
-    return {"title": title, "systems": costs, "provenance": environment()}, text_of_costs(
-        costs, title=title
-    )
+        served = measure_serving(arguments.serve, Path(folder) / "extractor", tell=tell)
+        return {"serving": served, "provenance": environment()}, serving_text(served)
 
 
-def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Run everything; return the report, all plain types, and its text."""
-    from mkgc_cl.experiments import ablation
+def measure_stream(arguments: argparse.Namespace, tell: Tell) -> Measured:
+    """Measure on a part of a stream, read before anything slow is imported.
 
-    script = dataclasses.replace(ablation.SCRIPT, file="speed")
-    settings = settings_of(script, arguments).of_each_order()[0]
-    stream, tell = read(settings.stream, settings.encoders.images, arguments)
-    import torch
-
-    from mkgc_cl.experiments.plan import Row
-    from mkgc_cl.experiments.run import build_row
-    from mkgc_cl.experiments.speed import rounds as measuring
-    from mkgc_cl.experiments.speed.summary import flags, ratios, summarise
-    from mkgc_cl.experiments.speed.systems import BARE, FINE_TUNING, MSPT, Bench, systems
-    from mkgc_cl.experiments.speed.text import text_of
-    from mkgc_cl.scenarios import make_benchmark
-
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    load, rounds = [_load()], arguments.rounds
-    device = torch.device(device_of(settings.device))
-    options = (settings.options or {}).get(MSPT, {})
-    model = build_row(Row(MSPT), options, stream.labels, settings, "cpu").network
-    bench = Bench(settings, make_benchmark(stream), model, device)
-    memory = measuring.peaks(bench, systems, tell=tell)
-    makers, products, same = systems(bench), [measuring.matrix_product(device)], []
-
-    def done(made: Mapping[str, System]) -> None:
-        same.append(measuring.same_weights(made[BARE], made[FINE_TUNING]))
-        products.append(measuring.matrix_product(device))
-
-    runs = measuring.take_turns(makers, tasks=bench.tasks, rounds=rounds, tell=tell, done=done)
-    product, found = statistics.median(products), {}
-    for name, make in makers.items():
-        tell(f"operations: {name}")
-        operations = measuring.operations_per_sample(make(), min(measuring.FEW_TASKS, bench.tasks))
-        found[name] = summarise(runs[name], operations=operations, product=product)
-        found[name]["memory_mb"] = memory[name]
-    off = flags(measuring.optimisations_off(bench, rounds=rounds, tell=tell))
-    load.append(_load())
-    report = {
-        "setting": {
-            "scenario": settings.scenario,
-            "order": settings.order,
-            "tasks": len(stream.tasks),
-            "samples": arguments.samples,
-            "epochs": settings.training.epochs,
-            "replay_schedule": options.get("replay_schedule", "after"),
-            "memory_epochs": options.get("memory_epochs"),
-            "batch_size": settings.training.batch_size,
-            "text": settings.encoders.text,
-            "vision": settings.encoders.vision,
-            "images": image_words(stream),
-            "rounds": rounds,
-        },
-        "machine": {
-            "device": str(device),
-            "processor": processor(),
-            "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "load": load,
-            "matrix_product_flops": product,
-        },
-        "systems": found,
-        "ratios": ratios(runs, settings.training.epochs),
-        "same_weights": all(same),
-        "flags": off,
-        "provenance": environment() | {"stream": stream.provenance},
-    }
-    return report, text_of(report)
-
-
-def _load() -> float:
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-
-
-def read(
-    settings: StreamSettings, images: str, arguments: argparse.Namespace
-) -> tuple[TaskStream, Tell]:
-    """Read the part of the stream that is measured on, before anything slow is imported.
-
-    Returns:
-        The stream, and what says how far the measurement is.
+    The settings are those of the ablation, of ``--systems`` those of the tables.
 
     Raises:
-        DataError: it cannot be read.
+        ConfigError: naming every mistake in the settings.
+        DataError: the stream cannot be read.
     """
-    tell = teller(quiet=arguments.quiet)
+    from mkgc_cl.experiments import ablation, imre
+
+    load_systems(arguments, tell)
+    tables = arguments.systems is not None and not arguments.extractor
+    script = dataclasses.replace(
+        imre.SCRIPT if tables else ablation.SCRIPT, file="speed", scenario="demo-re"
+    )
+    if [name.lower() for name in arguments.systems or ()] == ["all"]:
+        arguments.systems = None
+    settings = settings_of(script, arguments).of_each_order()[0]
     tell("reading the data")
-    whole = read_stream(settings, images)
+    whole = read_stream(settings.stream, settings.encoders.images)
     tell("loading PyTorch and Avalanche")
-    return smaller(whole, per_split=arguments.samples, tasks=arguments.tasks), tell
+    import torch
+
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    stream = smaller(whole, per_split=arguments.samples, tasks=arguments.tasks)
+    if arguments.extractor:
+        from mkgc_cl.experiments.speed.extractor import measure_extractor
+
+        return measure_extractor(stream, encoder=settings.encoders.text)
+    if tables:
+        from mkgc_cl.experiments.speed.costs import measure_systems
+
+        return measure_systems(settings, script.known(), stream, arguments.samples, tell=tell)
+    from mkgc_cl.experiments.speed.method import measure_method
+
+    return measure_method(settings, stream, arguments.samples, arguments.rounds, tell=tell)
 
 
 def smaller(stream: TaskStream, *, per_split: int, tasks: int | None) -> TaskStream:
@@ -272,22 +162,6 @@ def smaller(stream: TaskStream, *, per_split: int, tasks: int | None) -> TaskStr
     return dataclasses.replace(stream, labels=labels, tasks=tuple(kept))
 
 
-def image_words(stream: TaskStream) -> str:
-    """How many images there are: blank ones cost next to nothing, as they are all the same."""
-    keys = [sample.visual.key for task in stream.tasks for sample in task.train]
-    return f"{len(set(keys))} different on {len(keys)} samples"
-
-
-def processor() -> str:
-    """Name of the processor, as well as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; overrides may stand anywhere."""
     parser = argparse.ArgumentParser(
@@ -295,17 +169,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         description=commands(str(__doc__)),
         formatter_class=argparse.RawTextHelpFormatter,
     )
+    add_flags(
+        parser,
+        FLAGS,
+        overrides="any setting of imre.py --help",
+        systems="systems of the tables instead: all, or names",
+    )
     add = parser.add_argument
-    add("overrides", nargs="*", metavar="key=value", help="any setting of imre.py --help")
-    add("--quick", action="store_true", help="the synthetic stream, as without --scenario")
-    add("--scenario", choices=SCENARIOS, help="which stream (demo)")
-    add("--task", choices=("ner", "re"), help="of the synthetic stream: tagging or relations")
-    add("--data", metavar="PATH", help="folder with MRE/ and MNER/; files: the YAML file")
-    add("--missing-images", choices=("error", "blank"), help="where an image is not there")
-    add("--text-encoder", metavar="NAME", help="tiny, minilm, a hub name or a folder")
-    add("--vision-encoder", metavar="NAME", help="tiny, vit-384, a timm name or a folder")
-    add("--systems", nargs="+", metavar="A", help="systems of the tables instead: all, or names")
-    add("--plugin", action="append", default=[], metavar="FILE", help="Python file with systems")
     add("--closed-form", action="store_true", help="learning in closed form instead, by size")
     add("--extractor", action="store_true", help="tagging by an extractor beside its encoder")
     add("--graph", type=int, metavar="EDGES", help="a graph that grows to so many edges instead")
@@ -316,14 +186,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--rounds", type=int, default=4, help="paired rounds, best an even number (4)")
     add("--threads", type=int, help="threads of torch (its default)")
     add("--device", help="a torch device; auto takes a GPU where there is one (auto)")
-    add("--config", help="a known setting of the ablation or a YAML file")
     add("--json", metavar="FILE", help="write every number there")
-    add("--quiet", action="store_true", help="no progress")
-    arguments = sorted_out(parser.parse_intermixed_args(argv))
-    for flag in FLAGS:
-        if not hasattr(arguments, flag):
-            setattr(arguments, flag, None)
-    return arguments
+    return parsed(parser, argv)
 
 
 if __name__ == "__main__":

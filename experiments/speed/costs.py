@@ -9,14 +9,32 @@ from typing import Any
 import torch
 
 from mkgc_cl.data.samples import Sample, TaskStream
-from mkgc_cl.experiments.checks import Tell, Trial, check_builds, device_of
+from mkgc_cl.experiments.checks import Trial, check_builds, device_of
+from mkgc_cl.experiments.console import Tell
 from mkgc_cl.experiments.plan import Row, options_of
-from mkgc_cl.experiments.run import build_row
+from mkgc_cl.experiments.runner import build_row
 from mkgc_cl.experiments.settings import Settings
 from mkgc_cl.experiments.speed.rounds import give_back, peak
 from mkgc_cl.experiments.speed.systems import Measured
+from mkgc_cl.results.counted import counted
+from mkgc_cl.runs.provenance import environment
 from mkgc_cl.scenarios import make_benchmark
 from mkgc_cl.strategies.template import MultimodalStrategy
+
+
+def measure_systems(
+    settings: Settings, rows: Mapping[str, Row], stream: TaskStream, samples: int, *, tell: Tell
+) -> tuple[dict[str, Any], str]:
+    """Measure every system (:func:`system_costs`); return the report, plain types, and its text."""
+    costs = system_costs(settings, rows, stream, tell=tell)
+    title = (
+        f"{settings.scenario}, {len(stream.tasks)} tasks of at most {samples} samples, "
+        f"{counted(settings.training.epochs, 'epoch')}, batch {settings.training.batch_size}, "
+        f"encoders {settings.encoders.text} + {settings.encoders.vision}, "
+        f"{counted(torch.get_num_threads(), 'thread')}"
+    )
+    report = {"title": title, "systems": costs, "provenance": environment()}
+    return report, text_of_costs(costs, title=title)
 
 
 def system_costs(

@@ -11,12 +11,10 @@ from mkgc_cl.data.samples import TaskStream
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.inference import Extractor
 from mkgc_cl.inference.speed import tagging_overhead
-from mkgc_cl.results.provenance import environment
+from mkgc_cl.runs.provenance import environment
 
 
-def measure_extractor(
-    stream: TaskStream, *, encoder: str, threads: int | None
-) -> tuple[dict[str, Any], str]:
+def measure_extractor(stream: TaskStream, *, encoder: str) -> tuple[dict[str, Any], str]:
     """Teach an extractor a few samples of each task, and let it tag the texts of all.
 
     Returns:
@@ -27,8 +25,6 @@ def measure_extractor(
     """
     if stream.labels.kind != "ner":
         raise ConfigError(["an extractor is measured at tagging; give --task ner"])
-    if threads is not None:
-        torch.set_num_threads(threads)
     extractor = Extractor.from_encoder(encoder)
     for task in stream.tasks:
         extractor.learn(task.train[:32], types=task.classes, task=task.name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from mkgc_cl.graph import KnowledgeGraph, diff
 from mkgc_cl.graph.exports import export
@@ -97,12 +98,6 @@ def measure_graph(
 ) -> dict[str, list[dict[str, Any]]]:
     """Build a graph and measure it, growing and grown.
 
-    Args:
-        edges: how many, at least.
-        folder: a new one, for the graph and its exports.
-        every: edges between two measurements.
-        tell: takes a line about each measurement.
-
     Returns:
         ``growth``, of each measurement: ``edges``, ``edges_per_s`` and ``edges_per_cpu_s`` since
         the one before, resident ``memory_mb`` and ``disk_mb``; and ``grown``, of everything that is
@@ -171,11 +166,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def sizes(folder: Path) -> dict[str, float]:
-    """Resident memory of this process, where the system tells it, and the graph on disk, in MB."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        memory = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except (OSError, ValueError):
-        memory = float("nan")
+    """Resident memory of this process, and the graph on disk, in MB."""
+    memory = psutil.Process().memory_info().rss / 1e6
     disk = sum(file.stat().st_size for file in (folder / "graph").rglob("*") if file.is_file())
     return {"memory_mb": memory, "disk_mb": disk / 1e6}

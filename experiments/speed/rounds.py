@@ -13,10 +13,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mkgc_cl.experiments.checks import Tell
+from mkgc_cl.experiments.console import Tell
 from mkgc_cl.experiments.speed.clock import TaskRun, reader
 from mkgc_cl.experiments.speed.systems import MSPT, BareLoop, Bench, System
-from mkgc_cl.results.provenance import peak_memory_mb, reset_peak_memory
+from mkgc_cl.runs.provenance import peak_memory_mb, reset_peak_memory
 
 logger = logging.getLogger(__name__)
 
@@ -105,12 +105,7 @@ def peaks(
 
 
 def operations_per_sample(system: System, tasks: int) -> float:
-    """Train on the first tasks and return the operations by current samples.
-
-    Args:
-        system: a fresh system; trained afterwards.
-        tasks: how many tasks; from the second on there are a teacher and a memory.
-    """
+    """Train on the first tasks and return the operations by current samples."""
     total, samples = 0, 0
     for index in range(tasks):
         # The fused kernels of a CPU are not counted; the plain mathematics is the same work.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import queue
 import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -35,11 +34,6 @@ def measure_serving(
     encoder: str, folder: Path, *, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Ask the encoder alone, an extractor of one entity type, and a server of it, the same texts.
-
-    Args:
-        encoder: name of the encoder.
-        folder: a new one, for the extractor.
-        tell: takes a line about each measurement.
 
     Returns:
         Of each way to ask: ``what``, ``texts_per_s``, and of a text that is asked for alone
@@ -86,7 +80,7 @@ def measure_serving(
         note("server, all at once", time.perf_counter() - start)
         for clients in CLIENTS:
             what = f"server, {counted(clients, 'client')}"
-            note(what, *_at_once(server.ask, asked, clients))
+            note(what, *_asked(server.ask, asked, clients))
     return found
 
 
@@ -114,30 +108,19 @@ def _in_turn(
     return waits
 
 
-def _at_once(
+def _asked(
     ask: Callable[[list[str]], object], texts: Sequence[str], clients: int
 ) -> tuple[float, list[float]]:
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for text in texts:
-        waiting.put(text)
-    waits: list[float] = []
+    """Seconds until so many clients, each with one text at a time, are done; and of each text."""
 
-    def client() -> None:
-        while True:
-            try:
-                text = waiting.get_nowait()
-            except queue.Empty:
-                return
-            start = time.perf_counter()
-            ask([text])
-            waits.append(time.perf_counter() - start)
+    def wait(text: str) -> float:
+        start = time.perf_counter()
+        ask([text])
+        return time.perf_counter() - start
 
-    threads = [threading.Thread(target=client) for _ in range(clients)]
     start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(clients) as pool:
+        waits = [*pool.map(wait, texts)]
     return time.perf_counter() - start, waits
 
 

@@ -25,10 +25,8 @@ Chosen = Callable[[int, Step], bool]
 def summarise(rounds: Rounds, *, operations: float, product: float) -> dict[str, Any]:
     """What is known of one system: medians of speeds and means of seconds, over rounds.
 
-    Args:
-        rounds: its runs.
-        operations: floating-point operations by current samples.
-        product: FLOP/s of a matrix product on this machine.
+    ``operations`` are floating-point operations by current samples, ``product`` the FLOP/s of a
+    matrix product on this machine.
     """
 
     def seconds(of: Callable[[TaskRun], float]) -> Any:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample
 from mkgc_cl.experiments.plan import Row
-from mkgc_cl.experiments.run import build_row
+from mkgc_cl.experiments.runner import build_row
 from mkgc_cl.experiments.settings import Settings
 from mkgc_cl.experiments.speed.clock import Meter, Step, TaskRun, reader
 from mkgc_cl.models import ExtractionModel, build_optimizer

@@ -19,8 +19,9 @@ from xml.sax.xmlreader import AttributesImpl
 from mkgc_cl._files import atomic_file, write_atomic
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.graph.items import Edge, Node
-from mkgc_cl.graph.store import KnowledgeGraph, oxigraph
+from mkgc_cl.graph.store import KnowledgeGraph
 from mkgc_cl.graph.terms import BASE, PREFIXES, RDF, RDFS, SCHEMA, SKOS, XSD, iri
+from mkgc_cl.graph.view import oxigraph
 
 CONSTRAINTS = """CREATE CONSTRAINT entity_id IF NOT EXISTS
 FOR (n:Entity) REQUIRE n.id IS UNIQUE;

@@ -7,7 +7,6 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from mkgc_cl.errors import ConfigError, DataError, OutputError
 from mkgc_cl.graph.evidence import Evidence
 from mkgc_cl.graph.items import Edge, Node
 from mkgc_cl.graph.merging import RULES, MergeRule, by_name_and_type
-from mkgc_cl.graph.reading import Reading
 from mkgc_cl.graph.terms import (
     BASE,
     PREFIXES,
@@ -26,6 +24,7 @@ from mkgc_cl.graph.terms import (
     iri,
     name_of,
 )
+from mkgc_cl.graph.view import GraphView, oxigraph
 from mkgc_cl.inference.extraction import Extraction
 
 CHUNK = 2**16
@@ -36,19 +35,6 @@ BULK = 2**11
 """From which on a step writes sorted files, which costs less than the log of transactions."""
 PATIENCE = 30.0
 """Seconds after which a step is written, however small, where texts are read slowly."""
-
-
-def oxigraph() -> Any:
-    """The database's module.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        import pyoxigraph
-    except ImportError as error:
-        raise ConfigError(["a graph needs its database: pip install 'mkgc_cl[graph]'"]) from error
-    return pyoxigraph
 
 
 class KnowledgeGraph:
@@ -357,35 +343,6 @@ class KnowledgeGraph:
         for quad in self._store.quads_for_pattern(node, self._term("text"), None, None):
             if quad.object.value != extraction.text:
                 raise _other_text(name)
-
-
-@dataclass(frozen=True)
-class GraphView:
-    """What one model, or some tasks, have to say of a graph."""
-
-    graph: KnowledgeGraph
-    model: str | None = None
-    only: frozenset[str] | None = None
-
-    def nodes(self) -> dict[str, Node]:
-        """Nodes by id, in the order of their ids."""
-        return {node.id: node for node in self.each_node()}
-
-    def edges(self) -> list[Edge]:
-        """Edges, in the order of their keys."""
-        return list(self.each_edge())
-
-    def each_node(self, ids: Iterable[str] | None = None) -> Iterator[Node]:
-        """Yield nodes in the order of their ids, all or those of some ids, one at a time."""
-        return self._reading().nodes(ids)
-
-    def each_edge(self, heads: Iterable[str] | None = None) -> Iterator[Edge]:
-        """Yield edges in the order of their keys, all or those from some nodes, one at a time."""
-        return self._reading().edges(heads)
-
-    def _reading(self) -> Reading:
-        graph = self.graph
-        return Reading(oxigraph(), graph.store, graph.low, self.model, self.only)
 
 
 def _unless_said(quad: Any) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,9 +30,10 @@ from mkgc_cl.errors import ConfigError, DataError, OutputError, gathered
 from mkgc_cl.inference.documents import document
 from mkgc_cl.inference.extractor import CHUNK
 from mkgc_cl.inference.folders import CONFIG, LARGEST_CONFIG, read_config
-from mkgc_cl.inference.json_lines import LONGEST, record_of, text_lines
+from mkgc_cl.inference.json_lines import record_of, text_lines
 from mkgc_cl.inference.keeping import FORMAT as EXTRACTOR
-from mkgc_cl.regular_file import open_regular, read_regular, regular_size
+from mkgc_cl.inference.shard_inputs import check_files, described, readable
+from mkgc_cl.regular_file import read_regular
 
 if TYPE_CHECKING:
     from mkgc_cl.inference.extractor import Extractor
@@ -46,7 +46,6 @@ TEXTS = 128 * CHUNK
 """Texts of a shard: minutes of one core."""
 TOLD = 1000
 """Malformed texts behind which no more are looked for."""
-_FILE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ class Shards:
 
     def _from(self, number: int, position: int, line: int) -> Iterator[dict[str, Any]]:
         for path in self.job.files[number:]:
-            with _readable(path), path.open(encoding="utf-8") as file:
+            with readable(path), path.open(encoding="utf-8") as file:
                 file.seek(position)
                 for at, text in text_lines(file, name=str(path), first=line):
                     yield record_of(text, at, name=path.name)
@@ -216,9 +215,9 @@ def planned(job: Job, tell: Callable[[str], object]) -> Shards:
     text = _begun(job.out)
     if text is not None and (wrong := _differences(_parsed(text, path), identity)):
         raise ConfigError([*wrong, f"so {job.out} belongs to another command; give another"])
-    _check_files(job.files)
+    check_files(job.files)
     tell("reading the input")
-    files = [_described(each) for each in job.files]
+    files = [described(each) for each in job.files]
     if text is None:
         tell("checking every text")
         starts, total = _survey(job)
@@ -289,29 +288,6 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _check_files(paths: Sequence[Path]) -> None:
-    """Raise a :class:`DataError` that names all that is no file: a pipe can be read but once."""
-    problems: list[DataError] = []
-    for path in paths:
-        try:
-            with _readable(path):
-                regular_size(path, limit=sys.maxsize)
-        except DataError as error:
-            problems.append(error)
-    if problems:
-        raise gathered(problems)
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """Name, size and digest of a file."""
-    digest, size = hashlib.sha256(), 0
-    with _readable(path), open_regular(path, limit=sys.maxsize) as file:
-        while block := file.read(_FILE):
-            digest.update(block)
-            size += len(block)
-    return {"name": path.name, "bytes": size, "sha256": digest.hexdigest()}
-
-
 def _survey(job: Job) -> tuple[list[tuple[int, int, int]], int]:
     """Look at every text; where the shards begin, and how many texts there are."""
     starts: list[tuple[int, int, int]] = []
@@ -320,7 +296,7 @@ def _survey(job: Job) -> tuple[list[tuple[int, int, int]], int]:
     names = Counter(path.name for path in job.files)
     for number, path in enumerate(job.files):
         try:
-            with _readable(path), path.open(encoding="utf-8") as file:
+            with readable(path), path.open(encoding="utf-8") as file:
                 texts, line = text_lines(file, name=str(path)), 0
                 while len(problems) < TOLD:
                     due = total % job.texts == 0
@@ -354,33 +330,6 @@ def _survey(job: Job) -> tuple[list[tuple[int, int, int]], int]:
     if problems:
         raise gathered(problems)
     return starts, total
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"cannot be read ({error})", path=path) from error
-    except UnicodeDecodeError as error:
-        line = _undecodable(path)
-        raise DataError(
-            f"expected UTF-8 ({error.reason}); save the file as UTF-8, not compressed",
-            path=path,
-            line=line,
-        ) from error
-
-
-def _undecodable(path: Path) -> int | None:
-    """Line of the first byte that is no UTF-8."""
-    with path.open("rb") as file:
-        # a line is never read whole whose length is a mistake of its own; a character has 4 bytes
-        for number, line in enumerate(iter(lambda: file.readline(4 * LONGEST + 4), b""), 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return None
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import secrets
 from collections.abc import Generator, Iterable, Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mkgc_cl._files import PREFIX, SUFFIX
-from mkgc_cl.cluster import ray_cluster
+from mkgc_cl.cluster import enter_folder, ray_cluster
 from mkgc_cl.errors import ConfigError, DataError, OutputError
 from mkgc_cl.inference.extractor import Extractor
 from mkgc_cl.inference.shards import Shards, Wrote
@@ -136,13 +135,7 @@ class ShardWriter:
     def _loaded(self) -> Extractor:
         """The extractor, loaded with the first shard, so that what is wrong with it is told."""
         if self._extractor is None:
-            try:
-                os.chdir(self._folder)
-            except OSError as error:
-                raise OutputError(
-                    f"a node has no folder {self._folder} ({error.strerror}), where the command "
-                    "was given; mount it there under the same path"
-                ) from error
+            enter_folder(self._folder)
             try:
                 self._extractor = self._shards.opened()
             except DataError as error:  # no fault of this shard: all would fail here

@@ -1,11 +1,10 @@
-"""What a run leaves behind: records and their provenance, grid, tables, figures, one page of all.
+"""What runs leave behind, read: records, statistics, tables, figures, one page of all.
 
 Importing this package costs nothing heavy: no torch, and matplotlib only inside
 :mod:`mkgc_cl.results.figures`, when a figure is drawn.
 """
 
 from mkgc_cl.results.about import About, read_about, write_about, write_results
-from mkgc_cl.results.grid import GridResult, Run, RunFailure, run_grid
 from mkgc_cl.results.record import RecordError, RunRecord
 from mkgc_cl.results.statistics import Comparison, compare, confidence_interval, holm
 from mkgc_cl.results.table import Row, Stat, Table, read_table
@@ -14,11 +13,8 @@ from mkgc_cl.results.tables import build_table, write_table
 __all__ = [
     "About",
     "Comparison",
-    "GridResult",
     "RecordError",
     "Row",
-    "Run",
-    "RunFailure",
     "RunRecord",
     "Stat",
     "Table",
@@ -28,7 +24,6 @@ __all__ = [
     "holm",
     "read_about",
     "read_table",
-    "run_grid",
     "write_about",
     "write_results",
     "write_table",

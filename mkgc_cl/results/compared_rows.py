@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from mkgc_cl.results.record import RunRecord
@@ -16,24 +16,58 @@ from mkgc_cl.results.statistics import (
     corrected,
     smallest_p,
 )
-from mkgc_cl.results.table import MARK, Row
+from mkgc_cl.results.table import MARK, Row, Stat
+
+Runs = Mapping[str, Mapping[int, Sequence[RunRecord]]]
+"""By system, then by 0-based column, the records of all seeds."""
+Number = Callable[[RunRecord], float | None]
 
 
-def compare_rows(
-    cells: Mapping[str, Mapping[int, Sequence[RunRecord]]],
-    reference: str,
-    numbers: Mapping[int, Callable[[RunRecord], float | None]],
+def compared_rows(
+    runs: Runs,
+    numbers: Mapping[int, Number],
+    reference: str | None,
+    heads: Sequence[str],
+    *,
+    compare: Collection[int] | None = None,
+    pairs: Literal["seed", "order and seed"] = "seed",
+    where: str = "",
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Return the rows of a table, and what stands below them about their comparisons.
+
+    Args:
+        runs: the records behind each cell.
+        numbers: what each column shows of a record.
+        reference: the system that the others are compared with; ``None`` compares nothing.
+        heads: what to call each column in front of its result.
+        compare: the columns that are compared; by default all.
+        pairs: what the two runs of a pair share that another pair has not.
+        where: words behind the name of a reference without a run, such as ``"at every value"``.
+    """
+    made: dict[str, dict[int, Comparison]] = {}
+    if reference in runs:
+        chosen = numbers if compare is None else {column: numbers[column] for column in compare}
+        made = _compare(runs, str(reference), chosen)
+    rows = tuple(
+        Row(
+            system,
+            tuple(Stat.of(list(map(of, columns[n]))) for n, of in numbers.items()),
+            comparisons=made.get(system, {}),
+        )
+        for system, columns in runs.items()
+    )
+    if reference is not None and reference not in runs and len(rows) > 1:
+        behind = where and f" {where}"
+        return rows, (f"Not compared: there is no run of {reference}{behind}.",)
+    return rows, _footnotes(rows, heads, pairs)
+
+
+def _compare(
+    cells: Runs, reference: str, numbers: Mapping[int, Number]
 ) -> dict[str, dict[int, Comparison]]:
     """Compare columns of each row with those of the reference, with Holm's correction over all.
 
-    Args:
-        cells: by system, then by 0-based column, the records behind a cell of the table.
-        reference: the system that the others are compared with; one of ``cells``.
-        numbers: the columns to compare, each with the number it shows of a record. A column that
-            shows none of any record is not compared.
-
-    Returns:
-        By system, then by column; nothing for the reference itself.
+    A column that shows no number of any record is not compared.
     """
     shown = [
         column
@@ -53,19 +87,8 @@ def compare_rows(
     return found
 
 
-def footnotes(
-    rows: Sequence[Row],
-    columns: Sequence[str],
-    *,
-    pairs: Literal["seed", "order and seed"] = "seed",
-) -> tuple[str, ...]:
-    """Say what was compared, how, what came out, and what so few pairs could show at all.
-
-    Args:
-        rows: rows of a table; empty where none is compared.
-        columns: what to call each column in front of its result.
-        pairs: what the two runs of a pair share that another pair has not.
-    """
+def _footnotes(rows: Sequence[Row], columns: Sequence[str], pairs: str) -> tuple[str, ...]:
+    """Say what was compared, how, what came out, and what so few pairs could show at all."""
     made = [comparison for row in rows for comparison in row.comparisons.values()]
     if not made:
         return ()
@@ -85,16 +108,6 @@ def footnotes(
         head += f"; {TOO_SMALL}: fewer than {FEWEST} pairs are not tested"
     compared = [row for row in rows if row.comparisons]
     return (f"{head}.", *(_line(row, columns) for row in compared), *_limits(tested))
-
-
-def absent(reference: str, *, where: str = "") -> str:
-    """Say that there is nothing to compare the rows with.
-
-    Args:
-        reference: the system that has no row.
-        where: words behind its name, such as ``"at every value"``.
-    """
-    return f"Not compared: there is no run of {reference}{where and f' {where}'}."
 
 
 def _line(row: Row, columns: Sequence[str]) -> str:

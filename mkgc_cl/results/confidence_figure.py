@@ -23,13 +23,6 @@ def draw_confidence(
 ) -> tuple[Path, Path]:
     """Draw both.
 
-    Args:
-        before: reliability as the system is.
-        after: with its temperature.
-        curve: coverage and F1.
-        stem: path of the two files, without suffix.
-        title: what system, on what.
-
     Returns:
         Paths of the PNG and the PDF.
     """

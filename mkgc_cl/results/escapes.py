@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # Not allowed in HTML, or not in UTF-8 (lone surrogates, which JSON can carry).
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -51,6 +52,15 @@ def to_markdown(text: str) -> str:
     A_k of \*x\* \| \<b>, p < 0.05 [a\](b)
     """
     return _MARKDOWN.sub(lambda found: "\\" + found[0], one_line(text))
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    r"""Return a row of a table, whose cells are Markdown but for bars.
+
+    >>> print(markdown_row(["a", "b | c"]))
+    | a | b \| c |
+    """
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def to_latex(text: str) -> str:

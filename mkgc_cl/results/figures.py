@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -40,13 +40,7 @@ def draw_curves(
 
     The system of reference and the best of the others stand out, with their bands where there are
     many systems; upper bounds are dashed. A line has a gap at a task that cannot be measured.
-
-    Args:
-        records: records of one scenario and order.
-        stem: path of the two files, without suffix.
-        measure: ``"A"`` or ``"U"``.
-        reference: the system that the others are compared with.
-        pdf: whether to write the PDF, too.
+    ``stem`` is the path of both files, without suffix.
 
     Returns:
         Paths of the PNG and the PDF.
@@ -83,21 +77,13 @@ def draw_sweep(
 ) -> tuple[Path, Path]:
     """Draw a number against a setting: a line per system, a band of one deviation over seeds.
 
-    Args:
-        series: per system, for every value of the setting, the numbers of its seeds; none where it
-            did not run, ``None`` where a number is undefined.
-        stem: path of the two files, without suffix.
-        values: the setting's values, in words.
-        xlabel: what the setting is.
-        ylabel: what the number is.
-        title: title of the figure.
-        reference: the system that the others are compared with.
+    ``series`` has for every value of the setting the numbers of a system's seeds: none where it did
+    not run, ``None`` where one is undefined. ``stem`` is the path of both files, without suffix.
 
     Raises:
         DataError: if there is no system.
     """
-    if not series:
-        raise DataError("a figure needs at least one record; no run has finished")
+    _require(series)
     return _draw_lines(
         series,
         stem,
@@ -305,9 +291,13 @@ def _save(figure: Any, stem: Path, *, with_pdf: bool = True) -> tuple[Path, Path
 
 
 def _by_system(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    if not records:
-        raise DataError("a figure needs at least one record; no run has finished")
+    _require(records)
     return by_system(records)
+
+
+def _require(shown: Sized) -> None:
+    if not shown:
+        raise DataError("a figure needs at least one record; no run has finished")
 
 
 def _slant(names: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mkgc_cl.regular_file import read_regular
 
+TOO_DEEP = "lists within lists, too deep to be read"
 LARGEST = 2**28
 """Bytes of a file: ten series of a million steps each."""
 
@@ -40,7 +41,7 @@ def read_json(path: Path) -> object:
     try:
         data: object = json.loads(read_regular(path, limit=LARGEST).decode("utf-8"))
     except RecursionError as error:
-        raise ValueError("lists within lists, too deep to be read") from error
+        raise ValueError(TOO_DEEP) from error
     return data
 
 

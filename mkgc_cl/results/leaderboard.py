@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from mkgc_cl.results.escapes import markdown_row
 from mkgc_cl.results.undefined import decimal, mean_defined
 from mkgc_cl.systems import SYSTEMS, UPPER_BOUNDS
 
@@ -63,8 +64,8 @@ def leaderboard(records: Iterable[Record]) -> str:
     rows.sort(key=lambda row: [-_final(row[2], name) for name in BENCHMARKS])
     heads = [f"{label}, {what}" for label in BENCHMARKS.values() for what in COLUMNS]
     names = [*HEADER, *heads, "commit"]
-    lines = [_line(names), _line([":--", *["--:"] * (len(names) - 1)])]
-    lines += [_line(_cells(key, words, found)) for key, words, found in rows]
+    lines = [markdown_row(names), markdown_row([":--", *["--:"] * (len(names) - 1)])]
+    lines += [markdown_row(_cells(key, words, found)) for key, words, found in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -165,7 +166,3 @@ def _cells(key: tuple[str, ...], words: str, found: Mapping[str, Entry]) -> list
         numbers = decimal(entry.final), decimal(entry.mean)
         entries += [*numbers, share, str(entry.n), f"{entry.minutes:.0f}"]
     return [*entries, " ".join(sorted({c for entry in found.values() for c in entry.commits}))]
-
-
-def _line(entries: Sequence[str]) -> str:
-    return "| " + " | ".join(each.replace("|", "\\|") for each in entries) + " |"

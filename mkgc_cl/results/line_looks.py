@@ -64,14 +64,7 @@ def line_looks(means: Mapping[str, Sequence[float]], reference: str | None) -> d
 def name_lines(
     axes: Any, means: Mapping[str, Sequence[float]], looks: Mapping[str, Look], *, gap: float
 ) -> None:
-    """Write every system's name to the right, as near to the end of its line as there is room.
-
-    Args:
-        axes: with all lines.
-        means: of every system, over the places 1, 2, ...
-        looks: of every system.
-        gap: least distance of two names, as a share of the height.
-    """
+    """Write every system's name to the right, as near to the end of its line as there is room."""
     top = axes.get_ylim()[1]
     ends = {}
     for system, mean in means.items():
@@ -126,28 +119,17 @@ def name_lines(
 def _spread(heights: Sequence[float], gap: float) -> list[float]:
     """Move rising heights apart until each two have ``gap`` between them, within 0 and 1.
 
-    Those that are too near share the room about their middle.
+    Those that are too near share the room about their middle: less the gaps, the nearest heights
+    that do not fall.
 
     >>> _spread([0.5, 0.5, 0.9], 0.25)
     [0.375, 0.625, 0.9]
     """
-    blocks: list[list[float]] = []  # sum of wanted middles, and number
-    for height in heights:
-        blocks.append([height, 1])
-        while len(blocks) > 1 and _top(blocks[-2], gap) + gap > _bottom(blocks[-1], gap):
-            total, number = blocks.pop()
-            blocks[-1] = [blocks[-1][0] + total, blocks[-1][1] + number]
-    return [_bottom(block, gap) + place * gap for block in blocks for place in range(int(block[1]))]
+    from scipy.optimize import isotonic_regression
 
-
-def _bottom(block: Sequence[float], gap: float) -> float:
-    total, number = block
-    half = gap * (number - 1) / 2
-    return max(0.0, min(total / number, 1.0 - half) - half)
-
-
-def _top(block: Sequence[float], gap: float) -> float:
-    return _bottom(block, gap) + gap * (block[1] - 1)
+    room = max(0.0, 1 - gap * (len(heights) - 1))
+    free = isotonic_regression([height - gap * n for n, height in enumerate(heights)]).x
+    return [min(max(0.0, float(low)), room) + gap * n for n, low in enumerate(free)]
 
 
 def verbatim(text: str) -> str:

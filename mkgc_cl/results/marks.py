@@ -59,12 +59,7 @@ def images_of(record: RunRecord) -> str:
 
 
 def origin_words(records: Sequence[RunRecord], marked: Sequence[str]) -> list[str]:
-    """Return words for a caption on images, where any is read, and the marks.
-
-    Args:
-        records: the records behind the numbers.
-        marked: what :func:`marks` says of them.
-    """
+    """Return words for a caption on images, where any is read, and the marks."""
     seen = [record for record in records if record.provenance.get("reads_images", True)]
     images = ["; ".join(dict.fromkeys(map(images_of, seen)))] if seen else []
     return [*images, *marked]

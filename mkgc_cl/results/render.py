@@ -17,13 +17,7 @@ BEST = "†"
 
 
 def write_table(table: Table, write: Callable[[str, str], object], *, stem: str) -> None:
-    """Hand every form of ``table`` to ``write(file name, text)``.
-
-    Args:
-        table: the table.
-        write: writes one file.
-        stem: name of the files, before the suffix.
-    """
+    """Hand every form of ``table`` to ``write(file name, text)``."""
     for suffix, text in (
         ("txt", to_text(table)),
         ("md", to_markdown_table(table)),
@@ -97,10 +91,6 @@ def to_latex_table(table: Table, *, label: str) -> str:
 
     Rows stand in groups: text, multimodal, upper bound. Best means are bold. A table that is wider
     than the page is scaled down to it. The settings and all notes stand below.
-
-    Args:
-        table: the table.
-        label: for ``\ref{tab:...}``.
     """
     below = [table.setting, *table.notes, *table.footnotes]
     return "\n".join(

@@ -78,7 +78,7 @@ def setting_folder(
 
     Args:
         parent: where the folder is or is to be.
-        identity: of the run (:attr:`~mkgc_cl.results.grid.Run.identity`).
+        identity: of the run (:attr:`~mkgc_cl.runs.Run.identity`).
         usual: the configuration that needs no words; settings that it lacks get none.
     """
     name = setting_name(identity, usual)

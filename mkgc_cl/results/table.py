@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mkgc_cl.errors import DataError
-from mkgc_cl.results.json_files import (
-    count_in,
-    number_in,
-    read_json,
-    text_in,
-    texts_in,
-    to_json,
-)
+from mkgc_cl.results.json_files import count_in, number_in, read_json, text_in, texts_in, to_json
 from mkgc_cl.results.statistics import Comparison, student_interval
 from mkgc_cl.results.undefined import decimal, mean_defined
 from mkgc_cl.systems import SYSTEMS, UPPER_BOUNDS

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mkgc_cl.errors import DataError
-from mkgc_cl.results.compared_rows import absent, compare_rows, footnotes
+from mkgc_cl.results.compared_rows import compared_rows
 from mkgc_cl.results.counted import plural
 from mkgc_cl.results.escapes import slug
 from mkgc_cl.results.record import RunRecord, by_system
 from mkgc_cl.results.render import write_table
-from mkgc_cl.results.statistics import Comparison
-from mkgc_cl.results.table import PAPER, Row, Stat, Table, beside_the_best
+from mkgc_cl.results.table import PAPER, Table, beside_the_best
 from mkgc_cl.results.undefined import DASH, mean_defined, undefined_words
 
 __all__ = ["AVERAGE", "MEASURES", "Measure", "build_table", "write_table"]
 
 AVERAGE = "AVG"
+OVER_SEEDS = "Mean ± sample standard deviation over seeds."
 Measure = Literal["A", "U", "forgetting"]
 Numbers = tuple[float | None, ...]
 
@@ -125,26 +125,22 @@ def build_table(
     groups = by_system(records)
     _check_seeds(groups)
     columns = kind.columns(first.tasks)
-    made: dict[str, dict[int, Comparison]] = {}
-    if reference in groups:
-        numbers = {
-            column: lambda record, column=column: kind.numbers(record)[column]
-            for column in kind.compared(len(first.tasks))
-        }
-        runs = {system: dict.fromkeys(numbers, group) for system, group in groups.items()}
-        made = compare_rows(runs, reference, numbers)
-    rows = tuple(
-        Row(
-            system,
-            tuple(map(Stat.of, zip(*map(kind.numbers, group), strict=True))),
-            None if paper is None else _paper_row(system, paper.get(system), len(first.tasks)),
-            made.get(system, {}),
-        )
-        for system, group in groups.items()
+    numbers = {
+        column: lambda record, column=column: kind.numbers(record)[column]
+        for column in range(len(columns))
+    }
+    rows, below = compared_rows(
+        {system: dict.fromkeys(numbers, group) for system, group in groups.items()},
+        numbers,
+        reference,
+        columns,
+        compare=kind.compared(len(first.tasks)),
     )
-    below = footnotes(rows, columns)
-    if reference is not None and reference not in groups and len(rows) > 1:
-        below = (absent(reference),)
+    if paper is not None:
+        tasks = len(first.tasks)
+        rows = tuple(
+            replace(r, paper=_paper_row(r.system, paper.get(r.system), tasks)) for r in rows
+        )
     return Table(
         caption=f"{kind.words}; {first.scenario}, order {first.order}.",
         setting=_setting(kind.details, groups, remarks, any(row.paper for row in rows)),
@@ -197,7 +193,7 @@ def _setting(
         said = "n differs, seeds " + "; ".join(f"{name}: {which}" for name, which in seeds.items())
     sentences = [*filter(None, [details]), f"{', '.join([said, *remarks])}."]
     if any(len(group) > 1 for group in groups.values()):
-        sentences.append("Mean ± sample standard deviation over seeds.")
+        sentences.append(OVER_SEEDS)
     if has_paper:
         sentences.append(f"{PAPER}: the paper's numbers, one seed.")
     records = [record for group in groups.values() for record in group]

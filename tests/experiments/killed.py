@@ -24,7 +24,7 @@ from avalanche.core import SupervisedPlugin  # noqa: E402, F401  # imported once
 from mkgc_cl import _files  # noqa: E402
 from mkgc_cl.experiments import cli, imner, imre, run  # noqa: E402
 from mkgc_cl.inference import folders  # noqa: E402
-from mkgc_cl.results import run_files  # noqa: E402
+from mkgc_cl.runs import kept  # noqa: E402
 from mkgc_cl.strategies import catalogue, recipe, template  # noqa: E402, F401
 
 Point = tuple[str, int]
@@ -90,8 +90,8 @@ def arm(point: Point) -> None:
         "file": (folders, "write_atomic", {"half": True}),
         "description": (folder, "write_atomic", {"half": True}),
         "after a description": (folder, "write_atomic", {"after": True}),
-        "traces": (run_files, "write_atomic", {"after": True}),
-        "record": (run_files, "remove_checkpoints", {}),
+        "traces": (kept, "write_atomic", {"after": True}),
+        "record": (kept, "remove_checkpoints", {}),
         "report": (run, "written_to", {}),
     }[what]
     setattr(owner, name, nth(number, getattr(owner, name), **how))

@@ -17,7 +17,8 @@ from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.experiments import ablation, checks, cli, imre, paper_rows, plan, run, streams
 from mkgc_cl.experiments.settings import Settings, StreamSettings, stream_config
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import Run, RunRecord, run_grid
+from mkgc_cl.results import RunRecord
+from mkgc_cl.runs import Run, run_grid
 from mkgc_cl.scenarios import demo
 
 STREAM = TaskStream("made", LabelSpace("re", ("r",), na="None"), (), {})

@@ -13,7 +13,7 @@ from mkgc_cl.experiments import ablation, cli, plan
 from mkgc_cl.experiments.run import Runner, build_row
 from mkgc_cl.experiments.settings import CONTROLS, DEFAULT_ORDERS
 from mkgc_cl.models import DualStreamModel
-from mkgc_cl.results import Run
+from mkgc_cl.runs import Run
 from mkgc_cl.scenarios import demo
 from mkgc_cl.strategies import MSPTOptions, Training, control_coefficients, mspt, rate_control
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from mkgc_cl.results import provenance
 from mkgc_cl.results.json_files import to_json
+from mkgc_cl.runs import provenance
 
 
 def test_json_is_the_same_bytes_for_the_same_data() -> None:
@@ -25,7 +25,7 @@ def test_json_is_the_same_bytes_for_the_same_data() -> None:
 def test_results_and_their_environment_import_nothing_heavy() -> None:
     code = (
         "import sys, json, mkgc_cl.results.__main__, mkgc_cl.results.report, mkgc_cl.config;"
-        "from mkgc_cl.results.provenance import environment;"
+        "from mkgc_cl.runs.provenance import environment;"
         "print(json.dumps([environment(), sorted({m.split('.')[0] for m in sys.modules})]))"
     )
     done = subprocess.run(

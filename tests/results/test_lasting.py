@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mkgc_cl.results.lasting import Lasting
-from mkgc_cl.results.progress import GridProgress
+from mkgc_cl.runs.progress import GridProgress
 
 
 class Gone(io.StringIO):

@@ -10,8 +10,8 @@ import pytest
 from mkgc_cl.errors import DataError
 from mkgc_cl.metrics import Counts, IncompleteMatrixError, ResultMatrix
 from mkgc_cl.results import RecordError, RunRecord
-from mkgc_cl.results.grid import read_results
 from mkgc_cl.results.record import RecordFormatError
+from mkgc_cl.results.run_files import read_results
 
 
 def test_measures_by_hand(make_record) -> None:

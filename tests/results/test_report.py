@@ -13,20 +13,13 @@ from pathlib import Path
 import pytest
 
 from mkgc_cl.errors import OutputError
-from mkgc_cl.results import (
-    About,
-    Run,
-    RunRecord,
-    build_table,
-    run_grid,
-    write_about,
-    write_table,
-)
+from mkgc_cl.results import About, RunRecord, build_table, write_about, write_table
 from mkgc_cl.results.__main__ import main
 from mkgc_cl.results.marks import marks
 from mkgc_cl.results.report import sections, write_html
 from mkgc_cl.results.report.page import page
 from mkgc_cl.results.report.sections import Entry
+from mkgc_cl.runs import Run, run_grid
 
 NASTY = 'M-[R-Replay & EWC] <img src="x" onerror="alert(1)">'
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (300).to_bytes(4, "big") * 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from mkgc_cl.results import Run
 from mkgc_cl.results.settings import differences_of, setting_folder
+from mkgc_cl.runs import Run
 
 USUAL = {"training": {"lr": 0.001, "epochs": 5}, "stream": {"order": "A-B"}, "text": "tiny"}
 

@@ -14,13 +14,7 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 def page(title: str, entries: Sequence[Entry], remarks: Sequence[str]) -> str:
-    """Build the whole page.
-
-    Args:
-        title: its heading.
-        entries: its sections.
-        remarks: lines on folders that hold no experiment.
-    """
+    """Build the whole page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -18,9 +18,9 @@ from mkgc_cl import cluster
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments import imre
 from mkgc_cl.experiments.cli import main
-from mkgc_cl.results import Run, on_ray
-from mkgc_cl.results.grid import Attempt
-from mkgc_cl.results.on_ray import RayLaunch
+from mkgc_cl.runs import Run, on_ray
+from mkgc_cl.runs.grid import Attempt
+from mkgc_cl.runs.on_ray import RayLaunch
 
 # Runs leave a note of every step, and go on from the last: what checkpoints do, without PyTorch.
 SCRIPT = """
@@ -28,9 +28,10 @@ import json, logging, os, signal, sys, threading, time
 from pathlib import Path
 import psutil
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import Run, RunRecord, run_grid
-from mkgc_cl.results.grid import attempt_at
-from mkgc_cl.results.on_ray import RayLaunch
+from mkgc_cl.results import RunRecord
+from mkgc_cl.runs import Run, run_grid
+from mkgc_cl.runs.grid import attempt_at
+from mkgc_cl.runs.on_ray import RayLaunch
 
 OUT = Path(sys.argv[1])
 RUNS = [Run("one", "made", order, seed, {}) for order in ("A-B", "B-A") for seed in (0, 1)]

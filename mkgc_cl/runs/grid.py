@@ -10,30 +10,23 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import ConfigError, GroupError, OutputError, WorkerError
-from mkgc_cl.results.claims import Claim, claimed, confirmed, forget_dead
+from mkgc_cl.runs.claims import Claim, claimed, confirmed, forget_dead
 from mkgc_cl.results.json_files import read_json, to_json
-from mkgc_cl.results.parallel import as_finished, check_jobs
-from mkgc_cl.results.progress import GridProgress, Progress, duration
+from mkgc_cl.runs.parallel import as_finished, check_jobs
+from mkgc_cl.runs.progress import GridProgress, Progress, duration
 from mkgc_cl.results.record import RecordError, RunRecord
-from mkgc_cl.results.run_files import (
-    finished_records,
-    foreign,
-    keep_failure,
-    keep_record,
-    load_run,
-    note_of_failure,
-    paths_of,
-    run_key,
-)
-from mkgc_cl.results.settings import setting_name
+from mkgc_cl.results.run_files import finished_records, run_key
+from mkgc_cl.runs.kept import (foreign, keep_failure, keep_record, load_run, note_of_failure, paths_of)
+from mkgc_cl.runs.run import Run
 from mkgc_cl.results.undefined import mean_defined, per_cent
 from mkgc_cl.results.writing import check_writable, written_to
 
@@ -41,53 +34,6 @@ logger = logging.getLogger(__name__)
 
 ELSEWHERE = 3
 """Exit code where nothing failed and other processes still compute runs that were asked for."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run to be made.
-
-    Args:
-        system: name of the system.
-        scenario: name of the stream.
-        order: order of classes or name of the split.
-        seed: seed of the run.
-        config: every setting that can change the numbers, as plain JSON types. Settings that
-            cannot (output folder, quietness, the list of the other seeds) must stay out, or a
-            finished run would be run again for nothing.
-    """
-
-    system: str
-    scenario: str
-    order: str
-    seed: int
-    config: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def identity(self) -> dict[str, object]:
-        """What tells this run from every other."""
-        return {
-            "system": self.system,
-            "scenario": self.scenario,
-            "order": self.order,
-            "seed": self.seed,
-            "config": dict(self.config),
-        }
-
-    @property
-    def key(self) -> str:
-        """Name of the run's files: a digest of :attr:`identity`, the same on every machine."""
-        return run_key(self.identity)
-
-    @property
-    def setting(self) -> str:
-        """Name of a folder for this run and all that differ from it in system or seed only."""
-        return setting_name(self.identity)
-
-    @property
-    def name(self) -> str:
-        """The run in words."""
-        return f"{self.system}, {self.order}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -147,7 +93,7 @@ def run_grid(
         quiet: no progress.
         jobs: runs at a time. More than one run in processes of their own, which import ``execute``
             by its name; their progress is shown when they end.
-        launch: makes the runs elsewhere, as :class:`~mkgc_cl.results.on_ray.RayLaunch` does on a
+        launch: makes the runs elsewhere, as :class:`~mkgc_cl.runs.on_ray.RayLaunch` does on a
             cluster; by default processes of this machine do.
 
     Returns:
@@ -200,19 +146,6 @@ def run_grid(
     return GridResult(finished, tuple(failures), tuple(elsewhere))
 
 
-def read_results(path: str | Path) -> tuple[RunRecord, ...]:
-    """Read a ``results.json``, without traces.
-
-    Raises:
-        RecordError: naming the file and what is wrong with it.
-    """
-    try:
-        data: Any = read_json(Path(path))
-        return tuple(RunRecord.from_dict(entry) for entry in data["records"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path}: not a results file of mkgc_cl ({error})") from error
-
-
 def attempt_at(
     runs: Sequence[Run], execute: Callable[[Run, Progress], RunRecord], out: Path
 ) -> Attempt:
@@ -228,7 +161,7 @@ class Attempt:
         execute: makes the record.
         out: folder of the grid.
         noted: by key of a run, the note of its failure that was there before.
-        command: its token, see :func:`~mkgc_cl.results.claims.claimed`.
+        command: its token, see :func:`~mkgc_cl.runs.claims.claimed`.
     """
 
     execute: Callable[[Run, Progress], RunRecord]
@@ -279,7 +212,7 @@ _Ended = tuple[Run, Outcome]
 
 
 class Launch(Protocol):
-    """Makes runs; :func:`~mkgc_cl.results.parallel.as_finished` is one."""
+    """Makes runs; :func:`~mkgc_cl.runs.parallel.as_finished` is one."""
 
     def __call__(
         self, work: Attempt, items: Sequence[Run], *, jobs: int
@@ -383,11 +316,7 @@ def _check_complete(finished: Sequence[Run], out: Path) -> None:
 
 
 def _check_distinct(runs: Sequence[Run]) -> None:
-    seen: set[str] = set()
-    problems = []
-    for run in runs:
-        if run.key in seen:
-            problems.append(f"the run ({run.name}) is asked for twice; name it once")
-        seen.add(run.key)
-    if problems:
-        raise ConfigError(problems)
+    names = {run.key: run.name for run in runs}
+    twice = [names[key] for key, number in Counter(run.key for run in runs).items() if number > 1]
+    if twice:
+        raise ConfigError([f"the run ({name}) is asked for twice; name it once" for name in twice])

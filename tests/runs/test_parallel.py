@@ -18,8 +18,8 @@ import pytest
 
 from mkgc_cl._cores import usable_cores
 from mkgc_cl.errors import ConfigError, WorkerError
-from mkgc_cl.results import Run, parallel, run_grid
-from mkgc_cl.results.parallel import as_finished
+from mkgc_cl.runs import Run, parallel, run_grid
+from mkgc_cl.runs.parallel import as_finished
 
 RUNS = [Run("one", "made", "A-B", 0, {})]
 
@@ -28,7 +28,8 @@ import os, signal, sys, time
 from pathlib import Path
 from mkgc_cl.experiments.cli import exit_code
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import Run, RunRecord, run_grid
+from mkgc_cl.results import RunRecord
+from mkgc_cl.runs import Run, run_grid
 
 OUT, SYSTEMS, JOBS = Path(sys.argv[1]), sys.argv[2].split(","), int(sys.argv[3])
 RUNS = [Run(s, "made", "A-B", seed, {}) for seed in (0, 1) for s in SYSTEMS]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import secrets
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -14,13 +13,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from mkgc_cl.cluster import ray_cluster
+from mkgc_cl.cluster import enter_folder, ray_cluster
 from mkgc_cl.errors import ConfigError, OutputError, WorkerError
-from mkgc_cl.results.claims import forget_dead
-from mkgc_cl.results.grid import Attempt, Outcome, Run
-from mkgc_cl.results.parallel import check_jobs, limit_threads, threads_each
-from mkgc_cl.results.provenance import environment
-from mkgc_cl.results.run_files import paths_of
+from mkgc_cl.runs.claims import forget_dead
+from mkgc_cl.runs import Run
+from mkgc_cl.runs.grid import Attempt, Outcome
+from mkgc_cl.runs.parallel import check_jobs, limit_threads, threads_each
+from mkgc_cl.runs.provenance import environment
+from mkgc_cl.runs.kept import paths_of
 from mkgc_cl.results.writing import written_to
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _Said = list[tuple[str, int, str]]
 class RayLaunch:
     """Makes runs on a Ray cluster, each in a task that is retried where its worker or node dies.
 
-    Stands in for :func:`~mkgc_cl.results.parallel.as_finished`; a context. The cluster is joined or
+    Stands in for :func:`~mkgc_cl.runs.parallel.as_finished`; a context. The cluster is joined or
     started with the first run (:func:`~mkgc_cl.cluster.ray_cluster`). A run takes as many cores as
     one of ``jobs`` local runs would here, so that it sums in the same order and its record is that
     of a local run to the last digit, times apart. On a device of CUDA it takes a GPU.
@@ -45,7 +45,7 @@ class RayLaunch:
 
     Args:
         jobs: share of this machine's cores that a run takes, see
-            :func:`~mkgc_cl.results.parallel.threads_each`.
+            :func:`~mkgc_cl.runs.parallel.threads_each`.
         device: what runs compute on; ``"auto"`` takes a GPU where the cluster has any.
 
     Raises:
@@ -224,12 +224,9 @@ def _wrong_here(site: _Site, out: Path) -> list[str]:
     """Say why this node cannot make runs; go to the working folder if it can."""
     node = f"node {platform.node()}"
     try:
-        os.chdir(site.folder)
-    except OSError as error:
-        return [
-            f"{node} has no folder {site.folder} ({error.strerror}), where the command was given; "
-            "mount it there under the same path"
-        ]
+        enter_folder(site.folder)
+    except OutputError as error:
+        return [str(error)]
     if not (out / site.marker).exists():
         return [
             f"{node} does not see the output folder {site.folder / out}; put it on a file system "

@@ -13,9 +13,10 @@ import pytest
 
 from mkgc_cl._files import PREFIX, SUFFIX
 from mkgc_cl.errors import OutputError
-from mkgc_cl.results import Run, RunRecord, grid, run_grid
-from mkgc_cl.results.grid import read_results
-from mkgc_cl.results.run_files import digest, finished_records, load_run, read_run
+from mkgc_cl.results import RunRecord
+from mkgc_cl.results.run_files import digest, finished_records, read_results, read_run
+from mkgc_cl.runs import Run, grid, run_grid
+from mkgc_cl.runs.kept import load_run
 
 RUNS = [Run("full", "demo-ner", "PER-LOC", seed, {"epochs": 1}) for seed in range(3)]
 

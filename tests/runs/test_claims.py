@@ -16,15 +16,17 @@ from unittest.mock import ANY
 import pytest
 
 from mkgc_cl.errors import OutputError
-from mkgc_cl.results import Run, RunRecord, claims, run_grid
-from mkgc_cl.results.claims import SILENCE, Claim, claimed, holder
-from mkgc_cl.results.grid import read_results
+from mkgc_cl.results import RunRecord
+from mkgc_cl.results.run_files import read_results
+from mkgc_cl.runs import Run, claims, run_grid
+from mkgc_cl.runs.claims import SILENCE, Claim, claimed, holder
 
 GRID = """
 import os, sys, time
 from pathlib import Path
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import Run, RunRecord, grid
+from mkgc_cl.results import RunRecord
+from mkgc_cl.runs import Run, grid
 
 out, act = Path(sys.argv[1]), sys.argv[2]
 runs = [Run("full", "demo-ner", "PER", seed) for seed in range(6)]

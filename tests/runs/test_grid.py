@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.results import RecordError, Run, RunRecord, run_grid
-from mkgc_cl.results.grid import load_run, read_results
-from mkgc_cl.results.progress import GridProgress
+from mkgc_cl.results import RecordError, RunRecord
+from mkgc_cl.results.run_files import read_results
+from mkgc_cl.runs import Run, run_grid
+from mkgc_cl.runs.kept import load_run
+from mkgc_cl.runs.progress import GridProgress
 
 RUNS = [Run(s, "demo-ner", "PER-LOC", n, {"epochs": 1}) for n in (0, 1) for s in ("b", "a")]
 
@@ -132,7 +134,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from mkgc_cl.metrics import Counts, ResultMatrix
-from mkgc_cl.results import Run, RunRecord, run_grid
+from mkgc_cl.results import RunRecord
+from mkgc_cl.runs import Run, run_grid
 
 out, wait = Path(sys.argv[1]), sys.argv[2] == "wait"
 
