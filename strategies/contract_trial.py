@@ -58,6 +58,11 @@ class Trial:
         return strategy
 
     @cached_property
+    def first(self) -> MultimodalStrategy:
+        """Seed 0, the first task alone; to look at."""
+        return self.run(self.stream, tasks=1)
+
+    @cached_property
     def plain(self) -> MultimodalStrategy:
         """Seed 0, both tasks, nothing else."""
         return self.run(self.stream)

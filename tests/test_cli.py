@@ -37,6 +37,7 @@ sys.stderr.write(f"{{set(codes)}} {{sorted({HEAVY!r} & set(sys.modules))}}")
 """
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ALL_HELP], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -109,6 +110,7 @@ def test_an_experiment_gets_the_rest_of_the_line(
     assert sys.argv == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
     [

@@ -191,6 +191,7 @@ def test_a_missing_file_and_an_empty_one(tmp_path: Path) -> None:
     assert resolve(Settings, yaml_path=tmp_path / "empty.yaml") == Settings()
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         Settings,

@@ -1,4 +1,7 @@
-"""Other systems and users: no module that only POSIX has, no home, no entry in passwd."""
+"""Other users: no home, none that can be written, no entry in passwd.
+
+That all modules are imported without a home and without those of POSIX, .ci/check_wheel.py tries.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-
-IMPORT_ALL = """
-import importlib, sys
-from pathlib import Path
-import psutil  # Avalanche's: its part for Linux needs one of the modules, those for others do not
-for name in ("fcntl", "grp", "pwd", "resource", "termios"):
-    sys.modules[name] = None  # importing it is an ImportError, as where it does not exist
-root = Path(sys.argv[1])
-count = 0
-for top in ("mkgc_cl", "strategies", "scenarios", "experiments"):
-    prefix = "" if top == "mkgc_cl" else "mkgc_cl."
-    for path in sorted((root / top).rglob("*.py")):
-        if path.stem != "__main__":
-            parts = path.relative_to(root).with_suffix("").parts
-            importlib.import_module(prefix + ".".join(p for p in parts if p != "__init__"))
-            count += 1
-from mkgc_cl.runs.provenance import peak_memory_mb
-peak_memory_mb()
-sys.stdout.write(str(count))
-"""
 
 # The one file of Avalanche that needs a home, without the seconds that the whole takes.
 CONFIGURE = """
@@ -73,11 +56,6 @@ def run(code: str, *, home: Path | None, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
-def test_everything_is_imported_without_modules_of_posix_and_without_a_home(tmp_path: Path) -> None:
-    assert int(run(IMPORT_ALL, home=None, folder=tmp_path)) > 100
-
-
 @pytest.mark.skipif(os.name != "posix", reason="homes are found otherwise elsewhere")
 @pytest.mark.parametrize(
     ("home", "config", "place"),
@@ -108,6 +86,7 @@ def test_avalanches_configuration_is_the_users_or_the_default(
     assert made.is_file() == (home == "folder")
 
 
+@pytest.mark.slow
 def test_what_avalanche_imports_warns_of_nothing(tmp_path: Path) -> None:
     """Of solvers that nothing here uses, before the first line of any run."""
     done = subprocess.run(

@@ -15,20 +15,27 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import ConfigError, GroupError, OutputError, WorkerError
-from mkgc_cl.runs.claims import Claim, claimed, confirmed, forget_dead
-from mkgc_cl.results.json_files import read_json, to_json
-from mkgc_cl.runs.parallel import as_finished, check_jobs
-from mkgc_cl.runs.progress import GridProgress, Progress, duration
+from mkgc_cl.results.json_files import to_json
 from mkgc_cl.results.record import RecordError, RunRecord
-from mkgc_cl.results.run_files import finished_records, run_key
-from mkgc_cl.runs.kept import (foreign, keep_failure, keep_record, load_run, note_of_failure, paths_of)
-from mkgc_cl.runs.run import Run
+from mkgc_cl.results.run_files import finished_records
 from mkgc_cl.results.undefined import mean_defined, per_cent
 from mkgc_cl.results.writing import check_writable, written_to
+from mkgc_cl.runs.claims import Claim, claimed, confirmed, forget_dead
+from mkgc_cl.runs.kept import (
+    foreign,
+    keep_failure,
+    keep_record,
+    load_run,
+    note_of_failure,
+    paths_of,
+)
+from mkgc_cl.runs.parallel import as_finished, check_jobs
+from mkgc_cl.runs.progress import GridProgress, Progress, duration
+from mkgc_cl.runs.run import Run
 
 logger = logging.getLogger(__name__)
 

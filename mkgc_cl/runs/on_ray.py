@@ -15,13 +15,13 @@ from typing import Any
 
 from mkgc_cl.cluster import enter_folder, ray_cluster
 from mkgc_cl.errors import ConfigError, OutputError, WorkerError
-from mkgc_cl.runs.claims import forget_dead
+from mkgc_cl.results.writing import written_to
 from mkgc_cl.runs import Run
+from mkgc_cl.runs.claims import forget_dead
 from mkgc_cl.runs.grid import Attempt, Outcome
+from mkgc_cl.runs.kept import paths_of
 from mkgc_cl.runs.parallel import check_jobs, limit_threads, threads_each
 from mkgc_cl.runs.provenance import environment
-from mkgc_cl.runs.kept import paths_of
-from mkgc_cl.results.writing import written_to
 
 logger = logging.getLogger(__name__)
 

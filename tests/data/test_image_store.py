@@ -274,6 +274,7 @@ sys.stdout.write(str(before == [int(cache.get(source).sum()) for source in sourc
 """
 
 
+@pytest.mark.slow
 def test_a_shard_cut_short_does_not_kill_its_reader(
     tmp_path: Path, sources: list[FileImage]
 ) -> None:

@@ -277,6 +277,7 @@ def test_protocols_tell_files_from_other_sources(tmp_path: Path) -> None:
     assert not isinstance(BLANK, StampedSource)
 
 
+@pytest.mark.slow
 def test_naming_images_needs_neither_pillow_nor_torch() -> None:
     code = (
         "import sys; from pathlib import Path; from mkgc_cl.data.images import FileImage;"

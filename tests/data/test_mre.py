@@ -32,6 +32,7 @@ def rows(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 @given(rows())
 def test_any_row_survives_the_file_format(row: dict[str, object]) -> None:
     parsed = parse_row(repr(row), uid="mre/train/0")

@@ -112,6 +112,7 @@ def test_markers_stand_round_both_entities(
 SPANS = st.tuples(st.integers(0, 5), st.integers(1, 6)).filter(lambda span: span[0] < span[1])
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     words=st.lists(st.text("abc", max_size=3), min_size=6, max_size=8),

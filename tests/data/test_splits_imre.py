@@ -205,6 +205,7 @@ def _rows(names: list[str], split: str) -> list[RelationRow]:
 CLASSES = ["a", "b", "c", "d", "e"]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.fixed_dictionaries({s: st.lists(st.sampled_from([NA, *CLASSES])) for s in MRE_SPLITS}),

@@ -126,6 +126,7 @@ def shared() -> PretrainedTokenizer:
     return PretrainedTokenizer(wordpiece())
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.text(max_size=6), min_size=1, max_size=6))
 def test_one_list_a_word_and_no_word_feels_another(words: list[str]) -> None:

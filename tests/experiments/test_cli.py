@@ -287,6 +287,7 @@ def test_a_signal_interrupts_unless_it_is_somebody_elses(number: signal.Signals)
         signal.signal(number, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argv", [["--help"], ["epochs=3"], ["MSPT.alpha=x"]])
 def test_help_and_mistakes_import_nothing_heavy(tmp_path: Path, argv: list[str]) -> None:
     done = subprocess.run(
@@ -321,6 +322,7 @@ def test_help_shows_defaults_as_the_command_line_takes_them(capsys) -> None:
             assert "by default" in field.metadata["help"], key
 
 
+@pytest.mark.slow
 def test_the_commands_in_the_readme_give_the_row_they_stand_in() -> None:
     readme = (ROOT / "README.md").read_text()
     lines = re.findall(r"^\| ([^|]+) \|.*`python experiments/(\w+)\.py (.+)` \|$", readme, re.M)

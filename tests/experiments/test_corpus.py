@@ -102,6 +102,7 @@ def test_all_mistakes_of_its_file_with_their_lines(folder: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_images_of_the_file_unless_others_are_asked_for(folder: Path) -> None:
     path = folder / "told.yaml"
     path.write_text(
@@ -150,6 +151,7 @@ def test_orders_by_class(folder: Path, file: str, order: str, tasks: str, name: 
     assert made.settings.order == name
 
 
+@pytest.mark.slow
 def test_drawn_orders_have_names_and_the_same_samples(folder: Path) -> None:
     path = folder / "drawn.yaml"
     path.write_text(NER.replace("test: songs.txt", "test: 0.4\nseed: 7") + "tasks: [[x], [y, z]]\n")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from mkgc_cl.experiments.speed.cli import main
 from mkgc_cl.experiments.speed.graph import invented
 from mkgc_cl.graph import KnowledgeGraph
 
 
+@pytest.mark.slow
 def test_as_many_edges_as_are_asked_for() -> None:
     made = list(invented(300))
     assert all(
@@ -25,6 +28,7 @@ def test_as_many_edges_as_are_asked_for() -> None:
     assert len(graph.models()) == 4
 
 
+@pytest.mark.slow
 def test_growing_and_grown_are_measured(tmp_path: Path) -> None:
     assert main(["--graph", "60", "--quiet", "--json", str(tmp_path / "speed.json")]) == 0
     report = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))

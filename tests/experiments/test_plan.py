@@ -39,6 +39,7 @@ def record(*_: object) -> RunRecord:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_knows_only_what_changes_its_numbers(tmp_path: Path) -> None:
     def config(system: str, *argv: str, script: cli.Script = imre.SCRIPT) -> dict:
         return planned(tmp_path, *argv, script=script).config_of(system)
@@ -184,6 +185,7 @@ def test_a_stream_is_read_once_for_all_its_controls(monkeypatch: pytest.MonkeyPa
     assert len(read) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_finds_what_it_is_to_run_from_anywhere(tmp_path: Path) -> None:
     """As a process of ``--jobs 2`` does, which has no script to begin with."""
     made = planned(tmp_path, script=ablation.SCRIPT)
@@ -218,6 +220,7 @@ def test_every_mistake_that_a_build_shows_is_told_before_the_first_run(
     assert told.count("\n") == 5  # the heading and these four
 
 
+@pytest.mark.slow
 def test_samples_that_no_model_can_read_are_told_before_the_first_run(
     untrained: list, script, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +268,7 @@ def test_orders_whose_first_tasks_bring_other_classes_are_built_apart() -> None:
     assert len(keys) == 2  # a model of PER and ORG cannot tell what is wrong with samples of LOC
 
 
+@pytest.mark.slow
 def test_a_finished_table_is_shown_where_its_device_is_not(
     ran: list, script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +280,7 @@ def test_a_finished_table_is_shown_where_its_device_is_not(
     assert len(ran) == 1
 
 
+@pytest.mark.slow
 def test_a_build_that_fails_otherwise_is_the_runs_own_failure() -> None:
     def offline(settings: Settings, device: str) -> None:
         raise OSError("no network")

@@ -58,7 +58,8 @@ def test_the_documented_file_is_a_row_in_processes_of_their_own(
     code, argv = documented()
     monkeypatch.chdir(tmp_path)
     Path("my_system.py").write_text(code)
-    small = ["--epochs", "1", "stream.train_per_task=12", "stream.test_size=20", "--quiet"]
+    small = ["--epochs", "1", "--quiet"]
+    small += ["stream.first=2", "stream.train_per_task=12", "stream.test_size=20"]
     assert cli.main(imre.SCRIPT, [*argv, *small, "--jobs", "2"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "Options set for single systems. Pull Back: weight 0.1." in printed
@@ -72,6 +73,7 @@ def test_the_documented_file_is_a_row_in_processes_of_their_own(
     assert found["Pull Back"]["config"]["origin"] == origin
 
 
+@pytest.mark.slow
 def test_a_plugins_system_is_a_row_like_any_other(
     ran: list, script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

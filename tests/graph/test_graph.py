@@ -98,6 +98,7 @@ def test_which_task_taught_a_fact_is_a_query() -> None:
         filled([]).query("SELEC")
 
 
+@pytest.mark.slow
 @given(st.permutations(range(len(FACTS))), st.lists(st.integers(0, len(FACTS) - 1), max_size=4))
 @settings(max_examples=30)
 def test_no_order_and_no_repetition_changes_the_graph(order: list[int], again: list[int]) -> None:
@@ -147,6 +148,7 @@ def test_all_sources_can_go_in_any_order() -> None:
         assert (graph.tasks(), graph.models(), graph.sources()) == ((), (), {})
 
 
+@pytest.mark.slow
 def test_many_are_added_as_one_by_one_and_kept_on_disk(tmp_path: Path) -> None:
     many = [said(f"s{i}", f"P{i % 40}", "lives_in", f"L{i % 7}") for i in range(600)]
     graph = KnowledgeGraph(tmp_path / "graph")
@@ -309,6 +311,7 @@ def test_neo4j_gets_its_columns_and_constraints(tmp_path: Path) -> None:
     assert "REQUIRE n.id IS UNIQUE" in (folder / "constraints.cypher").read_text()
 
 
+@pytest.mark.slow
 def test_the_shapes_are_those_of_the_turtle(tmp_path: Path) -> None:
     pyshacl = pytest.importorskip("pyshacl")
     graph = filled(FACTS)
@@ -396,6 +399,7 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_growth_and_difference_are_drawn(tmp_path: Path) -> None:
     graph = filled(FACTS)
     draw_tasks(graph, tmp_path / "tasks.png", order=("places",))

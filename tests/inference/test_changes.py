@@ -140,6 +140,7 @@ def test_the_task_that_is_left_has_taught_the_type(fresh: Extractor) -> None:
     assert set(fresh.tasks.values()) == {"second"}
 
 
+@pytest.mark.slow
 def test_two_that_teach_one_folder_are_both_kept(tmp_path: Path) -> None:
     folder = tmp_path / "x"
     inside, waiting = threading.Event(), threading.Event()
@@ -161,6 +162,7 @@ def test_two_that_teach_one_folder_are_both_kept(tmp_path: Path) -> None:
     assert (kept.types, set(kept.relations)) == (("PER", "LOC"), {"lives_in", "dies_in"})
 
 
+@pytest.mark.slow
 def test_what_raises_is_not_saved_and_what_is_not_there_not_made(
     taught: Extractor, tmp_path: Path
 ) -> None:
@@ -179,6 +181,7 @@ def test_what_raises_is_not_saved_and_what_is_not_there_not_made(
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.slow
 def test_what_another_has_saved_meanwhile_is_not_lost(taught: Extractor, tmp_path: Path) -> None:
     taught.save(tmp_path)
     one, other = Extractor.load(tmp_path), Extractor.load(tmp_path)
@@ -193,6 +196,7 @@ def test_what_another_has_saved_meanwhile_is_not_lost(taught: Extractor, tmp_pat
     other.save(tmp_path / "elsewhere")
 
 
+@pytest.mark.slow
 def test_who_edits_a_folder_may_save_into_it(taught: Extractor, tmp_path: Path) -> None:
     taught.save(tmp_path)
     with Extractor.editing(tmp_path) as mine:

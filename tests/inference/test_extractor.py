@@ -128,6 +128,7 @@ def test_what_is_forgotten_was_never_learnt(fresh: Extractor) -> None:
     assert len(error.value.problems) == 4
 
 
+@pytest.mark.slow
 def test_two_that_learnt_apart_are_merged_without_a_sample(fresh: Extractor) -> None:
     other, both = (Extractor.from_encoder("tiny", max_length=32) for _ in range(2))
     fresh.learn([*RECORDS, *NEGATIVES], task="here")
@@ -210,6 +211,7 @@ def test_pairs_of_samples_without_types_are_typed_by_the_tagger(fresh: Extractor
     assert fresh.constraints.counts["lives_in"] == {("PER", "LOC"): 1}
 
 
+@pytest.mark.slow
 def test_a_long_text_is_read_in_windows_that_overlap(taught: Extractor) -> None:
     tokens = [word for n in NAMES for p in PLACES for word in (n, "lives", "in", p, "today")]
     part = taught.parts["ner"]
@@ -308,6 +310,7 @@ def test_a_malformed_sample_is_refused_and_nothing_is_learnt(
     assert fresh.types == ()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_meant_is_refused(fresh: Extractor, taught: Extractor) -> None:
     other = Extractor.from_encoder("tiny")
     with pytest.raises(ConfigError, match="nothing was learnt"):
@@ -327,6 +330,7 @@ def test_what_cannot_be_meant_is_refused(fresh: Extractor, taught: Extractor) ->
             Extractor.from_encoder("tiny", **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_served_extractor_remembers_few_texts(
     taught: Extractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ assert not {"avalanche", "matplotlib", "sklearn"} & set(sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_a_loaded_one_predicts_and_learns_on_to_the_bit(taught: Extractor, tmp_path: Path) -> None:
     taught.save(tmp_path / "x")
     again = Extractor.load(tmp_path / "x")
@@ -53,6 +54,7 @@ def test_an_empty_one_is_kept_too(fresh: Extractor, tmp_path: Path) -> None:
     assert again(TEXTS) == fresh(TEXTS)
 
 
+@pytest.mark.slow
 def test_it_loads_without_the_training_framework(taught: Extractor, tmp_path: Path) -> None:
     taught.save(tmp_path)
     done = subprocess.run(
@@ -64,6 +66,7 @@ def test_it_loads_without_the_training_framework(taught: Extractor, tmp_path: Pa
     assert json.loads(done.stdout)["entities"][0]["text"] == "Ann"
 
 
+@pytest.mark.slow
 def test_the_folder_holds_tensors_and_text_and_no_file_of_before(
     taught: Extractor, tmp_path: Path
 ) -> None:
@@ -185,6 +188,7 @@ def test_a_readout_of_another_label_order_is_refused(taught: Extractor, tmp_path
         Extractor.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_save_that_fails_leaves_the_one_before(
     taught: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +224,7 @@ def test_a_folder_of_something_else_is_left_alone(taught: Extractor, tmp_path: P
         assert (folder / name).read_text() == '{"model_type": "bert"}'
 
 
+@pytest.mark.slow
 def test_who_reads_while_another_saves_gets_the_old_one_or_the_new_one(
     taught: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ NEAR = {"rtol": 1e-4, "atol": 1e-3}
 """Of log posteriors: the encoder's single precision, through weights of some hundreds."""
 
 
+@pytest.mark.slow
 def test_scores_and_answers_are_those_of_the_extractor(taught: Extractor, tmp_path: Path) -> None:
     files = taught.export_onnx(tmp_path / "x")
     assert [file.name for file in files] == ["tags.onnx", "relations.onnx"]
@@ -48,6 +49,7 @@ def test_scores_and_answers_are_those_of_the_extractor(taught: Extractor, tmp_pa
         exported.learn(RECORDS)
 
 
+@pytest.mark.slow
 def test_tags_alone_are_exported_alone(fresh: Extractor, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing was learnt"):
         fresh.export_onnx(tmp_path)

@@ -39,6 +39,7 @@ def test_what_a_long_record_does_not_name_is_learnt_of_near_pairs_alone() -> Non
     assert {sample.relation for sample in pairs[2:]} == {"None"}
 
 
+@pytest.mark.slow
 def test_pairs_that_no_relation_holds_between_are_not_read(
     fresh: Extractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def scores(model: ExtractionModel) -> torch.Tensor:
         return model.read_out(model(batch))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["re", "ner"])
 @pytest.mark.parametrize("name", BUILDS)
 def test_every_model_is_the_same_to_the_bit(name: str, kind: TaskKind, tmp_path: Path) -> None:
@@ -114,6 +115,7 @@ def test_every_model_is_the_same_to_the_bit(name: str, kind: TaskKind, tmp_path:
     assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["prototypes", "memory", "gaussian"])
 def test_a_model_is_kept_and_used_with_its_readout(kind: str, tmp_path: Path) -> None:
     layers = (2, 3) if kind == "gaussian" else ()

@@ -36,6 +36,7 @@ def trained(images: Any) -> Extractor:
     return Extractor.from_model(model)
 
 
+@pytest.mark.slow
 def test_a_caption_is_read_behind_the_text(told: Extractor, tmp_path: Path) -> None:
     found = told({"tokens": TOLD[0]["tokens"], "caption": TOLD[0]["caption"]})
     assert [entity.type for entity in found.entities] == ["PER", "LOC"]
@@ -54,6 +55,7 @@ def test_a_caption_is_read_behind_the_text(told: Extractor, tmp_path: Path) -> N
         kept.forget([{**TOLD[1], "caption": "of another image"}])
 
 
+@pytest.mark.slow
 def test_a_trained_model_that_reads_captions_is_kept_and_used(tmp_path: Path) -> None:
     extractor = trained("captions")
     asked = {"text": "Ann lives in Rome", "captions": {"short": "a city"}}

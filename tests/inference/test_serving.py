@@ -28,6 +28,7 @@ def client(taught: Extractor, tmp_path: Path) -> TestClient:
     return TestClient(app(service, token="secret"), raise_server_exceptions=False)  # noqa: S106
 
 
+@pytest.mark.slow
 def test_it_extracts_what_the_extractor_extracts(client: TestClient, taught: Extractor) -> None:
     texts = ["Ann lives in Rome", "", {"tokens": ["Bo", "dies", "in", "Lima"]}]
     answer = client.post("/extract", json={"texts": texts})
@@ -49,6 +50,7 @@ def test_what_is_no_text_is_refused(client: TestClient, body: object) -> None:
     assert answer.json()["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [
@@ -87,6 +89,7 @@ def test_who_has_no_token_teaches_nothing(client: TestClient, head: dict[str, st
     assert client.get("/health").json() == before
 
 
+@pytest.mark.slow
 def test_a_token_may_be_any_text(taught: Extractor, tmp_path: Path) -> None:
     taught.save(tmp_path / "x")
     client = TestClient(app(Service(tmp_path / "x"), token="schlüssel"))  # noqa: S106
@@ -94,12 +97,14 @@ def test_a_token_may_be_any_text(taught: Extractor, tmp_path: Path) -> None:
     assert client.post("/learn", json={"samples": OTHERS}, headers=head).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_task_is_text(client: TestClient) -> None:
     body = b'{"samples": [{"tokens": ["Bo"], "entities": [[0, 1, "HERO"]]}], "task": "\\ud800"}'
     assert client.post("/learn", content=body, headers=HEAD).status_code == 422
     assert client.get("/health").json()["types"] == ["PER", "LOC"]
 
 
+@pytest.mark.slow
 def test_texts_that_wait_are_read_together_and_answered_apart(
     taught: Extractor, tmp_path: Path
 ) -> None:
@@ -118,6 +123,7 @@ def test_texts_that_wait_are_read_together_and_answered_apart(
             assert own == [one.to_dict() for one in taught(some)]
 
 
+@pytest.mark.slow
 def test_what_others_taught_is_served_and_not_lost(client: TestClient, tmp_path: Path) -> None:
     with Extractor.editing(tmp_path / "x") as other:
         other.learn([{"tokens": ["Oslo", "ski"], "entities": [(1, 2, "SPORT")]}])
@@ -131,6 +137,7 @@ def test_what_others_taught_is_served_and_not_lost(client: TestClient, tmp_path:
     assert Extractor.load(tmp_path / "x").types == ("PER", "LOC", "SPORT", "DANCE", "HERO")
 
 
+@pytest.mark.slow
 def test_two_servers_of_one_folder_learn_from_each_other(taught: Extractor, tmp_path: Path) -> None:
     taught.save(tmp_path / "x")
     one, other = Service(tmp_path / "x"), Service(tmp_path / "x")
@@ -142,6 +149,7 @@ def test_two_servers_of_one_folder_learn_from_each_other(taught: Extractor, tmp_
         assert server.health()["types"] == ["PER", "LOC", "A", "B", "C"]
 
 
+@pytest.mark.slow
 def test_texts_are_answered_while_another_process_is_waited_for(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +178,7 @@ def test_there_is_a_thread(tmp_path: Path) -> None:
         serving.run(tmp_path, host="127.0.0.1", port=1, token_file=None, threads=0)
 
 
+@pytest.mark.slow
 def test_what_is_acknowledged_is_kept(client: TestClient, tmp_path: Path) -> None:
     assert client.post("/learn", json={"samples": OTHERS}).status_code == 401
     new = [{**one, "entities": [(0, 1, "HERO")], "relations": None} for one in OTHERS]
@@ -183,6 +192,7 @@ def test_what_is_acknowledged_is_kept(client: TestClient, tmp_path: Path) -> Non
         assert client.post("/learn", json=wrong, headers=HEAD).status_code == 422
 
 
+@pytest.mark.slow
 def test_what_cannot_be_kept_is_not_learnt(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +207,7 @@ def test_what_cannot_be_kept_is_not_learnt(
     assert client.get("/health").json() == before
 
 
+@pytest.mark.slow
 def test_what_is_half_learnt_is_not_served(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +223,7 @@ def test_what_is_half_learnt_is_not_served(
     assert client.post("/extract", json={"texts": ["Ann lives in Rome"]}).json() == before
 
 
+@pytest.mark.slow
 def test_a_body_without_an_end_is_refused(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

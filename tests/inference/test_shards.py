@@ -56,6 +56,7 @@ def parts(job: Job) -> str:
     return "".join(path.read_text() for path in sorted(job.out.glob("part-*.jsonl")))
 
 
+@pytest.mark.slow
 def test_the_parts_are_what_one_process_prints(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +76,7 @@ def test_the_parts_are_what_one_process_prints(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_finished_part_is_not_written_again_and_a_killed_one_leaves_nothing(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +102,7 @@ def test_a_finished_part_is_not_written_again_and_a_killed_one_leaves_nothing(
     assert list(write_here(plan(job))) == []
 
 
+@pytest.mark.slow
 def test_another_input_or_extractor_is_refused_with_what_differs(job: Job) -> None:
     plan(job)
     plan(job)
@@ -192,6 +195,7 @@ def test_of_two_commands_that_begin_at_once_one_has_the_folder(
     assert plan(first).total == 71
 
 
+@pytest.mark.slow
 def test_an_input_that_is_another_by_now_writes_nothing(job: Job) -> None:
     shards = plan(job)
     extractor = shards.opened()
@@ -216,6 +220,7 @@ def test_a_node_without_the_extractor_ends_all_and_not_a_part(job: Job) -> None:
     assert said["error"].startswith(f"on node {platform.node()}: {job.extractor}: expected")
 
 
+@pytest.mark.slow
 def test_a_part_whose_writer_dies_each_time_is_given_up_and_the_others_are_not(job: Job) -> None:
     writer = ShardWriter(plan(job), Path.cwd(), "x")
     left = [job.out / f".mkgc-x-{shard}.tmp" for shard in range(2)]
@@ -244,6 +249,7 @@ def test_what_cannot_be_is_told_before_the_texts_are_looked_at(
     assert "every text" not in said
 
 
+@pytest.mark.slow
 def test_a_text_without_its_image_costs_its_part_alone(
     job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

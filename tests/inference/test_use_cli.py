@@ -33,6 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_from_samples_to_a_graph(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_first_call_that_fails_leaves_nothing_in_the_way(
     assert main(learn) == 0
 
 
+@pytest.mark.slow
 def test_every_line_of_a_file_has_a_name_of_its_own(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +168,7 @@ def test_what_predict_did_not_print_is_not_added(
     assert "sample two: expected what mkgc predict prints" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_extractor_is_exported_and_compared(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +184,7 @@ def test_an_extractor_is_exported_and_compared(
     assert "holds something else" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_who_waits_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["learn", "x", "people.jsonl", "--encoder", "tiny"])
     with saving(Path("x"), FORMAT):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ NAMES = st.lists(st.sampled_from("abcdef"), max_size=4)
 STEPS = st.lists(st.tuples(st.sampled_from(["store", "extend"]), SLOTS, NAMES), max_size=8)
 
 
+@pytest.mark.slow
 @given(STEPS)
 def test_behaves_like_a_dict_of_lists(steps: list[tuple[str, str, list[str]]]) -> None:
     memory = ExemplarMemory()
@@ -31,6 +33,7 @@ def test_behaves_like_a_dict_of_lists(steps: list[tuple[str, str, list[str]]]) -
     assert len(memory) == len(once)
 
 
+@pytest.mark.slow
 @given(STEPS)
 def test_state_survives_json(steps: list[tuple[str, str, list[str]]]) -> None:
     memory, restored = ExemplarMemory(), ExemplarMemory()

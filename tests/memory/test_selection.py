@@ -63,6 +63,7 @@ def test_kmeans_keeps_the_row_nearest_to_each_cluster_mean(offset: float) -> Non
     assert found == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6), st.integers(0, 999))
 def test_kmeans_chooses_nearest_rows_of_its_own_centers(size: int, seed: int) -> None:
@@ -98,6 +99,7 @@ def test_centers_stand_in_order_of_the_first_row_of_their_clusters() -> None:
         assert centers[:, :6].argmax(dim=1).tolist() == firsts
 
 
+@pytest.mark.slow
 def test_clusters_are_as_tight_as_those_of_scikit_learns_own_starts() -> None:
     """Sum of squares within clusters, on rows without structure, where starts matter most."""
     ratios = []
@@ -125,6 +127,7 @@ def rows_of_kind(kind: str, seed: int) -> Tensor:
     return torch.cat([rows, rows[::3]]) if kind == "duplicates" else rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", ["kmeans", "herding"])
 @pytest.mark.parametrize("kind", ["anything", "pairs", "duplicates"])
 def test_rounding_of_the_features_chooses_nothing(kind: str, selection: Selection) -> None:

@@ -31,6 +31,7 @@ def seqeval_spans(tags: tuple[str, ...]) -> set[tuple[str, int, int]]:
     return {(entity.tag, entity.start, entity.end) for entity in entities}
 
 
+@pytest.mark.slow
 @given(relations)
 def test_relation_f1_is_sklearn_micro_f1_without_na(pairs: list[tuple[int, int]]) -> None:
     predicted, gold = [p for p, _ in pairs], [g for _, g in pairs]
@@ -42,6 +43,7 @@ def test_relation_f1_is_sklearn_micro_f1_without_na(pairs: list[tuple[int, int]]
         assert math.isnan(ours)
 
 
+@pytest.mark.slow
 @given(relations)
 def test_relation_counts_equal_a_loop(pairs: list[tuple[int, int]]) -> None:
     tp = n_predicted = n_gold = 0
@@ -53,6 +55,7 @@ def test_relation_counts_equal_a_loop(pairs: list[tuple[int, int]]) -> None:
     assert counts == Counts(tp, n_predicted, n_gold)
 
 
+@pytest.mark.slow
 @given(relations, st.integers(0, 40))
 def test_counts_of_two_parts_add_up(pairs: list[tuple[int, int]], cut: int) -> None:
     predicted, gold = [p for p, _ in pairs], [g for _, g in pairs]
@@ -68,6 +71,7 @@ def test_spans_equal_seqeval_on_every_sequence(length: int) -> None:
         assert spans(tags) == seqeval_spans(tags), tags
 
 
+@pytest.mark.slow
 @given(sentences)
 def test_span_rates_equal_seqeval(pairs: list[list[tuple[str, str]]]) -> None:
     predicted = [[p for p, _ in sentence] for sentence in pairs]
@@ -85,6 +89,7 @@ def test_span_rates_equal_seqeval(pairs: list[list[tuple[str, str]]]) -> None:
         assert ours.precision == pytest.approx(precision)
 
 
+@pytest.mark.slow
 @given(sentences)
 def test_counts_of_types_add_up_to_all(pairs: list[list[tuple[str, str]]]) -> None:
     predicted = [[p for p, _ in sentence] for sentence in pairs]

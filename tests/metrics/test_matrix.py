@@ -93,6 +93,7 @@ def test_pooled_f1_is_undefined_until_there_is_a_positive() -> None:
     assert math.isnan(empty.final_f1("test"))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 5), st.randoms(use_true_random=False))
 def test_all_measures_equal_brute_force(tasks: int, draw: random.Random) -> None:
     """Raw labels per task; every measure recomputed from scratch with scikit-learn."""

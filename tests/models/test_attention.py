@@ -60,6 +60,7 @@ def by_hand(
     return context, scores
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     heads=st.integers(1, 3),

@@ -42,6 +42,7 @@ def best_valid(scores: Tensor) -> tuple[tuple[int, ...], float]:
     return best
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     lengths=st.lists(st.integers(1, 4), min_size=1, max_size=3),
@@ -69,6 +70,7 @@ def test_decoding_finds_the_best_valid_path(
         assert not hide or max(path) < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "tagger"), [("re", "crf"), ("ner", "crf"), ("ner", "softmax")])
 @pytest.mark.parametrize(
     "make", [TextModel, DualStreamModel, pytest.param(UMTModel, marks=pytest.mark.slow)]

@@ -52,6 +52,7 @@ def test_ten_blocks_as_the_runtime_computes_them(
     assert torch.equal(whole.pos_embed, vit.pos_embed)
 
 
+@pytest.mark.slow
 def test_without_its_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MKGC_CACHE", str(tmp_path))
 

@@ -282,6 +282,7 @@ def test_both_streams_read_one_key_and_every_part_learns(
             assert all(part is None for part in parts[layer + 1 :])
 
 
+@pytest.mark.slow
 def test_single_key_has_one_row_and_learns_nothing(build: Build, make_sample: MakeSample) -> None:
     model = build("re", key_shape="single")
     assert [tuple(key.shape) for key in model.shared_keys] == [(1, 64)] * 3
@@ -355,6 +356,7 @@ def test_a_copy_shares_the_processor_and_nothing_else(
     assert own.isdisjoint(p.data_ptr() for p in frozen.parameters() if p.numel())
 
 
+@pytest.mark.slow
 def test_dropout_is_for_training_on_tags(build: Build, make_sample: MakeSample) -> None:
     for kind in KINDS:
         model = build(kind)

@@ -54,6 +54,7 @@ def test_the_map_is_that_of_the_original_code(
     assert torch.equal(again.forward_features(ramp()), found)
 
 
+@pytest.mark.slow
 def test_without_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MKGC_CACHE", str(tmp_path))
 
@@ -94,6 +95,7 @@ def test_weights_of_another_order_are_refused(tmp_path: Path) -> None:
                 efficientnet.convert(data, names)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_features_are_read_off_the_network_itself() -> None:
     seen = ImageEncoder(load_backbone("efficientnet-lite0", pretrained=False))
@@ -104,6 +106,7 @@ def test_features_are_read_off_the_network_itself() -> None:
     assert torch.allclose(vector, grid.mean(dim=1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_layers_run_over_its_cells() -> None:
     """Where layers are run, cells are the tokens, and their mean is in the class token."""
     vit: Any = load_vision_encoder("efficientnet-lite0", pretrained=False)

@@ -206,6 +206,7 @@ def test_minilm_with_self_keys_is_minilm(minilm: Path) -> None:
     assert torch.allclose(states[mask], expected[mask], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["tiny", "bert_folder", "roberta_folder"])
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_building_draws_from_its_own_seed_alone(

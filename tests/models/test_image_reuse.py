@@ -77,6 +77,7 @@ KINDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "images"), KINDS)
 @torch.no_grad()
 def test_the_second_run_encodes_nothing_and_says_the_same(
@@ -177,6 +178,7 @@ def test_the_blank_image_is_one(tmp_path: Path, make_sample: MakeSample) -> None
     assert cache_of(model).encoded_images == 0  # nothing is shown, so nothing is encoded
 
 
+@pytest.mark.slow
 def test_an_encoder_that_trains_is_never_kept(tmp_path: Path, make_sample: MakeSample) -> None:
     trained = UMGFModel.build(LABELS, images="image", width=16, layers=1)
     assert not keep_images(trained, FeatureCache(tmp_path))

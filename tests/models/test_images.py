@@ -59,6 +59,7 @@ def test_any_backbone_gives_a_grid_and_a_vector(name: str) -> None:
     assert torch.allclose(found[:, 0], vector, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_offline_presets_are_backbones_too() -> None:
     assert isinstance(load_backbone("vit-384"), type(load_vision_encoder("tiny")))
     assert encoder("vit-384").width == 384

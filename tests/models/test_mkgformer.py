@@ -115,6 +115,7 @@ def by_hand(model: Any, ids: Tensor, seen: Tensor, layers: int) -> Tensor:
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text_layers", "blocks", "fusion", "width", "heads"),
     [(3, 3, 2, 64, 4), (4, 2, 1, 64, 4), (2, 3, 1, 64, 4), (3, 2, 2, 64, 4), (3, 3, 2, 24, 3)],
@@ -367,6 +368,7 @@ def test_a_seed_gives_the_weights_and_leaves_the_global_stream_alone() -> None:
         assert not torch.equal(one[name], other[name])
 
 
+@pytest.mark.slow
 def test_a_third_of_the_layers_interacts_unless_said_otherwise() -> None:
     assert len(MKGformerModel.build(LABELS["re"]).fusion.weights) == 1
     small = MKGformerModel.build(LABELS["re"], text="minilm", vision="vit-384", pretrained=False)

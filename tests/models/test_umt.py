@@ -193,6 +193,7 @@ def test_emissions_and_loss_worked_by_hand(
     assert torch.equal(model.loss(output.scores_only(), targets), model.loss(output, targets))
 
 
+@pytest.mark.slow
 def test_the_encoders_states_are_dropped_once_for_both_branches(
     make_sample: MakeSample, stir: Stir
 ) -> None:

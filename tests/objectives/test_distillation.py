@@ -243,6 +243,7 @@ def test_the_loss_teaches_keys_and_queries_and_points_downhill(
     assert math.isclose(float(before.detach() - after), 1e-4, rel_tol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["shared_keys.0", "text.layers.3.attention.self.query.weight"])
 def test_the_released_loss_teaches_nothing(
     part: str, student_and_teacher: tuple[DualStreamModel, DualStreamModel]

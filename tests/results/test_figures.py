@@ -167,6 +167,7 @@ def test_running_mean_equals_a_loop(width: int) -> None:
         assert value == pytest.approx(math.prod(part) ** (1 / len(part)))
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_bytes_twice(make_record, tmp_path: Path) -> None:
     one = figures.draw_curves([make_record()], tmp_path / "new" / "A-0.1")
     two = figures.draw_curves([make_record()], tmp_path / "b")
@@ -176,6 +177,7 @@ def test_figures_are_the_same_bytes_twice(make_record, tmp_path: Path) -> None:
     assert [path.read_bytes() for path in two] == [png, pdf]
 
 
+@pytest.mark.slow
 def test_a_figure_that_cannot_be_written_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

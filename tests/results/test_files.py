@@ -22,6 +22,7 @@ def test_json_is_the_same_bytes_for_the_same_data() -> None:
     assert to_json("\ud83d").encode() == b'"\\ud83d"\n'
 
 
+@pytest.mark.slow
 def test_results_and_their_environment_import_nothing_heavy() -> None:
     code = (
         "import sys, json, mkgc_cl.results.__main__, mkgc_cl.results.report, mkgc_cl.config;"

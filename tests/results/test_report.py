@@ -398,6 +398,7 @@ def test_a_folder_that_cannot_be_shown_says_so_and_the_rest_stays(
     assert page.rows[1][0] == NASTY
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_from_the_runs_with_their_numbers_in_words(fill, tmp_path: Path) -> None:
     folder, _ = fill(tmp_path, failing=[("full", 0), ("full", 1)])
     (folder / "figures").mkdir()

@@ -73,6 +73,7 @@ def test_one_value_has_no_interval(values: list[float]) -> None:
     assert confidence_interval(values) is None
 
 
+@pytest.mark.slow
 @given(st.lists(POINTS, min_size=2, max_size=12), st.floats(0.01, 0.999))
 def test_interval_equals_scipy(values: list[float], level: float) -> None:
     found = confidence_interval(values, level)
@@ -86,6 +87,7 @@ def test_interval_equals_scipy(values: list[float], level: float) -> None:
         )
 
 
+@pytest.mark.slow
 def test_intervals_cover_as_often_as_they_say() -> None:
     rng = numpy.random.default_rng(0)
     rows = rng.normal(size=(4000, 5)).tolist()
@@ -110,6 +112,7 @@ def test_p_by_hand() -> None:
     assert sign_flip_p_value([5.0]) == 1
 
 
+@pytest.mark.slow
 @given(st.lists(POINTS, min_size=1, max_size=8))
 def test_p_equals_brute_force(differences: list[float]) -> None:
     patterns = list(itertools.product((-1, 1), repeat=len(differences)))
@@ -137,6 +140,7 @@ def test_ties_count_in_spite_of_rounding() -> None:
     assert sign_flip_p_value([0.3, -0.1, -0.1, -0.1]) == 1
 
 
+@pytest.mark.slow
 @given(st.lists(POINTS, min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_p_depends_on_no_order_sign_or_unit(differences: list[float], random) -> None:
     p = sign_flip_p_value(differences)
@@ -288,6 +292,7 @@ def test_beyond_sixteen_pairs_patterns_are_drawn() -> None:
     assert found.p == pytest.approx(2 / 2**17, abs=4e-5)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(POINTS, POINTS), min_size=1, max_size=8), POINTS)
 def test_a_comparison_turned_round_and_shifted(pairs: list, shift: float) -> None:
     ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
@@ -303,6 +308,7 @@ def test_a_comparison_turned_round_and_shifted(pairs: list, shift: float) -> Non
     assert both == found  # what moves both systems alike is no difference
 
 
+@pytest.mark.slow
 @given(st.lists(POINTS, min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_records_come_in_any_order(values: list[float], random) -> None:
     ours, theirs = runs("a", values), runs("b", [0.0] * len(values))

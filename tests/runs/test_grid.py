@@ -154,6 +154,7 @@ sys.exit(run_grid(runs, run, out=out, quiet=True).exit_code)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_grid_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     """SIGKILL in the third run: two are kept, the other two run, the file is the same."""
     for name in ("killed", "whole"):

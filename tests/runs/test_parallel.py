@@ -107,6 +107,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_grid_of_two_jobs_has_every_record_and_every_failure(tmp_path: Path) -> None:
     process = start(tmp_path, "one,dead,bad,two")
     printed, said = process.communicate(timeout=60)
@@ -160,6 +161,7 @@ def test_a_signal_to_all_stops_runs_and_keeps_what_has_finished(
     assert not (tmp_path / "out" / "failed").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "how", "said"),
     [
@@ -177,6 +179,7 @@ def test_a_process_that_ends_is_an_error_that_says_how(
     assert said in str(error)
 
 
+@pytest.mark.slow
 def test_an_iterator_that_is_closed_ends_its_processes() -> None:
     ended = as_finished(time.sleep, [0.0, 60.0], jobs=2)
     assert next(ended) == (0.0, None)
@@ -221,6 +224,7 @@ def test_a_process_has_no_more_threads_than_pytorch_was_given_here(
     assert parallel.threads_each(2) == 3
 
 
+@pytest.mark.slow
 def test_the_callers_threads_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)

@@ -101,6 +101,7 @@ def test_naive_knows_no_class_of_a_later_task(kit: Any, kind: str) -> None:
     assert strategy.model.network.seen.nonzero().flatten().tolist() == sorted(first)
 
 
+@pytest.mark.slow
 def test_our_measures_are_those_of_our_strategy(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind, 1)
     metrics = accuracy_metrics(stream=True)

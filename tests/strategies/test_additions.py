@@ -55,6 +55,7 @@ class Weights(SupervisedPlugin):
         self.ended.append(self._copy(strategy))
 
 
+@pytest.mark.slow
 def test_the_correction_is_from_the_memorys_prior_to_the_streams(kit: Any) -> None:
     benchmark = kit.benchmark("re", 2)
     model = kit.text_model(benchmark.labels)
@@ -83,6 +84,7 @@ def test_words_are_counted_of_tags(kit: Any) -> None:
     assert counts.sum() == sum(len(sample.tokens) for sample in samples)
 
 
+@pytest.mark.slow
 def test_exemplars_are_rehearsed_with_what_the_model_reads_in_them(
     kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +168,7 @@ def test_a_loss_among_the_tasks_own_classes_leaves_other_rows_alone(kit: Any, ki
     assert not torch.equal(model.head.weight[own], before[own])
 
 
+@pytest.mark.slow
 def test_means_move_with_the_encoder_before_the_task_is_added(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind, 2)
     model = kit.text_model(benchmark.labels, layers=(2, 3)).double()
@@ -250,6 +253,7 @@ def test_who_looks_at_whole_images_refuses_crops_alone(name: str, options: Any, 
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -273,6 +277,7 @@ def test_a_second_run_encodes_no_image_and_ends_the_same(
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.slow
 def test_a_system_may_have_defaults_of_its_own(kit: Any) -> None:
     """EMR + Gaussian is EMR with branch=0.5, in the tables and in the contract."""
 

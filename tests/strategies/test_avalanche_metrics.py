@@ -71,6 +71,7 @@ def trained(kit: Any, kind: str, *metrics: Any, tasks: int = 1, **options: Any) 
     return strategy, benchmark
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tagger", ["crf", "softmax"])
 def test_accuracy_and_confusion_count_what_the_model_predicts(
     kit: Any, kind: str, tagger: str
@@ -103,6 +104,7 @@ def test_accuracy_and_confusion_count_what_the_model_predicts(
     assert torch.equal(values[f"ConfusionMatrix_Stream/{place}"], matrix)
 
 
+@pytest.mark.slow
 def test_forgetting_keeps_streams_apart_and_is_silent_before_there_is_any(kit: Any) -> None:
     """One evaluator, two streams: Avalanche's own would take one stream's start for the other's."""
     held = found.StreamForgetting()
@@ -174,6 +176,7 @@ def test_means_of_others_are_what_they_were_while_ours_measure() -> None:
     assert found.Mean().result() == 0
 
 
+@pytest.mark.slow
 def test_loss_weighs_samples(kit: Any, kind: str) -> None:
     strategy, benchmark = trained(kit, kind, found.loss_metrics(stream=True))
     values = strategy.eval(benchmark.test_stream)

@@ -96,6 +96,7 @@ def test_runs_acts_and_repeats(kit: Any, kind: str, name: str) -> None:
     assert not kit.same(runs[0], plain)
 
 
+@pytest.mark.slow
 def test_global_generators_are_left_alone(kit: Any) -> None:
     """A-GEM draws from Python's."""
     benchmark = kit.benchmark("re", 2)
@@ -121,6 +122,7 @@ def test_replayed_samples_are_of_earlier_tasks(kit: Any, kind: str, name: str) -
         assert set(uids) <= first | second
 
 
+@pytest.mark.slow
 def test_lwf_distills_the_old_relations(kit: Any) -> None:
     """Its first term on task 2, where model and teacher are one, and after a step by hand."""
     benchmark = kit.benchmark("re", 2)
@@ -246,6 +248,7 @@ def test_synaptic_intelligence_takes_the_weights_for_their_copy_on_a_cpu() -> No
     assert held["weight"].data.data_ptr() == layer.weight.data_ptr()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
 def test_synaptic_intelligence_acts_where_weights_are_copied(
     kit: Any, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -281,6 +284,7 @@ def test_synaptic_intelligence_acts_on_a_gpu(kit: Any, kind: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["replay-class", "ewc"])
 def test_in_company_of_our_plugins(kit: Any, kind: str, name: str) -> None:
     benchmark = kit.benchmark(kind, 2)

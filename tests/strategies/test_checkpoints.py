@@ -66,6 +66,7 @@ def killer(at: int | None) -> SupervisedPlugin:
     return Killer()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -104,6 +105,7 @@ def samples_of(benchmark: Any) -> list[Sample]:
     return [s for experience in benchmark.train_stream for s in experience.samples]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mspt", "emar-ewc"])
 def test_the_folder_carries_old_samples(name: str, kit: Any, tmp_path: Path) -> None:
     benchmark = kit.benchmark("re", 2, **SMALL["re"])
@@ -126,6 +128,7 @@ def test_the_folder_carries_old_samples(name: str, kit: Any, tmp_path: Path) -> 
     assert kit.same(kit.weights(one), kit.weights(other))
 
 
+@pytest.mark.slow
 def test_other_settings_are_named_all_at_once(kit: Any, tmp_path: Path) -> None:
     benchmark = kit.benchmark("re", 2, **SMALL["re"])
     one = build(kit, benchmark.labels, "mspt")
@@ -147,6 +150,7 @@ def test_other_settings_are_named_all_at_once(kit: Any, tmp_path: Path) -> None:
         other.resume(tmp_path / "elsewhere")
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_is_told_and_not_refused(
     kit: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,6 +172,7 @@ def test_another_number_of_threads_is_told_and_not_refused(
     )
 
 
+@pytest.mark.slow
 def test_other_data_are_refused(kit: Any, tmp_path: Path) -> None:
     benchmark = kit.benchmark("re", 2, **SMALL["re"])
     strategy = build(kit, benchmark.labels, "mspt", killer(3))
@@ -191,6 +196,7 @@ def _stream(folder: Path) -> dict[str, Any]:
     return {"stream": body["made_for"]["stream"]}
 
 
+@pytest.mark.slow
 def test_none_that_is_whole_starts_again_and_says_so(
     kit: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -213,6 +219,7 @@ class Poison(SupervisedPlugin):
             strategy.loss = strategy.loss * float("nan")
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_keeps_the_last_good_one(kit: Any, tmp_path: Path) -> None:
     benchmark = kit.benchmark("ner", 2)
     strategy = build(kit, benchmark.labels, "joint", Poison())
@@ -228,6 +235,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_one(kit: Any, tmp_path: P
     assert all(bool(torch.isfinite(v).all()) for v in values if v.is_floating_point())
 
 
+@pytest.mark.slow
 def test_checkpoints_change_nothing(kit: Any, tmp_path: Path) -> None:
     benchmark = kit.benchmark("re", 2, **SMALL["re"])
     without = build(kit, benchmark.labels, "mspt")
@@ -240,6 +248,7 @@ def test_checkpoints_change_nothing(kit: Any, tmp_path: Path) -> None:
     assert (result.matrix, result.traces) == (wanted.matrix, wanted.traces)
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
     kit: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -283,6 +292,7 @@ class Awkward(SupervisedPlugin):
         raise KeyError("outer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "said"),
     [
@@ -332,6 +342,7 @@ class Cooling(SupervisedPlugin):
         self.weight = state["weight"]
 
 
+@pytest.mark.slow
 def test_what_training_changes_does_not_keep_a_run_from_going_on_twice(
     kit: Any, tmp_path: Path
 ) -> None:

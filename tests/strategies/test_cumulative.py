@@ -17,6 +17,7 @@ from mkgc_cl.strategies import CumulativePlugin, PrototypeReplayPlugin
 TASKS = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_scratch", [True, False])
 def test_every_epoch_of_a_task_sees_the_union_once(kit: Any, kind: str, from_scratch: bool) -> None:
     benchmark = kit.benchmark(kind, TASKS)
@@ -33,6 +34,7 @@ def test_every_epoch_of_a_task_sees_the_union_once(kit: Any, kind: str, from_scr
             assert sorted(uid for step in epoch for uid in step.uids) == sorted(union)
 
 
+@pytest.mark.slow
 def test_the_latest_labels_of_a_sample_take_the_place_of_its_former(kit: Any) -> None:
     stream = kit.stream("ner", 2)
     again = stream.tasks[0].train[0]
@@ -76,6 +78,7 @@ def test_from_scratch_is_a_fresh_strategy_on_the_union_to_the_bit(
     assert not kit.same(joint, other)
 
 
+@pytest.mark.slow
 def test_onwards_starts_where_the_task_before_ended(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind, 2)
     recorder = kit.Recorder(tensors=True)
@@ -121,6 +124,7 @@ def test_the_first_task_is_plain_training(kit: Any, kind: str) -> None:
     assert kit.same(*ends)
 
 
+@pytest.mark.slow
 def test_a_sample_of_two_tasks_stays_as_either_gives_it(kit: Any) -> None:
     stream = kit.stream("ner", 2)
     again = kit.tagging_sample("ner/train/0", 0, ["K0"], ["K0"])
@@ -138,6 +142,7 @@ def test_a_sample_of_two_tasks_stays_as_either_gives_it(kit: Any) -> None:
     assert found == {(0, 1, 2), (0, 3, 4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False])
 def test_exemplars_come_beside_the_union(kit: Any, first: bool) -> None:
     benchmark = kit.benchmark("re", 2)

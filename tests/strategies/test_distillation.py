@@ -104,6 +104,7 @@ def by_hand(step: dict[str, Any], axis: str, center: bool) -> float:
     return sum(text) / len(text) + sum(vision) / len(vision)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axis", "center", "interaction"),
     [
@@ -152,6 +153,7 @@ ORDERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_teacher_is_what_the_memory_phase_left_whatever_the_order(
     kit: Any, order: tuple[int, ...]
@@ -207,6 +209,7 @@ class TeacherWatch:
         monkeypatch.setattr(DualStreamModel, "forward", watched)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epochs", "schedule"), [(1, "after"), (4, "after"), (3, "mixed"), (2, "alternate")]
 )
@@ -231,6 +234,7 @@ def test_one_teacher_pass_a_sample_a_task_whatever_the_epochs(
     assert plugin.teacher_samples == len(current)
 
 
+@pytest.mark.slow
 def test_a_sample_that_comes_back_in_a_later_task_meets_the_later_teacher(
     kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +263,7 @@ class FirstSnapshots(Snapshots):
             super().before_training(strategy)
 
 
+@pytest.mark.slow
 def test_a_task_that_is_begun_again_keeps_its_teacher(kit: Any) -> None:
     """The model has moved since; the teacher is still what the task before left."""
     benchmark = kit.benchmark("re")
@@ -276,6 +281,7 @@ def test_a_task_that_is_begun_again_keeps_its_teacher(kit: Any) -> None:
     assert expected[0] > 0.1  # two steps away from it
 
 
+@pytest.mark.slow
 def test_weight_zero_has_no_teacher(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = TeacherWatch(monkeypatch)
     benchmark = kit.benchmark("re")
@@ -285,6 +291,7 @@ def test_weight_zero_has_no_teacher(kit: Any, monkeypatch: pytest.MonkeyPatch) -
     assert plugin.losses == []
 
 
+@pytest.mark.slow
 def test_distillation_changes_text_vision_and_shared_key(kit: Any) -> None:
     benchmark = kit.benchmark("re")
     weights = [
@@ -301,6 +308,7 @@ def test_distillation_changes_text_vision_and_shared_key(kit: Any) -> None:
         assert any(name.startswith(part) for name in moved), part
 
 
+@pytest.mark.slow
 def test_released_normalization_has_no_gradient(kit: Any) -> None:
     """The released code's row normalization: a loss that is there and a step that is not."""
     benchmark = kit.benchmark("re")
@@ -313,6 +321,7 @@ def test_released_normalization_has_no_gradient(kit: Any) -> None:
         torch.testing.assert_close(normalized[name], value, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_state_is_a_copy(kit: Any) -> None:
     benchmark = kit.benchmark("re", 3)
     plugin = AttentionDistillationPlugin()

@@ -66,6 +66,7 @@ def uids(stage: list[dict[str, Any]], *, replayed: bool | None = None) -> list[s
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", [pytest.param("class", marks=pytest.mark.slow), "task"])
 def test_which_samples_in_which_stage(kit: Any, kind: str, scope: Any) -> None:
     plugin = EMARPlugin(size=2, scope=scope, batch_size=3)
@@ -125,6 +126,7 @@ def units(model: Any, samples: Any) -> tuple[Tensor, Tensor]:
     return torch.stack(rows), torch.tensor(classes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"normalize": True}], ids=["as published", "of length 1"])
 def test_both_losses_by_hand_and_prototypes_frozen_within_the_epoch(
     kit: Any, kind: str, options: Any
@@ -173,6 +175,7 @@ def test_both_losses_by_hand_and_prototypes_frozen_within_the_epoch(
     assert reconsolidations >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", [True, False])
 def test_relations_are_predicted_from_prototypes(kit: Any, mix: bool) -> None:
     plugin = EMARPlugin(size=2, mix_head_rows=mix)
@@ -199,6 +202,7 @@ def test_relations_are_predicted_from_prototypes(kit: Any, mix: bool) -> None:
     strategy.eval(benchmark.test_stream[:1])
 
 
+@pytest.mark.slow
 def test_tags_are_predicted_by_the_head(kit: Any) -> None:
     benchmark, strategy, _ = start(kit, "ner", EMARPlugin(size=2))
     kit.train(strategy, benchmark)
@@ -206,6 +210,7 @@ def test_tags_are_predicted_by_the_head(kit: Any) -> None:
     strategy.eval(benchmark.test_stream)
 
 
+@pytest.mark.slow
 def test_a_saved_model_predicts_as_it_did(kit: Any) -> None:
     benchmark, strategy, _ = start(kit, "re", EMARPlugin(size=2))
     kit.train(strategy, benchmark)
@@ -218,6 +223,7 @@ def test_a_saved_model_predicts_as_it_did(kit: Any) -> None:
     assert torch.equal(network.read_out(network(batch)), again.read_out(again(batch)))
 
 
+@pytest.mark.slow
 def test_an_evaluation_within_a_stage_uses_the_models_loss(kit: Any) -> None:
     """Avalanche computes a loss in evaluations too, of outputs without features."""
     from mkgc_cl.strategies import continual_evaluator
@@ -234,6 +240,7 @@ def test_an_evaluation_within_a_stage_uses_the_models_loss(kit: Any) -> None:
         strategy.train(experience, eval_streams=[benchmark.test_stream])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["merge", "exclude"])
 def test_small_classes_and_a_task_of_na_alone(kit: Any, policy: Any) -> None:
     """A class of one sample, and a memory that N/A alone fills or leaves empty."""
@@ -258,6 +265,7 @@ def test_small_classes_and_a_task_of_na_alone(kit: Any, policy: Any) -> None:
     assert strategy.network.readout.known.all()
 
 
+@pytest.mark.slow
 def test_samples_without_an_entity_alone(kit: Any) -> None:
     stream = kit.stream("ner", 2)
     empty = tuple(kit.tagging_sample(f"ner/train/o{n}", n, ["K0"], []) for n in range(3))
@@ -295,6 +303,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
     assert len(caught.value.problems) == 6
 
 
+@pytest.mark.slow
 def test_loading_without_the_samples_names_what_is_missing(kit: Any) -> None:
     benchmark, strategy, _ = start(kit, "re", plugin := EMARPlugin(size=2))
     kit.train(strategy, benchmark)

@@ -18,6 +18,7 @@ def emr(**options: Any) -> PrototypeReplayPlugin:
     return PrototypeReplayPlugin(**given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["task", pytest.param("class", marks=pytest.mark.slow)])
 def test_before_every_batch_a_step_on_the_memory_of_the_next_task(
     kit: Any, kind: str, scope: Any
@@ -97,6 +98,7 @@ def test_features_there_are_not() -> None:
         emr(features="words")
 
 
+@pytest.mark.slow
 def test_the_task_of_a_sample_outlives_a_choice_among_all_and_a_state(kit: Any) -> None:
     """Of N/A, whose slot is filled anew by every task, each sample stays its own task's."""
     benchmark = kit.benchmark("re", 3, per_class=5, na=4)

@@ -143,6 +143,7 @@ def test_evaluation_in_the_middle_of_a_task_leaves_earlier_rows_alone(kit: Any, 
     assert last[0] is not None
 
 
+@pytest.mark.slow
 def test_incomplete_evaluations_emit_what_they_can(kit: Any) -> None:
     """Evaluating old tasks only, in the middle of a task and after, is no error."""
     benchmark = kit.benchmark("re", 2)
@@ -173,6 +174,7 @@ NAMES = (
 )
 
 
+@pytest.mark.slow
 def test_every_logger_shows_every_metric(
     kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +217,7 @@ def test_every_logger_shows_every_metric(
         assert [event.value for event in scalars] == pytest.approx(values)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_reaches_no_logger(kit: Any, kind: str, tmp_path: Path) -> None:
     """The second of three tasks has no positive test sample."""
     stream = kit.stream(kind, 3)

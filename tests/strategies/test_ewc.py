@@ -46,6 +46,7 @@ def train(
     return strategy, starts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "last"])
 def test_fisher_and_anchor_of_the_task_before(kit: Any, kind: str, mode: Any) -> None:
     """The Fisher of the first task at the weights it left, which are the anchor."""
@@ -81,6 +82,7 @@ def test_the_modes_keep_what_they_say(kit: Any) -> None:
         torch.testing.assert_close(kept["online"][0][1][place], one + two, rtol=1e-2, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_decay_weighs_the_tasks_before(kit: Any) -> None:
     half = EWCPlugin(weight=1e-4, decay=0.5, samples=None)
     separate = EWCPlugin(weight=1e-4, mode="separate", samples=None)
@@ -124,6 +126,7 @@ def drawn_losses(strategy: Any, samples: Any) -> Iterator[torch.Tensor]:
         ).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "last"])
 def test_two_copies_and_one_gradient_are_the_most_it_holds(
     kit: Any, monkeypatch: pytest.MonkeyPatch, mode: Any
@@ -162,6 +165,7 @@ def test_two_copies_and_one_gradient_are_the_most_it_holds(
     assert held.peak < 2.1 * copy
 
 
+@pytest.mark.slow
 def test_a_consolidation_that_is_stopped_is_done_again_or_refused(
     kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +206,7 @@ def test_a_consolidation_that_is_stopped_is_done_again_or_refused(
     assert len(plugin.state_dict()["terms"]) == 1
 
 
+@pytest.mark.slow
 def test_a_task_that_was_cut_off_is_not_consolidated(kit: Any) -> None:
     """Begun again, it is held by the task before alone, once."""
     benchmark = kit.benchmark("re", 3)
@@ -238,6 +243,7 @@ def test_a_strong_penalty_holds_the_weights_that_mattered(kit: Any, kind: str) -
     assert moved[10.0] < 0.7 * moved[1e-9]
 
 
+@pytest.mark.slow
 def test_memory_phases_come_before_the_anchor_and_bear_the_penalty(kit: Any) -> None:
     recorder = kit.Recorder()
     plugin = EWCPlugin(weight=0.01)
@@ -248,6 +254,7 @@ def test_memory_phases_come_before_the_anchor_and_bear_the_penalty(kit: Any) -> 
     assert plugin.penalties[boundary] == 0.0  # anchored at what the memory phase of T2 left
 
 
+@pytest.mark.slow
 def test_the_number_of_samples_is_a_bound(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from mkgc_cl.strategies import ewc
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ def batches(lengths: list[int], size: int, *, buckets: bool, seed: int = 0) -> T
     )
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=200), st.integers(1, 9), st.booleans())
 def test_every_position_once_and_as_many_batches_as_promised(
     lengths: list[int], size: int, buckets: bool

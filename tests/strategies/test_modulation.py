@@ -164,6 +164,7 @@ def mean(steps: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return sum(s[0] for s in steps) / len(steps), sum(s[1] for s in steps) / len(steps)
 
 
+@pytest.mark.slow
 def test_later_tasks_use_the_mean_over_the_means_of_the_tasks_before(kit: Any, ratios: Any) -> None:
     """Remark 1: G of a task is the mean of its own g_n, whatever was applied in it (eq. 8)."""
     ratios([value for task in SCRIPT for value in task])
@@ -182,6 +183,7 @@ def test_later_tasks_use_the_mean_over_the_means_of_the_tasks_before(kit: Any, r
     assert first[1] < 1  # an average may slow both
 
 
+@pytest.mark.slow
 def test_the_task_after_a_change_of_lead_is_slower_in_both_modalities(
     kit: Any, ratios: Any
 ) -> None:
@@ -230,6 +232,7 @@ def test_constant_coefficients_that_are_wrong(kit: Any) -> None:
         kit.train(kit.strategy(benchmark.labels, plugin), benchmark)
 
 
+@pytest.mark.slow
 def test_per_step_schedule(kit: Any, ratios: Any) -> None:
     ratios([value for task in SCRIPT for value in task])
     benchmark = kit.benchmark("re", 3)
@@ -334,6 +337,7 @@ def test_a_scheduler_that_steps_after_the_update_is_not_undone(
     assert grown == pytest.approx(LR * 1.1**3)
 
 
+@pytest.mark.slow
 def test_a_task_that_was_cut_off_is_no_task_before(kit: Any, ratios: Any) -> None:
     """Its coefficients belong to no average: the task is begun anew, step by step (eq. 9)."""
     ratios([2.0, 2.0, 0.5, 0.8, 0.9, *[1.1] * 3])
@@ -383,6 +387,7 @@ def test_noise_has_the_deviation_of_the_gradient_on_both_streams(kit: Any, ratio
     assert min(checked.values()) > 3
 
 
+@pytest.mark.slow
 def test_noise_draws_from_its_own_seed_only(kit: Any) -> None:
     benchmark = kit.benchmark("ner")
 
@@ -408,6 +413,7 @@ def test_noise_draws_from_its_own_seed_only(kit: Any) -> None:
 # ---- memory phase ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [False, True])
 def test_the_memory_phase_is_modulated_only_if_asked(kit: Any, ratios: Any, asked: bool) -> None:
     ratios([2.0] * 99)

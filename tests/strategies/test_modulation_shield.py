@@ -129,6 +129,7 @@ def check(
     assert min(weight.values()) > 1e-3, weight  # every term was there to be scaled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ratio", "slow", "options", "shielded"),
     [
@@ -160,6 +161,7 @@ def test_each_term_has_the_step_it_should_have(
     check(run(kit, kind, **options), scales)
 
 
+@pytest.mark.slow
 def test_adamw_takes_the_coefficient_times_the_step_of_eq_9(
     kit: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +193,7 @@ def test_adamw_takes_the_coefficient_times_the_step_of_eq_9(
     assert compared > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "reach"), [("sgd", 1.0), ("adamw", 1 - math.tanh(0.6))])
 def test_how_far_distillation_alone_moves_a_slowed_stream(
     kit: Any, monkeypatch: pytest.MonkeyPatch, optimizer: str, reach: float
@@ -228,6 +231,7 @@ def test_how_far_distillation_alone_moves_a_slowed_stream(
     assert float(ours.norm() / plain.norm()) == pytest.approx(reach, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_compensation_is_bounded(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that is nearly stopped does not make the other terms explode."""
     monkeypatch.setattr("mkgc_cl.strategies.modulation.contribution_ratio", lambda *args: 1e6)

@@ -98,6 +98,7 @@ def test_options_reach_their_plugins(kit: Any) -> None:
     assert rates == {"encoder": 1e-3, "head": 2e-3, "key": 3e-3, "bias": 4e-3}
 
 
+@pytest.mark.slow
 def test_all_parts_off_is_plain_fine_tuning(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind)
     bare = kit.train(kit.strategy(benchmark.labels, lr=1e-3), benchmark)
@@ -109,6 +110,7 @@ def test_all_parts_off_is_plain_fine_tuning(kit: Any, kind: str) -> None:
     assert kit.same(bare, kit.train(off, benchmark))
 
 
+@pytest.mark.slow
 def test_run_stream(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind, 3)
     seen: list[tuple[int, int, float]] = []
@@ -127,6 +129,7 @@ def test_run_stream(kit: Any, kind: str) -> None:
     assert len(traces["distillation_loss"]) == steps - own
 
 
+@pytest.mark.slow
 def test_run_stream_on_the_validation_samples(kit: Any) -> None:
     benchmark = kit.benchmark("re", 2)
     strategy = mspt(kit.model(benchmark.labels), training=Training(epochs=1, batch_size=4, lr=1e-2))

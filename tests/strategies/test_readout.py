@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -76,6 +77,7 @@ def test_a_class_not_seen_yet_is_not_predicted(kit: Any, kind: str) -> None:
     assert all(outputs[tag] not in ("r2", "B-K1", "I-K1") for tag in predicted)
 
 
+@pytest.mark.slow
 def test_training_goes_on_as_without(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind)
     ends = []

@@ -44,6 +44,7 @@ def assert_kmeans(features: Tensor, centers: Tensor) -> None:
         torch.testing.assert_close(own.double().mean(dim=0), center, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_six_exemplars_a_class_are_nearest_to_the_kmeans_centers(
     kit: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_six_exemplars_a_class_are_nearest_to_the_kmeans_centers(
         assert list(plugin.memory.slots[slot]) == chosen
 
 
+@pytest.mark.slow
 def test_replayed_samples_keep_identity_and_labels(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind, 3)
     recorder, plugin = kit.Recorder(), PrototypeReplayPlugin(size=2, schedule="mixed")
@@ -107,6 +109,7 @@ def test_replayed_samples_keep_identity_and_labels(kit: Any, kind: str) -> None:
 # ---- how many -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scope", "selected"), [("class", "random"), ("task", "herding")])
 def test_budgets(kit: Any, kind: str, scope: Any, selected: Any) -> None:
     benchmark = kit.benchmark(kind, 3, per_class=5, na=4)
@@ -130,6 +133,7 @@ def first_and_last(features: Tensor, size: int, **options: Any) -> list[int]:
     return [0, len(features) - 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "after"),
     [
@@ -166,6 +170,7 @@ def test_what_becomes_of_na(
         assert all(len(plugin.memory.slots.get(name, "..")) == 2 for name in positive)
 
 
+@pytest.mark.slow
 def test_small_classes_and_tasks_of_nothing(kit: Any) -> None:
     """A class of one sample keeps it; a task of N/A alone fills no class; nothing stops."""
     stream = kit.stream("re", 2)
@@ -186,6 +191,7 @@ def test_small_classes_and_tasks_of_nothing(kit: Any) -> None:
     assert set(plugin.memory.slots) == {"r0", "r1", "r2", "r3"}
 
 
+@pytest.mark.slow
 def test_an_empty_memory_replays_nothing(kit: Any) -> None:
     stream = kit.stream("re", 1)
     negative = tuple(kit.relation_sample(f"re/train/na{n}", n, "none") for n in range(3))
@@ -204,6 +210,7 @@ def test_an_empty_memory_replays_nothing(kit: Any) -> None:
 # ---- when -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epochs", "passes"), [(None, 2), (3, 3)])
 def test_schedule_after(kit: Any, kind: str, epochs: int | None, passes: int) -> None:
     """The whole memory, epoch by epoch, after every task but the first."""
@@ -231,6 +238,7 @@ def test_schedule_after(kit: Any, kind: str, epochs: int | None, passes: int) ->
             assert sorted(epoch) == stored
 
 
+@pytest.mark.slow
 def test_the_memory_phase_has_its_own_learning_rate_and_gives_it_back(kit: Any) -> None:
     benchmark = kit.benchmark("re", 2)
     recorder = kit.Recorder()
@@ -253,6 +261,7 @@ class Halving(SupervisedPlugin):
             group["lr"] /= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 0.25])
 def test_a_scheduler_goes_on_through_a_memory_phase(kit: Any, scale: float) -> None:
     """Step n runs at 2^-n of the rate, scaled or not, and so does the first of the next task."""
@@ -275,6 +284,7 @@ class StopAtTheEnd(SupervisedPlugin):
             strategy.stop_training()
 
 
+@pytest.mark.slow
 def test_a_task_that_was_stopped_rehearses_all_the_same(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind, 3)
     recorder = kit.Recorder()
@@ -287,6 +297,7 @@ def test_a_task_that_was_stopped_rehearses_all_the_same(kit: Any, kind: str) -> 
         assert phases == ({"task", "memory"} if number else {"task"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["mixed", "alternate"])
 @pytest.mark.parametrize(("batch_size", "expected"), [(3, 3), (None, 4), (99, 6)])
 def test_schedules_beside_and_between(
@@ -319,6 +330,7 @@ def test_schedules_beside_and_between(
 # ---- state and options ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_loading_without_the_samples_names_what_is_missing(kit: Any) -> None:
     benchmark = kit.benchmark("re")
     plugin = PrototypeReplayPlugin(size=2)
@@ -332,6 +344,7 @@ def test_loading_without_the_samples_names_what_is_missing(kit: Any) -> None:
         PrototypeReplayPlugin().load_state_dict(state, samples=first)
 
 
+@pytest.mark.slow
 def test_the_state_holds_identities_and_no_samples(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind)
     plugin = PrototypeReplayPlugin(size=2)

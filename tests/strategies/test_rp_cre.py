@@ -68,6 +68,7 @@ def changed(first: Any, last: Any, part: str) -> bool:
 NETWORK = ("readout.query.", "readout.key.", "readout.merge.", "readout.refined_norm.")
 
 
+@pytest.mark.slow
 def test_the_memory_phase_trains_everything_on_memory_alone(kit: Any) -> None:
     plugin = RPCREPlugin(size=2, memory_epochs=3, batch_size=3)
     benchmark, strategy, watch = start(kit, plugin)
@@ -92,6 +93,7 @@ def test_the_memory_phase_trains_everything_on_memory_alone(kit: Any) -> None:
         assert changed(last, strategy.network.state_dict(), "readout.prototypes")
 
 
+@pytest.mark.slow
 def test_the_loss_is_of_the_readout_over_what_was_seen(kit: Any) -> None:
     plugin = RPCREPlugin(size=2, memory_epochs=2, batch_size=3)
     benchmark, strategy, watch = start(kit, plugin)
@@ -111,6 +113,7 @@ def test_the_loss_is_of_the_readout_over_what_was_seen(kit: Any) -> None:
         assert step["loss"] == pytest.approx(float(wanted), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_prototypes_are_means_of_the_exemplars_kept_at_last(kit: Any) -> None:
     plugin = RPCREPlugin(size=2, memory_epochs=1)
     benchmark, strategy, _ = start(kit, plugin)
@@ -127,6 +130,7 @@ def test_prototypes_are_means_of_the_exemplars_kept_at_last(kit: Any) -> None:
             torch.testing.assert_close(found, mean, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "expected"), [("grow", 4), ("merge", 2), ("keep-first", 2)])
 def test_choosing_again_starts_from_the_memory_before_the_task(
     kit: Any, policy: Any, expected: int
@@ -138,6 +142,7 @@ def test_choosing_again_starts_from_the_memory_before_the_task(
     assert len(plugin.store.memory.slots["none"]) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reset", [True, False])
 def test_a_new_network_for_every_phase_or_one_that_learns_on(kit: Any, reset: bool) -> None:
     plugin = RPCREPlugin(size=2, memory_epochs=1, reset_network=reset)
@@ -151,6 +156,7 @@ def test_a_new_network_for_every_phase_or_one_that_learns_on(kit: Any, reset: bo
     assert new["momenta"] != reset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 0.1])
 def test_the_network_keeps_its_rate_where_the_others_are_scaled(kit: Any, scale: float) -> None:
     benchmark, strategy, watch = start(kit, RPCREPlugin(size=2, memory_epochs=1, lr_scale=scale))
@@ -167,6 +173,7 @@ def test_the_network_keeps_its_rate_where_the_others_are_scaled(kit: Any, scale:
     assert kinds.count(("shared", "readout")) == 1
 
 
+@pytest.mark.slow
 def test_predictions_go_through_the_network_and_a_saved_model_makes_them(kit: Any) -> None:
     benchmark, strategy, _ = start(kit, RPCREPlugin(size=2, memory_epochs=1))
     strategy.train(benchmark.train_stream[0])
@@ -187,6 +194,7 @@ def test_predictions_go_through_the_network_and_a_saved_model_makes_them(kit: An
     strategy.eval(benchmark.test_stream[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["merge", "exclude"])
 def test_small_classes_and_a_task_of_na_alone(kit: Any, policy: Any) -> None:
     stream = kit.stream("re", 2)
@@ -207,6 +215,7 @@ def test_small_classes_and_a_task_of_na_alone(kit: Any, policy: Any) -> None:
     assert strategy.network.readout.known.tolist() == [policy == "merge", *[True] * 4]
 
 
+@pytest.mark.slow
 def test_size_zero_leaves_a_readout_that_is_there_as_it_was(kit: Any) -> None:
     benchmark, strategy, _ = start(kit, RPCREPlugin(size=0))
     _, plain, _ = start(kit)

@@ -99,6 +99,7 @@ def firsts(steps: list[Any]) -> list[int]:
     return [i for i, kind in enumerate(kinds) if i == 0 or kind != kinds[i - 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fresh", [True, False])
 def test_adams_first_step_of_a_stage_is_that_of_a_new_adam(kit: Any, fresh: bool) -> None:
     """Without moments its step is the rate times the gradient's sign (Kingma and Ba, 2015)."""
@@ -113,6 +114,7 @@ def test_adams_first_step_of_a_stage_is_that_of_a_new_adam(kit: Any, fresh: bool
         assert new == (index in begins if fresh else index == 0)
 
 
+@pytest.mark.slow
 def test_a_step_takes_the_clipped_gradient(kit: Any) -> None:
     steps = steps_of(kit, StepPolicy(max_grad_norm=0.5), kind="sgd")
     clipped = 0

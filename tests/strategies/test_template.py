@@ -58,6 +58,7 @@ def test_every_override_of_avalanche_has_a_row_and_its_test() -> None:
 # ---- randomness ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_seed_decides_the_run_and_global_state_does_not(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind)
 
@@ -70,6 +71,7 @@ def test_seed_decides_the_run_and_global_state_does_not(kit: Any, kind: str) -> 
     assert not kit.same(first, run(1, 11))
 
 
+@pytest.mark.slow
 def test_train_and_eval_leave_global_randomness_alone(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind)
     strategy = kit.strategy(
@@ -89,6 +91,7 @@ def test_train_and_eval_leave_global_randomness_alone(kit: Any, kind: str) -> No
     assert before[2][2:] == after[2][2:]
 
 
+@pytest.mark.slow
 def test_evaluation_never_changes_training(kit: Any, kind: str) -> None:
     """Before the run, after every epoch, on three streams, in the memory phase, and between."""
     benchmark = kit.benchmark(kind)
@@ -109,6 +112,7 @@ def test_evaluation_never_changes_training(kit: Any, kind: str) -> None:
     assert kit.same(silent, kit.weights(watched))
 
 
+@pytest.mark.slow
 def test_a_memory_phase_does_not_shift_the_order_of_later_batches(kit: Any) -> None:
     """An ablation row without memory sees current samples in the same batches as one with it."""
     benchmark = kit.benchmark("re", 3)
@@ -192,6 +196,7 @@ def test_the_optimizer_stays_as_it_was_given(kit: Any) -> None:
     assert moved == {"head.text_weight", "head.vision_weight", "head.bias", "seen"}
 
 
+@pytest.mark.slow
 def test_frozen_parameters_stay_with_all_plugins(kit: Any, kind: str) -> None:
     benchmark = kit.benchmark(kind)
     model = kit.model(benchmark.labels, freeze_lower=1)
@@ -206,6 +211,7 @@ def test_frozen_parameters_stay_with_all_plugins(kit: Any, kind: str) -> None:
     assert all(not dict(model.named_parameters())[name].requires_grad for name in frozen)
 
 
+@pytest.mark.slow
 def test_half_precision_gradients_pass_the_shield(kit: Any) -> None:
     """What bf16 does to dtypes, on the CPU: the shield's factors must not change a gradient's."""
     benchmark = kit.benchmark("re")
@@ -282,6 +288,7 @@ class PoisonedMemory(SupervisedPlugin):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_memory_phase_leaves_the_phase_behind(kit: Any) -> None:
     benchmark = kit.benchmark("re")
     replay = PrototypeReplayPlugin(size=2, lr_scale=0.1)
@@ -293,6 +300,7 @@ def test_an_interrupted_memory_phase_leaves_the_phase_behind(kit: Any) -> None:
     assert [group["lr"] for group in strategy.optimizer.param_groups] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_task_cut_off_in_its_memory_phase_has_not_ended(kit: Any, order: int) -> None:
     """To no plugin, in any order: each of them says what it said when the task began."""

@@ -100,6 +100,7 @@ def text_strategy(kit: Any, benchmark: Any, *plugins: Any, **options: Any) -> An
     return kit.strategy(benchmark.labels, *plugins, model=model, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("restrict", "temperature"), OPTIONS)
 @pytest.mark.parametrize("schedule", ["after", "mixed", "alternate"])
 def test_every_steps_loss_is_the_sum_over_words(
@@ -140,6 +141,7 @@ def test_with_weight_one_a_word_counts_as_in_plain_training(kit: Any) -> None:
         assert step["loss"] == pytest.approx(plain_by_hand(step), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_other_plugins_terms_stay_in_any_order(kit: Any) -> None:
     benchmark = kit.benchmark("ner", 2)
     found = []
@@ -182,6 +184,7 @@ def test_old_types_in_words_called_o_are_kept(kit: Any) -> None:
     assert first[1.0][1] > 0.9
 
 
+@pytest.mark.slow
 def test_one_teacher_pass_a_sample_a_task_whatever_the_epochs(
     kit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ rounding is too small to be made large by training; what keeps prototypes is in 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -145,29 +146,33 @@ def compared(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(file: str | None = None) -> None:
-    alone = {name: case.trained() for name, case in CASES.items()}
-    replay = REPLAY.trained()
+    # only the first process compares
+    first = os.environ.get("RANK", "0") == "0"
+    alone = {name: case.trained() for name, case in CASES.items() if first}
+    replay = REPLAY.trained() if first else {}
     with tempfile.TemporaryDirectory() as place:
         written_alone = f"{place}/of-{id(place)}"
         with suppress(Killed):
-            REPLAY.trained(written_alone, killed=12)
+            if first:
+                REPLAY.trained(written_alone, killed=12)
         ranks, _ = join()
         folder = ranks.text_of_first(place)
-        found = {name: compared(alone[name], case.trained()) for name, case in CASES.items()}
+        together = {name: case.trained() for name, case in CASES.items()}
         straight = REPLAY.trained(dropout=0.5)
         for steps in (5, 12):
             with suppress(Killed):
                 REPLAY.trained(f"{folder}/two", killed=steps, dropout=0.5)
         resumed = REPLAY.trained(f"{folder}/two", dropout=0.5)
-        found["resumed by two"] = compared(straight, resumed)
         more = REPLAY.trained(ranks.text_of_first(written_alone))
-        found["of one, resumed by two"] = compared(replay, more)
         with suppress(Killed):
             REPLAY.trained(f"{folder}/fewer", killed=12)
         ranks.wait()
         dist.destroy_process_group()
         if not ranks.first:
             return
+        found = {name: compared(alone[name], run) for name, run in together.items()}
+        found["resumed by two"] = compared(straight, resumed)
+        found["of one, resumed by two"] = compared(replay, more)
         found["of two, resumed by one"] = compared(replay, REPLAY.trained(f"{folder}/fewer"))
     if file is not None:
         Path(file).write_text(json.dumps(found), encoding="utf-8")

@@ -35,12 +35,14 @@ def written(parts: list[tuple[int, str | None]], scheme: Scheme) -> list[str]:
     return tags
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(parts=segments())
 def test_entities_survive_every_scheme(scheme: Scheme, parts: Any) -> None:
     assert as_bio(written(parts, scheme), scheme) == (tuple(written(parts, "BIO")), [])
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.one_of(
