@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mkgc_cl.data.textfile import TextFile, is_text, read_text, shown
+from mkgc_cl.data.textfile import TextFile, is_text, read_text, shown, user_path
 from mkgc_cl.data.visuals import image_stem
 from mkgc_cl.errors import ConfigError, DataError, MissingDataError, gathered
 
@@ -53,7 +53,7 @@ def read_captions(path: str | Path, captioner: str | None = None) -> Captions:
         MissingDataError: there is no such file.
         DataError: every line that is not what the format says.
     """
-    text = read_text(Path(path).expanduser())
+    text = read_text(user_path(path))
     problems: list[DataError] = []
     rows: list[tuple[int, str, Mapping[str, str]]] = []
     for number, line in enumerate(text.lines, 1):

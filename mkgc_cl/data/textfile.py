@@ -44,6 +44,20 @@ class TextFile:
     lines: tuple[str, ...] = field(compare=False, repr=False)
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path that a user wrote, ``~`` and ``~name`` spelled out.
+
+    Raises:
+        MissingDataError: there is no such user, or no home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise MissingDataError(
+            f"expected a data file, found no name of one ({error}); write the path out", path=path
+        ) from error
+
+
 def read_bytes(path: Path) -> bytes:
     """Read a file that must be there and must not be empty.
 

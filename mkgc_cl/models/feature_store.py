@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import DataError, MissingDataError
-from mkgc_cl.regular_file import read_regular
+from mkgc_cl.regular_file import open_regular, read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class FeatureStore:
         """Read samples of one file; none of them where it is no longer what it was."""
         whole = self._whole[name]
         try:
-            with (self.folder / name).open("rb") as file:
+            with open_regular(self.folder / name, limit=LARGEST) as file:
                 if _stamp(os.fstat(file.fileno())) != whole.stamp:
                     raise DataError("it was changed while in use", path=self.folder / name)
                 for key, place in places:

@@ -241,6 +241,20 @@ def test_a_shard_that_is_damaged_while_in_use_is_rebuilt_whole(
     )
 
 
+def test_a_shard_that_changes_while_it_is_read_is_not_believed(
+    tmp_path: Path, sources: list[FileImage]
+) -> None:
+    cache = new_cache(tmp_path)
+    cache.batch(sources)
+    (shard,) = (tmp_path / "cache").rglob("shard-*")
+    reading = cache._store._opened(shard.name)
+    reading.__enter__()
+    time.sleep(0.02)  # a file system stamps changes within some milliseconds alike
+    flip(shard, 5)
+    with pytest.raises(DataError, match="changed while it was read"):
+        reading.__exit__(None, None, None)
+
+
 def test_a_image_that_changed_since_is_an_error_where_its_old_pixels_are_lost(
     tmp_path: Path, sources: list[FileImage], save_noise: Callable[..., FileImage]
 ) -> None:

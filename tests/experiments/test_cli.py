@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 import shlex
@@ -265,6 +266,23 @@ def test_exit_codes(capsys, error: BaseException, code: int) -> None:
     told = "goes on from here" if isinstance(error, KeyboardInterrupt) else str(error)
     assert told in capsys.readouterr().err
     assert (sys.stdout, sys.stderr) == streams
+
+
+def test_a_script_goes_on_where_nobody_reads_what_it_prints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    def work() -> int:
+        sys.stdout.write("a table")
+        sys.stderr.write("a line of progress")
+        raise OutputError("told to nobody")
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert cli.exit_code(work) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.samples import LabelSpace, RelationSample, TaggingSample, TaskKind, VisualInput
 from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.inference import Extractor, from_pretrained, save_pretrained
+from mkgc_cl.inference.encoders import load_tokenizer
 from mkgc_cl.models import (
     DualStreamModel,
     ExtractionModel,
@@ -210,6 +213,32 @@ def test_a_description_that_is_none_is_refused(
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(DataError, match=said):
         from_pretrained(tmp_path)
+
+
+def test_a_tokenizer_with_code_neither_runs_it_nor_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "yes")
+    card = {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]}, "tokenizer_class": "Tokenizer"}
+    files = {
+        "vocab.txt": "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ann"]),
+        "tokenizer_config.json": json.dumps(card),
+        "evil.py": f"from pathlib import Path\nPath({str(tmp_path / 'RAN')!r}).touch()\n"
+        "from transformers import BertTokenizer\nclass Tokenizer(BertTokenizer):\n    pass\n",
+    }
+    (tmp_path / "tokenizer").mkdir()
+    for name, text in files.items():
+        (tmp_path / "tokenizer" / name).write_text(text)
+    sums = [
+        {"file": name, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        for name, text in files.items()
+    ]
+    described = {"kind": "pretrained", "markers": "new", "marker_ids": [1] * 4, "files": sums}
+    with contextlib.suppress(DataError):
+        load_tokenizer(described, tmp_path)
+    assert asked == []
+    assert not (tmp_path / "RAN").exists()
 
 
 def test_what_could_not_be_built_again_is_not_saved(tmp_path: Path) -> None:

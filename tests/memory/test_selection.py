@@ -117,8 +117,10 @@ def test_clusters_are_as_tight_as_those_of_scikit_learns_own_starts() -> None:
 
 
 def rows_of_kind(kind: str, seed: int) -> Tensor:
-    """Random rows: without structure, in pairs far apart, or with every third row repeated."""
+    """Random rows: without structure, in pairs far apart, every third one twice, or five in all."""
     generator = source(seed)
+    if kind == "five":
+        return torch.randn(5, 12, generator=generator).repeat(4, 1)
     if kind == "pairs":
         middles = 6 * torch.randn(8, 12, generator=generator)
         return middles.repeat(2, 1) + torch.randn(16, 12, generator=generator)
@@ -129,7 +131,7 @@ def rows_of_kind(kind: str, seed: int) -> Tensor:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("selection", ["kmeans", "herding"])
-@pytest.mark.parametrize("kind", ["anything", "pairs", "duplicates"])
+@pytest.mark.parametrize("kind", ["anything", "pairs", "duplicates", "five"])
 def test_rounding_of_the_features_chooses_nothing(kind: str, selection: Selection) -> None:
     """The same sixty choices where every number is off by its last bits (relative 1e-7)."""
     changed = 0
@@ -142,6 +144,36 @@ def test_rounding_of_the_features_chooses_nothing(kind: str, selection: Selectio
             found = select_exemplars(rounded, 8, selection=selection, source=source(seed))
             changed += found != expected
     assert changed == 0
+
+
+@pytest.mark.parametrize(("pairs", "size", "scale", "seed"), [(16, 12, 2, 2), (20, 14, 4, 7)])
+def test_of_a_lonely_pair_rounding_draws_neither_as_a_start(
+    pairs: int, size: int, scale: float, seed: int
+) -> None:
+    """Both bring the others as near, so starts that keep the better of two draws hang on a tie."""
+    generator = source(seed)
+    middles = scale * torch.randn(pairs, 12, generator=generator)
+    features = middles.repeat(2, 1) + torch.randn(2 * pairs, 12, generator=generator)
+    expected = select_exemplars(features, size, selection="kmeans", source=source(seed))
+    for noise in range(3):
+        drawn = torch.randn(features.shape, generator=source(1000 + noise))
+        rounded = features * (1 + 1e-7 * drawn)
+        found = select_exemplars(rounded, size, selection="kmeans", source=source(seed))
+        assert found == expected
+
+
+def test_of_starts_that_end_equally_well_the_first_counts() -> None:
+    """Three centers for two pairs: which pair is split is drawn, its last bits do not decide."""
+    features = torch.tensor([[-3.5], [-2.5], [2.5], [3.5]])
+    split = []
+    for seed in range(4):
+        found = select_exemplars(features, 3, selection="kmeans", source=source(seed))
+        split.append(found)
+        for noise in range(2):
+            drawn = torch.randn(features.shape, generator=source(1000 + noise))
+            rounded = features * (1 + 1e-7 * drawn)
+            assert select_exemplars(rounded, 3, selection="kmeans", source=source(seed)) == found
+    assert sorted(map(list, set(map(tuple, split)))) == [[0, 1, 2], [0, 2, 3]]
 
 
 @pytest.mark.parametrize("selection", ["kmeans", "herding"])

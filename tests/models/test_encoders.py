@@ -315,10 +315,16 @@ def test_encoders_of_another_kind(roberta_folder: Path, tmp_path: Path) -> None:
         load_vision_encoder("test_resnet", pretrained=False)
 
 
+@pytest.mark.parametrize("tokenizer", ["Tokenizer", "BertTokenizer"])
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("kind", ["bert", "evil"])
 def test_a_folder_with_code_neither_runs_it_nor_asks(
-    bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, pretrained: bool
+    bert_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    pretrained: bool,
+    tokenizer: str,
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "yes")
@@ -337,7 +343,9 @@ def test_a_folder_with_code_neither_runs_it_nor_asks(
     path.write_text(
         json.dumps({**json.loads(path.read_text()), "model_type": kind, "auto_map": own})
     )
-    card = {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]}, "tokenizer_class": "Tokenizer"}
+    card: dict[str, object] = {"tokenizer_class": tokenizer}
+    if tokenizer == "Tokenizer":  # else it is loaded, and the model's code comes next
+        card["auto_map"] = {"AutoTokenizer": ["evil.Tokenizer", None]}
     (folder / "tokenizer_config.json").write_text(json.dumps(card))
     with contextlib.suppress(ConfigError):  # a kind that transformers knows is loaded without it
         load_text_encoder(str(folder), pretrained=pretrained)

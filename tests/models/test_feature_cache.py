@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_settings_and_precision_are_part_of_an_encoder() -> None:
         assert digests[0]() != one
 
 
-@pytest.mark.parametrize("harm", ["cut", "changed", "gone", "forged"])
+@pytest.mark.parametrize("harm", ["cut", "changed", "gone", "forged", "pipe"])
 @pytest.mark.parametrize("known", [True, False])
 def test_damage_is_encoded_again(
     harm: str, known: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -155,8 +156,10 @@ def test_damage_is_encoded_again(
         path.write_bytes(data[:-8])
     elif harm == "changed":
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    elif harm == "gone":
+    elif harm in ("gone", "pipe"):
         path.unlink()
+        if harm == "pipe":
+            os.mkfifo(path)
     else:
         path.write_bytes(b"\0" * len(data))
     reader = model if known else built("ner", tmp_path, layers=(4,))

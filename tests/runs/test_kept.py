@@ -71,9 +71,10 @@ def test_a_folder_that_takes_nothing_is_told_before_the_first_run(
 
     left: list[str] = []
 
-    def full(_: int) -> None:
+    def full(handle: int) -> None:
         left.extend(path.name for path in out.parent.iterdir() if path.name != "file")
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if os.fstat(handle).st_size >= 2**20:  # a few bytes would find room
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("mkgc_cl.results.writing.os.fsync", full)
     with pytest.raises(OutputError, match="No space left on device"):
@@ -83,6 +84,23 @@ def test_a_folder_that_takes_nothing_is_told_before_the_first_run(
     assert [path.name for path in out.parent.iterdir()] == ["file"]
     # killed at this moment, it would leave a file that later writes remove
     assert [name.startswith(PREFIX) and name.endswith(SUFFIX) for name in left] == [True]
+
+
+def test_what_cannot_be_kept_is_not_begun(
+    make_record, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full after a record was written: claims are small, and still find room."""
+
+    def full(folder: Path, **_: int) -> None:
+        if (folder / f"{RUNS[0].key}.json").exists():
+            raise OutputError("full")
+
+    monkeypatch.setattr(grid, "check_writable", full)
+    runner = Runner(make_record)
+    with pytest.raises(OutputError, match="full"):
+        run_grid(RUNS, runner, out=out, quiet=True)
+    assert runner.ran == [0]
+    assert [record.seed for record in finished_records(out)] == [0]
 
 
 def test_a_record_that_cannot_be_written_is_kept_elsewhere_and_ends_the_grid(

@@ -17,6 +17,7 @@ from mkgc_cl.data.files.schemes import Scheme
 from mkgc_cl.data.files.stream import stream_from_files
 from mkgc_cl.data.files.tasks import MultiType
 from mkgc_cl.data.samples import TaskStream
+from mkgc_cl.data.textfile import user_path
 from mkgc_cl.data.visuals import Images, MissingImages
 
 #: Settings that name files or folders; relative ones are below the folder of the YAML file.
@@ -97,9 +98,9 @@ def arguments(settings: FilesSettings, folder: Path) -> dict[str, Any]:
     for item in fields(settings):
         value = getattr(settings, item.name)
         if item.name in PATHS and isinstance(value, tuple):
-            value = tuple(str(folder / Path(path).expanduser()) for path in value)
+            value = tuple(str(folder / user_path(path)) for path in value)
         elif item.name in PATHS and isinstance(value, str):
-            value = str(folder / Path(value).expanduser())
+            value = str(folder / user_path(value))
         if value != () and value is not None:
             given[item.name] = value
     return given

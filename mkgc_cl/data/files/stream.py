@@ -20,6 +20,7 @@ from mkgc_cl.data.negative import NEGATIVE, require_negative
 from mkgc_cl.data.provenance import file_digests, provenance
 from mkgc_cl.data.samples import LabelSpace, Task, TaskKind, TaskStream, VisualInput
 from mkgc_cl.data.splits import Splits
+from mkgc_cl.data.textfile import user_path
 from mkgc_cl.data.visuals import (
     ImagePolicy,
     Images,
@@ -186,7 +187,7 @@ def stream_from_files(
 
 def _paths(given: Files) -> list[Path]:
     listed = (given,) if isinstance(given, (str, Path)) else given
-    return [Path(path).expanduser() for path in listed]
+    return [user_path(path) for path in listed]
 
 
 def _check(

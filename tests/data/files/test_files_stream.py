@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from mkgc_cl.data import LabelSpace, imner_stream, imre_stream
+from mkgc_cl.data.captions import read_captions
 from mkgc_cl.data.files import grown, stream_from_files, stream_from_mapping, stream_from_yaml
 from mkgc_cl.data.files.records import Record
 from mkgc_cl.data.files.shares import hold_out
 from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.samples import RelationSample, Task, TaskStream
-from mkgc_cl.errors import ConfigError, DataError, ImageError
+from mkgc_cl.errors import ConfigError, DataError, ImageError, MissingDataError
 
 # PER is in three sentences, LOC in two, ORG in one.
 SENTENCES = (
@@ -118,6 +119,21 @@ def test_every_mistake_in_the_settings_at_once(tmp_path: Path) -> None:
     assert len(caught.value.problems) >= 5
     with pytest.raises(ConfigError, match=r"'X'.*files have LOC, ORG, PER"):
         entities(tmp_path, tasks=["PER", "X"])
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: stream_from_files(kind="ner", train=path, test=0.5),
+        lambda path: stream_from_mapping({"kind": "ner", "train": path, "test": 0.5}),
+        lambda path: stream_from_mapping({"kind": "ner", "train": [path], "test": 0.5}),
+        read_captions,
+    ],
+)
+def test_a_home_that_nobody_has(read: Any) -> None:
+    with pytest.raises(MissingDataError, match="write the path out") as caught:
+        read("~no-such-user/a.txt")
+    assert caught.value.path == Path("~no-such-user/a.txt")
 
 
 def test_every_mistake_in_the_files_at_once(tmp_path: Path) -> None:
