@@ -160,6 +160,8 @@ def test_nothing_is_dropped_before_the_heads(
         spans = conversion_matrix(model.seen).to(output.span_logits.dtype)
         expected = 0.5 * expected + 0.5 * output.span_logits @ spans
     assert torch.allclose(output.logits, expected, atol=1e-9)
+    rows = read[(read != 0).any(dim=-1)]  # others are padding
+    assert (rows != 0).all()  # dropping puts zeros there
 
 
 def test_classes_not_seen_yet_cannot_be_chosen_or_learned(
