@@ -8,6 +8,7 @@ from weakref import WeakSet
 
 import pytest
 import torch
+from avalanche.core import SupervisedPlugin
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -206,12 +207,25 @@ def test_a_consolidation_that_is_stopped_is_done_again_or_refused(
     assert len(plugin.state_dict()["terms"]) == 1
 
 
+class CutOffLate(SupervisedPlugin):
+    """Interrupt a run once, when the epochs of its second task are over."""
+
+    armed = True
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        if self.armed and strategy.clock.train_exp_counter == 1:
+            self.armed = False
+            raise KeyboardInterrupt
+
+
 @pytest.mark.slow
-def test_a_task_that_was_cut_off_is_not_consolidated(kit: Any) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_task_that_was_cut_off_is_not_consolidated(kit: Any, late: bool) -> None:
     """Begun again, it is held by the task before alone, once."""
     benchmark = kit.benchmark("re", 3)
     plugin = EWCPlugin(mode="separate", samples=None)
-    strategy = kit.strategy(benchmark.labels, kit.CutOff(task=1, step=1), plugin)
+    plugins = (plugin, CutOffLate()) if late else (kit.CutOff(task=1, step=1), plugin)
+    strategy = kit.strategy(benchmark.labels, *plugins)
     strategy.train(benchmark.train_stream[0])
     left = [p.detach().clone() for p in strategy.network.parameters()]
     with pytest.raises(KeyboardInterrupt):
