@@ -15,6 +15,7 @@ from mkgc_cl.systems import SYSTEMS, UPPER_BOUNDS
 BENCHMARKS = {"imner": "IMNER", "imre": "IMRE"}
 HEADER = ("system", "encoder", "exemplars")
 Record = Mapping[str, Any]
+Variant = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def leaderboard(records: Iterable[Record]) -> str:
     """
     # a finished run is reused in the folders of other settings, and is still one run
     counted = list({_run(record): record for record in records if _counts(record)}.values())
-    groups: dict[tuple[str, ...], dict[str, dict[str, list[Record]]]] = {}
+    groups: dict[tuple[str, ...], dict[str, dict[Variant, list[Record]]]] = {}
     for record in counted:
         variants = groups.setdefault(_key(record), {}).setdefault(record["scenario"], {})
         variants.setdefault(_variant(record), []).append(record)
@@ -70,11 +71,12 @@ def leaderboard(records: Iterable[Record]) -> str:
 
 
 def _rows(
-    benchmarks: Mapping[str, Mapping[str, list[Record]]],
+    benchmarks: Mapping[str, Mapping[Variant, list[Record]]],
 ) -> Iterator[tuple[str, dict[str, list[Record]]]]:
     """Rows of one system: what has most runs on either benchmark, then what was set otherwise.
 
-    Settings are told where there are several on a benchmark; usual ones differ between the two.
+    Settings are told where several on a benchmark differ in them; usual ones differ between the
+    two.
     """
     ranked = {
         name: sorted(variants.items(), key=lambda each: (-len(each[1]), each[0]))
@@ -82,8 +84,14 @@ def _rows(
     }
     for rank in range(max(map(len, ranked.values()))):
         there = {name: each[rank] for name, each in ranked.items() if rank < len(each)}
-        told = [words for name, (words, _) in there.items() if len(ranked[name]) > 1]
-        yield "; ".join(told), {name: runs for name, (_, runs) in there.items()}
+        told = [_told(own, benchmarks[name]) for name, (own, _) in there.items()]
+        yield "; ".join(filter(None, told)), {name: runs for name, (_, runs) in there.items()}
+
+
+def _told(own: Variant, among: Iterable[Variant]) -> str:
+    every = [set(variant) for variant in among]
+    shared = set.intersection(*every)
+    return ", ".join(f"{name} {value}" for name, value in own if (name, value) not in shared)
 
 
 COLUMNS = ("last", "mean", "of joint", "n", "min")
@@ -100,8 +108,9 @@ def _counts(record: Record) -> bool:
 
 
 def _run(record: Record) -> str:
-    names = ("system", "scenario", "order", "seed", "config")
-    return json.dumps([record[name] for name in names], sort_keys=True)
+    config = {**record["config"], "options": _options(record["config"])}
+    names = ("system", "scenario", "order", "seed")
+    return json.dumps([config, *(record[name] for name in names)], sort_keys=True)
 
 
 def _key(record: Record) -> tuple[str, ...]:
@@ -113,12 +122,17 @@ def _key(record: Record) -> tuple[str, ...]:
     return record["system"], _encoder(record), kept
 
 
-def _variant(record: Record) -> str:
-    """Options and training in words."""
+def _variant(record: Record) -> Variant:
+    """Options and training, by name."""
     config = record["config"]
     encoders = {name: v for name, v in config["encoders"].items() if name != "text"}
-    given = {**config.get("options", {}), **config.get("training", {}), **encoders}
-    return ", ".join(f"{name} {value}" for name, value in sorted(given.items()))
+    given = {**_options(config), **config.get("training", {}), **encoders}
+    return tuple(sorted((name, str(value)) for name, value in given.items()))
+
+
+def _options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """But for what changes no result."""
+    return {name: value for name, value in config.get("options", {}).items() if name != "cache"}
 
 
 def _encoder(record: Record) -> str:

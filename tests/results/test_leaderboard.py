@@ -74,3 +74,17 @@ def test_options_are_told_where_there_are_several() -> None:
     both = rows(leaderboard([*RECORDS, record("Frozen + Gaussian", [90.0, 58.0], **usual)]))
     assert len(both) == len(rows(leaderboard(RECORDS)))  # each benchmark has its usual ones
     assert both[1][8:10] == ["58.0", "74.0"]
+
+
+def test_what_changes_no_result_is_no_other_setting() -> None:
+    again = {**RECORDS[2], "config": {**RECORDS[2]["config"], "options": {"cache": True}}}
+    assert leaderboard([*RECORDS[:2], again, *RECORDS[3:]]) == leaderboard(RECORDS)
+    assert leaderboard([*RECORDS, again]) == leaderboard(RECORDS)
+
+
+def test_settings_that_all_share_are_not_told() -> None:
+    found = [
+        record("EMR", [50.0, 30.0], options={"lr": 0.1, "branch": branch}, scenario="imre")
+        for branch in (0.5, 0.6)
+    ]
+    assert [row[0] for row in rows(leaderboard(found))] == ["EMR (branch 0.5)", "EMR (branch 0.6)"]
