@@ -17,10 +17,13 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+
+from mkgc_cl._environ import environment_variables
+
+_HOME = ("HOME", "USERPROFILE")
+"""What ``~`` is; the second on Windows."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,10 @@ def load_data_set_utilities() -> None:
         module = _load(file)
     except (OSError, ValueError) as error:
         logger.info("Avalanche's configuration is the default one: %s", error)
-        with tempfile.TemporaryDirectory() as folder, _home(folder):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            environment_variables(dict.fromkeys(_HOME, folder)),
+        ):
             module = _load(file)
         module.set_dataset_root(str(Path("~", ".avalanche", "data")))
     sys.modules[_NAME] = module
@@ -58,22 +64,6 @@ def _load(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@contextmanager
-def _home(folder: str) -> Iterator[None]:
-    """Let ``~`` be a folder in the block."""
-    names = ("HOME", "USERPROFILE")  # the second on Windows
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, folder))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 load_data_set_utilities()

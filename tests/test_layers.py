@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BASE = {"errors", "config", "seeds", "devices", "systems", "plain_yaml", "regular_file"}
-BASE |= {"cluster", "_cores", "_checks", "_files", "_lazy", "encoders", "recipe_options"}
+BASE |= {"cluster", "encoders", "recipe_options"}
+BASE |= {"_checks", "_cores", "_environ", "_files", "_lazy"}
 PURE = {"objectives", "memory", "metrics"}
 MAY = {
     "data": BASE,

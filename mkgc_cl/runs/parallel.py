@@ -9,13 +9,14 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from mkgc_cl._cores import usable_cores
+from mkgc_cl._environ import environment_variables
 from mkgc_cl.errors import ConfigError, WorkerError
 
 T = TypeVar("T")
@@ -115,7 +116,7 @@ class _Worker(Generic[T, R]):
         self._work = work
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,))
-        with _threads(threads):
+        with environment_variables(dict.fromkeys(_LIMITS, str(threads))):
             self.process.start()
         theirs.close()  # now it closes when the process ends
 
@@ -190,18 +191,3 @@ def _end_with_parent() -> None:
     if sys.platform == "linux":  # at once, where no thread gets its turn
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     Thread(target=follow, name="follow", daemon=True).start()
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Let processes started in the block compute with so many threads."""
-    before = {name: os.environ.get(name) for name in _LIMITS}
-    os.environ.update(dict.fromkeys(_LIMITS, str(number)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
