@@ -154,11 +154,13 @@ def parse(script: Script, argv: Sequence[str]) -> argparse.Namespace:
 
 def _settings_help() -> str:
     """List the settings, each with its help text and default."""
-    lines = [
-        f"  {key:<26}{spec.metadata['help']}{_default(spec.default)}"
+    said = {
+        key: f"{spec.metadata['help']}{_default(spec.default)}"
         for key, spec in keys(Settings).items()
-    ]
-    lines.append(f"  {'SYSTEM.option':<26}of one system, as in MSPT.alpha=0.1 (mkgc list options)")
+    }
+    said["SYSTEM.option"] = "of one system, as in MSPT.alpha=0.1 (mkgc list options)"
+    width = max(map(len, said)) + 2
+    lines = (f"  {key:<{width}}{text}" for key, text in said.items())
     return "settings, their meaning and default:\n" + "\n".join(lines)
 
 

@@ -209,7 +209,8 @@ def _choices(name: str, tree: ast.Module) -> Any:
 
 
 def _helps(docstring: str) -> dict[str, str]:
-    """The lines of a docstring's ``Args:``, by argument."""
+    """The lines of a docstring's ``Args:``, by argument, without its markup."""
     arguments = docstring.partition("\nArgs:\n")[2].partition("\n\n")[0]
+    arguments = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"\1", arguments).replace("``", "")
     found = re.findall(r"^    (\w+): ((?:.|\n {8})*)", arguments, flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}

@@ -480,3 +480,5 @@ def test_options_have_the_types_their_recipes_declare() -> None:
             **kinds,
         }
         assert fitted_options(name, defaults) == defaults
+        # in words for a terminal
+        assert not any("`" in said.help for said in source.values())
