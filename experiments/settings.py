@@ -206,9 +206,13 @@ class Settings:
         for key in ("name", "systems", "seeds", "orders", "reference", "checkpoint", "options"):
             del plain[key]
         plain["stream"] = stream_config(self.stream)
-        for key in ("share_captions", "captions_behind_text"):
-            if not plain["encoders"][key]:
-                del plain["encoders"][key]  # runs from before there were captions stay
+        for key, usual in (
+            ("share_captions", False),
+            ("captions_behind_text", False),
+            ("freeze_vision", None),
+        ):
+            if plain["encoders"][key] is usual:
+                del plain["encoders"][key]  # runs from before there was such a setting stay
         plain["stream"]["order"] = self.order  # left to the default or written out: the same run
         return plain
 

@@ -30,3 +30,8 @@ class Encoders:
     )
     max_text_length: int = setting(128, help="most tokens a sample may have", minimum=8)
     freeze_lower: int = setting(0, help="lowest layers that do not train", minimum=0)
+    freeze_vision: int | None = setting(
+        None,
+        help="those of the vision stream of MSPT and MKGformer; freeze_lower by default",
+        minimum=0,
+    )

@@ -69,8 +69,9 @@ class Additions:
             wrong.append("interpolation is for systems that predict by their head; leave it out")
         if self.image_cache and not keep_images(strategy.network, FeatureCache()):
             wrong.append(
-                "image_cache is for systems whose encoder of images is frozen; leave it out, or "
-                "for UMGF give train_vision=false"
+                "image_cache is for systems whose encoder of images is frozen; leave it out, for "
+                "UMGF give train_vision=false, or for MSPT and MKGformer on whole images freeze "
+                "their lowest blocks (encoders.freeze_vision)"
             )
         if wrong:
             raise ConfigError(wrong)

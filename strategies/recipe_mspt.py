@@ -61,6 +61,7 @@ def mspt_recipe(
         share_captions=encoders.share_captions and encoders.images == "captions",
         max_text_length=encoders.max_text_length,
         freeze_lower=encoders.freeze_lower,
+        freeze_vision=encoders.freeze_vision,
         seed=training.seed,
     )
     teacher = [TokenDistillationPlugin(weight=token_weight)] if token_weight else []

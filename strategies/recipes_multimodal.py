@@ -359,6 +359,7 @@ def _mkgformer(
         encoders,
         training.seed,
         fusion_layers=fusion_layers,
+        freeze_vision=encoders.freeze_vision,
         tagger=tagger,
         train_head=train_head,
     )

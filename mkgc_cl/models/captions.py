@@ -74,10 +74,14 @@ class CaptionStream(TextStream):
         """The layers."""
         return self.layers
 
-    def tokens(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
-        """Embedded captions (U, P, D) and their mask (U, P)."""
-        embedded: Tensor = self.embeddings(input_ids=batch["caption_ids"])
-        return embedded, batch["caption_mask"]
+    def lower(self, batch: MultimodalBatch, blocks: int) -> tuple[Tensor, Tensor]:
+        """States (U, P, D) that leave the lowest ``blocks`` layers, and their mask (U, P)."""
+        states: Tensor = self.embeddings(input_ids=batch["caption_ids"])
+        mask = batch["caption_mask"]
+        for block in self.layers[:blocks]:
+            context = self.attend(block, self.project(block, states), mask)
+            states = self.finish(block, context, states)
+        return states, mask
 
     def project(self, block: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of a layer, each (U, H, P, D/H)."""

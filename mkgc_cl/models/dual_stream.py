@@ -56,6 +56,7 @@ class DualStreamModel(MultimodalModel):
         max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest layers of both streams, embeddings included, that do not
             train.
+        freeze_vision: the same of the vision stream alone, where it is another.
         dropout: probability on tagging features while training (RELEASED CODE: 0.1).
         seed: seed of every parameter that is not pretrained.
 
@@ -82,6 +83,7 @@ class DualStreamModel(MultimodalModel):
         tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
+        freeze_vision: int | None = None,
         dropout: float = 0.1,
         seed: int = 0,
     ) -> None:
@@ -95,6 +97,7 @@ class DualStreamModel(MultimodalModel):
             if share_captions and images != "captions"
             else [],
             common_problems(tagger, freeze_lower, dropout),
+            at_least("freeze_vision", freeze_vision, 0, none="freeze_lower"),
         )
         plan = view_plan(images, vision)
         super().__init__(
@@ -155,7 +158,7 @@ class DualStreamModel(MultimodalModel):
         )
         self.dropout = nn.Dropout(dropout if labels.kind == "ner" else 0.0)
         self.text.freeze_lower(freeze_lower)
-        self.vision.freeze_lower(freeze_lower)
+        self.vision.freeze_lower(freeze_lower if freeze_vision is None else freeze_vision)
 
     def vision_keys(self) -> list[Tensor]:
         """Shared keys as the vision stream reads them: (n_max, D_v), or (1, D_v) of a single one.

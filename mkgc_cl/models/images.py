@@ -16,7 +16,7 @@ from mkgc_cl.models.captions import CAPTION_LENGTH, CaptionEncoder, Part
 from mkgc_cl.models.encoders import image_side
 from mkgc_cl.models.feature_cache import EncoderDigest, FeatureCache, image_keys, structure
 from mkgc_cl.models.token_source import TokenSource
-from mkgc_cl.models.vision import pixel_statistics
+from mkgc_cl.models.vision import VisionStream, pixel_statistics
 
 Objects = Literal["crops", "image", "captions"]
 
@@ -180,13 +180,16 @@ def visual_encoder(
 def keep_images(model: nn.Module, cache: FeatureCache) -> bool:
     """Let the frozen encoders of images in a model keep what they read, of captions likewise.
 
+    A vision stream keeps what leaves its frozen blocks.
+
     Returns:
         Whether it has one.
     """
     readers = [
         part
         for part in model.modules()
-        if isinstance(part, ImageEncoder | CaptionEncoder | TokenSource) and not part.trains
+        if isinstance(part, ImageEncoder | CaptionEncoder | TokenSource | VisionStream)
+        and not part.trains
     ]
     for reader in readers:
         reader.cache = cache

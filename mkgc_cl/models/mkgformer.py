@@ -6,7 +6,7 @@ from typing import get_args
 
 from torch import nn
 
-from mkgc_cl._checks import one_of, require
+from mkgc_cl._checks import at_least, one_of, require
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.data.tokenizer import WordTokenizer
@@ -51,6 +51,7 @@ class MKGformerModel(MultimodalModel):
         max_text_length: most tokens a sample may have.
         freeze_lower: number of lowest layers of both streams, embeddings included, that do not
             train.
+        freeze_vision: the same of the vision stream alone, where it is another.
         dropout: probability on what the tagging head reads while training.
         train_head: let the head's linear layer learn. RELEASED CODE never hands the one of
             relations to its optimizer: with ``False`` it stays as drawn (a CRF learns either way).
@@ -75,6 +76,7 @@ class MKGformerModel(MultimodalModel):
         tagger: Tagger = "crf",
         max_text_length: int = 128,
         freeze_lower: int = 0,
+        freeze_vision: int | None = None,
         dropout: float = 0.1,
         train_head: bool = True,
         seed: int = 0,
@@ -82,6 +84,7 @@ class MKGformerModel(MultimodalModel):
         require(
             one_of("images", images, get_args(Images)),
             common_problems(tagger, freeze_lower, dropout),
+            at_least("freeze_vision", freeze_vision, 0, none="freeze_lower"),
         )
         plan = view_plan(images, vision)
         super().__init__(
@@ -116,7 +119,7 @@ class MKGformerModel(MultimodalModel):
         self.head = LinearHead(width=width, outputs=outputs, seed=seed)
         self.dropout = nn.Dropout(dropout)
         self.text.freeze_lower(freeze_lower)
-        self.vision.freeze_lower(freeze_lower)
+        self.vision.freeze_lower(freeze_lower if freeze_vision is None else freeze_vision)
         if isinstance(self.vision, VisionStream):
             self.vision.vit.norm.requires_grad_(False)  # words read the blocks, nobody beyond
         if not train_head:
@@ -129,7 +132,7 @@ class MKGformerModel(MultimodalModel):
             self.text,
             self.vision,
             words=(self.text.embeddings(input_ids=batch.input_ids), mask),
-            patches=self.vision.tokens(batch),
+            patches=self.vision.lower(batch, len(self.vision.blocks) - len(self.fusion.weights)),
             visual_index=batch.visual_index,
         )
         if self.labels.kind == "ner":

@@ -86,8 +86,8 @@ class PrefixFusion(nn.Module):
             text: the text stream.
             vision: the vision stream.
             words: embedded tokens (B, T, D) and their mask (B, T), true on real ones.
-            patches: embedded visual tokens (U, P, D) and their mask (U, P), true on those of
-                images that are there.
+            patches: states (U, P, D) that leave the vision blocks below the fused ones, and their
+                mask (U, P), true on tokens of images that are there.
             visual_index: (B,) row of the visual input of each sample.
 
         Returns:
@@ -100,9 +100,6 @@ class PrefixFusion(nn.Module):
         for layer in text.layers[:-depth]:
             context, prefix = _read(layer, states, mask)
             states = finish_text_layer(layer, context, states)
-        for block in vision.blocks[:-depth]:
-            context = vision.attend(block, vision.project(block, seen), seen_mask)
-            seen = vision.finish(block, context, seen)
         # from here on an image looks different to every sample
         seen, seen_mask = seen[visual_index], seen_mask[visual_index]
         bridges: Any = self.bridges or [None] * depth

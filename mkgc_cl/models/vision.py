@@ -15,6 +15,7 @@ from mkgc_cl.models.attention import (
     explicit_attention,
     fused_attention,
 )
+from mkgc_cl.models.feature_cache import EncoderDigest, FeatureCache, image_keys, structure
 
 
 class VisionStream(nn.Module):
@@ -32,12 +33,18 @@ class VisionStream(nn.Module):
         shared_key: replace the self-key of those blocks by the shared key.
         generator: source of the initial values of bias maps and crop positions.
 
+    Attributes:
+        frozen: how many of the lowest blocks do not train.
+        cache: where the states that leave them are kept by image; ``None`` encodes anew. Crops are
+            always encoded: their positions train.
+
     Raises:
         ConfigError: the model is no such ViT, is shorter than asked for, or a crop's side is not a
             multiple of the patch side.
     """
 
     vit: Any
+    cache: FeatureCache | None
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -72,6 +79,20 @@ class VisionStream(nn.Module):
         if shared_key:
             for block in self.vit.blocks[self.first_interaction :]:
                 _share_key(block.attn, self.length, generator)
+        self.frozen = 0
+        self.cache = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether all that is made of an image changes in training: there is nothing to keep."""
+        return not self.frozen or bool(self.crop_tokens)
+
+    def train(self, mode: bool = True) -> VisionStream:
+        """Set the mode of what trains; in frozen blocks nothing is dropped."""
+        super().train(mode)
+        for block in self.vit.blocks[: self.frozen]:
+            block.eval()
+        return self
 
     @property
     def _prefix(self) -> int:
@@ -154,23 +175,48 @@ class VisionStream(nn.Module):
         Returns:
             States (U, P, D), mask (U, P) and the interaction blocks' maps, each (U, H, P, P).
         """
-        states, mask = self._embedded(images, crops, present)
-        attended = mask if crops else None  # nothing to mask without crops: the fast path
+        states, mask = self._lower(images, crops, present, self.first_interaction)
+        attended = mask if crops else None
         maps = []
-        for index, block in enumerate(self.vit.blocks):
+        for index, block in enumerate(self.vit.blocks[self.first_interaction :]):
             normed = block.norm1(states)
             shared = getattr(block.attn, "shared", None)
             if shared is not None:
-                context, scores = shared(normed, attended, keys[index - self.first_interaction])
-                maps.append(scores)
+                context, scores = shared(normed, attended, keys[index])
             else:
-                explicit = index >= self.first_interaction
                 projected = project_vision(block.attn, normed)
-                context, own = attend_vision(block.attn, projected, attended, explicit=explicit)
-                if own is not None:
-                    maps.append(own)
+                context, scores = attend_vision(block.attn, projected, attended, explicit=True)
+            if scores is not None:
+                maps.append(scores)
             states = finish_vision_block(block, context, states)
         return self.vit.norm(states), mask, tuple(maps)
+
+    def _lower(
+        self, images: Tensor | None, crops: list[Tensor], present: Tensor, blocks: int
+    ) -> tuple[Tensor, Tensor]:
+        """States (U, P, D) that leave the lowest blocks, and their mask (U, P)."""
+        frozen = min(self.frozen, blocks)
+        if self.cache is None or images is None or crops or not frozen:
+            states, mask = self._embedded(images, crops, present)
+            attended = mask if crops else None  # nothing to mask without crops: the fast path
+            return self._run(states, attended, slice(0, blocks)), mask
+        states = self.cache.read_images(
+            image_keys(images, self.pixel_mean, self.pixel_std),
+            encoder=self._digest(),
+            part=f"block-{frozen}",
+            encode=lambda rows: self._run(
+                self._embedded(images[rows], [], present[rows])[0], None, slice(0, frozen)
+            ),
+        ).to(images.device)
+        return self._run(states, None, slice(frozen, blocks)), self.token_mask(present)
+
+    def _run(self, states: Tensor, attended: Tensor | None, blocks: slice) -> Tensor:
+        """Run blocks of ordinary attention on states (U, P, D)."""
+        for block in self.vit.blocks[blocks]:
+            projected = project_vision(block.attn, block.norm1(states))
+            context, _ = attend_vision(block.attn, projected, attended, explicit=False)
+            states = finish_vision_block(block, context, states)
+        return states
 
     def read(
         self, batch: MultimodalBatch, keys: list[Tensor]
@@ -191,9 +237,9 @@ class VisionStream(nn.Module):
         """The blocks."""
         return self.vit.blocks
 
-    def tokens(self, batch: MultimodalBatch) -> tuple[Tensor, Tensor]:
-        """Embedded visual tokens (U, P, D) and their mask (U, P)."""
-        return self._embedded(batch.images, self._crops(batch), batch.crops_present)
+    def lower(self, batch: MultimodalBatch, blocks: int) -> tuple[Tensor, Tensor]:
+        """States (U, P, D) that leave the lowest ``blocks`` blocks, and their mask (U, P)."""
+        return self._lower(batch.images, self._crops(batch), batch.crops_present, blocks)
 
     def project(self, block: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of a block, each (U, H, P, D/H)."""
@@ -219,9 +265,22 @@ class VisionStream(nn.Module):
         if layers > 0:
             for part in (self.vit.patch_embed, self.vit.norm_pre, *self.vit.blocks[:layers]):
                 part.requires_grad_(False)
-            for table in (self.vit.cls_token, self.vit.reg_token, self.vit.pos_embed):
+            tables = (self.vit.cls_token, self.vit.reg_token, self.vit.pos_embed)
+            for table in tables:
                 if table is not None:
                     table.requires_grad_(False)
+            # where blocks interact, more than images goes into them
+            self.frozen = min(layers, self.first_interaction)
+            below = nn.ModuleList(
+                [
+                    self.vit.patch_embed,
+                    self.vit.norm_pre,
+                    nn.ParameterList(table for table in tables if table is not None),
+                    *self.vit.blocks[: self.frozen],
+                ]
+            )
+            self._digest = EncoderDigest(below, [*structure(below), structure(self.vit)[0]])
+            self.train(self.training)
 
 
 def pixel_statistics(encoder: nn.Module) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from mkgc_cl.data.views import ViewPlan
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.models.attention import SharedKeyAttention
+from mkgc_cl.models.feature_cache import FeatureCache
+from mkgc_cl.models.images import keep_images
 from mkgc_cl.models.vision import VisionStream
 
 WHOLE = ViewPlan(image=32)
@@ -219,6 +222,44 @@ def test_freezing_stops_patches_tokens_and_lower_blocks() -> None:
         ConfigError, match=f"freeze_lower=99; the vision encoder has {depth} blocks"
     ):
         seen.freeze_lower(99)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_frozen_blocks_read_an_image_once(shared: bool, tmp_path: Path) -> None:
+    """Whatever trains above them; another weight below makes another image of it."""
+    plain = stream(vit(proj_drop_rate=0.5), shared=shared)
+    kept = copy.deepcopy(plain)
+    for seen in (plain, kept):
+        seen.freeze_lower(3)  # the third interacts: it is frozen, and run every time
+    assert keep_images(kept, FeatureCache(tmp_path))
+    images = pixels(3, 32)
+    keys = [torch.full((17, 24), 0.1)] * 2 if shared else []
+    for rows, encoded in (([0, 1, 0], 2), ([0, 1, 0], 2), ([2, 1, 0], 3)):
+        some = images[rows]
+        out, mask, maps = kept(some, [], torch.ones(3, 0, dtype=torch.bool), keys)
+        expected, _, own = plain(some, [], torch.ones(3, 0, dtype=torch.bool), keys)
+        assert torch.allclose(out, expected, atol=1e-5)
+        assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(maps, own, strict=True))
+        assert mask.shape == out.shape[:2]
+        assert kept.cache.encoded_images == encoded
+        out.sum().backward()
+        with torch.no_grad():
+            for seen in (plain, kept):  # above, a step
+                seen.vit.blocks[3].mlp.fc1.weight += 0.01
+    with torch.no_grad():
+        kept.vit.blocks[1].mlp.fc1.weight += 0.01
+    kept(images, [], torch.ones(3, 0, dtype=torch.bool), keys)
+    assert kept.cache.encoded_images == 6
+    kept.train()
+    dropping = [block.mlp.drop1.training for block in kept.vit.blocks]
+    assert dropping == [False, False, True, True]
+
+
+def test_a_stream_with_trained_positions_keeps_nothing(tmp_path: Path) -> None:
+    for plan, layers in ((WHOLE, 0), (BOTH, 2), (CROPS, 2)):
+        seen = stream(vit(), plan=plan)
+        seen.freeze_lower(layers)
+        assert not keep_images(seen, FeatureCache(tmp_path))
 
 
 @pytest.mark.parametrize("plan", [WHOLE, CROPS, BOTH])

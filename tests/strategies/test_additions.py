@@ -204,10 +204,10 @@ def test_means_move_with_the_encoder_before_the_task_is_added(kit: Any, kind: st
     assert not kept[1].means[~known].any()
 
 
-def built(name: str, kind: Any, kit: Any, **options: Any) -> Any:
+def built(name: str, kind: Any, kit: Any, encoders: Encoders | None = None, **options: Any) -> Any:
     labels = kit.benchmark(kind, 2).labels
     return build_system(
-        name, labels, encoders=Encoders(), training=Training(epochs=1), options=options
+        name, labels, encoders=encoders or Encoders(), training=Training(epochs=1), options=options
     )
 
 
@@ -228,7 +228,7 @@ def test_every_system_takes_them(kit: Any) -> None:
         ("EMR", "re", {"branch": 2}, "weight=2.0; give 0 to 1"),
         ("EMR", "re", {"interpolation": -1}, "share=-1.0"),
         ("MSPT", "re", {"image_cache": True}, "image_cache is for systems whose encoder of images"),
-        ("UMGF", "re", {"image_cache": True}, "for UMGF give train_vision=false"),
+        ("UMGF", "re", {"image_cache": True}, "UMGF give train_vision=false"),
         ("EMR", "re", {"brunch": 1}, "did you mean 'branch'"),
     ],
 )
@@ -259,6 +259,8 @@ def test_who_looks_at_whole_images_refuses_crops_alone(name: str, options: Any, 
     [
         ("UMT", {"image_cache": True}),
         ("MEGA", {"image_cache": True, "alignments": "semantic"}),
+        ("MSPT", {"image_cache": True}),
+        ("MKGformer", {"image_cache": True}),
         (FROZEN, {"with_images": True, "cache": True}),
     ],
 )
@@ -269,7 +271,7 @@ def test_a_second_run_encodes_no_image_and_ends_the_same(
     ends = []
     for new in (True, False):
         benchmark = kit.benchmark("re", 1)
-        strategy = built(name, "re", kit, **options)
+        strategy = built(name, "re", kit, Encoders(freeze_vision=1), **options)
         strategy.train(benchmark.train_stream[0])
         assert bool(strategy.network.vision.cache.encoded_images) is new
         ends.append(strategy.network.state_dict())
