@@ -19,6 +19,8 @@ from mkgc_cl.encoders import Encoders
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments.corpus import corpus_of, corpus_problems, order_of_tasks
 
+FORBIDDEN = '/\\:*?"<>|'
+"""Characters that a folder's name cannot have on Windows; a colon would end it without a word."""
 LONGEST_NAME = 200
 """Bytes; file systems take 255, some of them less."""
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -318,8 +320,12 @@ def resolve_settings(
 
 def name_problems(name: str) -> list[str]:
     """Say why ``name`` cannot be that of the folder of an experiment."""
-    if name in ("", ".", "..") or "/" in name or not name.isprintable():
-        return [f"'name' must be the name of one folder, got {name!r}"]
+    forbidden = not name.isprintable() or not set(name).isdisjoint(FORBIDDEN)
+    if not name or forbidden or name[-1] in ". ":
+        return [
+            f"'name' must be the name of one folder on any system (without {FORBIDDEN}, no dot or "
+            f"space at its end), got {name!r}"
+        ]
     if len(name.encode()) > LONGEST_NAME:
         return [f"'name' must be at most {LONGEST_NAME} bytes long, got {len(name.encode())}"]
     return []

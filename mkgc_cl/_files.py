@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from mkgc_cl._patience import patiently
 
 #: A temporary file that nobody wrote to for so many seconds was left by a process that is dead: a
 #: write takes seconds. Process numbers would not tell, as several machines may share a folder.
@@ -17,9 +18,6 @@ ABANDONED = 24 * 3600.0
 
 #: How the names of temporary files begin and end, by which those left behind are known.
 PREFIX, SUFFIX = ".mkgc-", ".tmp"
-
-# Windows refuses to replace a file that somebody has open; our readers are done in milliseconds.
-_PAUSES = (0.01, 0.1, 1.0) if os.name == "nt" else ()
 
 
 def write_atomic(path: Path, data: str | bytes | memoryview) -> None:
@@ -86,12 +84,7 @@ def _link(temporary: Path, path: Path) -> None:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    for pause in _PAUSES:
-        try:
-            return os.replace(temporary, path)
-        except PermissionError:
-            time.sleep(pause)
-    return os.replace(temporary, path)
+    patiently(lambda: os.replace(temporary, path))
 
 
 def _remove_abandoned(folder: Path, *, now: float) -> None:

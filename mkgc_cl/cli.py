@@ -7,7 +7,9 @@ a mistake on the command line is told at once.
 from __future__ import annotations
 
 import argparse
+import codecs
 import difflib
+import io
 import os
 import runpy
 import signal
@@ -48,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, one of :data:`EXIT_CODES`.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    _speak_utf8()
     if not given or given[0] not in VERBS:
         return _without_verb(given)
     try:
@@ -61,6 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read had enough, as head has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
         return 0
+
+
+def _speak_utf8() -> None:
+    """Take and give UTF-8 through pipes, too, as through files: what one verb prints another reads.
+
+    Windows has another encoding for them, which lacks most of the characters of texts.
+    """
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if (
+            isinstance(stream, io.TextIOWrapper)
+            and not stream.isatty()
+            and codecs.lookup(stream.encoding).name != "utf-8"
+        ):
+            stream.reconfigure(encoding="utf-8")
 
 
 def _without_verb(given: list[str]) -> int:

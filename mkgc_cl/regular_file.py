@@ -7,6 +7,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+from mkgc_cl._patience import patiently
 from mkgc_cl.errors import DataError, MissingDataError
 
 _OTHER_KINDS = {
@@ -109,4 +110,4 @@ def _require_regular(found: os.stat_result, path: str | Path) -> None:
 
 def _open_without_waiting(path: str, flags: int) -> int:
     # What was a file a moment ago may be a pipe by now.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    return patiently(lambda: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,18 @@ def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:
     assert done.stderr == "True {0} []"
     for word in (*cli.VERBS, "130  interrupted", mkgc_cl.__version__, *SCRIPTS):
         assert word in done.stdout
+
+
+def test_pipes_hold_utf_8_whatever_encoding_the_system_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "Zoë visits 東京 🙂\n"
+    given, printed = io.BytesIO(words.encode()), io.BytesIO()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(given, encoding="cp1252"))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="cp1252", newline=""))
+    echo = cli.Verb("echo", lambda _: sys.stdout.write(sys.stdin.read()))
+    monkeypatch.setitem(cli.VERBS, "predict", echo)
+    assert cli.main(["predict"]) == len(words)
+    sys.stdout.flush()
+    assert printed.getvalue() == words.encode()
 
 
 @pytest.mark.parametrize(

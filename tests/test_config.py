@@ -314,6 +314,7 @@ def test_entries_of_one_name_are_a_mistake(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.timeout(60)
 def test_an_alias_bomb_a_fifo_and_an_endless_file_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 30))]

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BASE = {"errors", "config", "seeds", "devices", "systems", "plain_yaml", "regular_file"}
 BASE |= {"cluster", "encoders", "recipe_options"}
-BASE |= {"_checks", "_cores", "_environ", "_files", "_lazy"}
+BASE |= {"_checks", "_cores", "_environ", "_files", "_lazy", "_patience"}
 PURE = {"objectives", "memory", "metrics"}
 MAY = {
     "data": BASE,

@@ -61,8 +61,13 @@ def test_hooks_and_workflow_call_what_ci_calls() -> None:
     assert entries
     assert [entry for entry in entries if entry not in ci.splitlines()] == []
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
-    (job,) = workflow["jobs"].values()
+    job, elsewhere = workflow["jobs"]["ci"], workflow["jobs"]["elsewhere"]
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert elsewhere["strategy"]["matrix"]["os"] == ["windows-latest", "macos-latest"]
+    tried = [word for step in elsewhere["steps"] for word in step.get("run", "").split()]
+    files = [word for word in tried if word.startswith(("tests/", ".ci/"))]
+    assert files
+    assert all((ROOT / file).exists() for file in files)
     minimum = read_setup()["options"]["python_requires"].removeprefix(">=")
     assert job["strategy"]["matrix"]["python"][0] == minimum
 

@@ -30,6 +30,7 @@ def test_what_is_not_there_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["a folder", "a named pipe", "a socket", "a device"])
+@pytest.mark.timeout(60)
 def test_only_regular_files_are_read(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,12 +71,14 @@ def test_a_file_that_grows_meanwhile_is_refused(
     path.write_bytes(b"12345")
     before = os.stat(path)
     path.write_bytes(b"1234567")
-    monkeypatch.setattr(os, "stat", lambda _: before)
-    with pytest.raises(DataError, match="changed while it was read"):
-        read_regular(path, limit=10)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", lambda _: before)
+        with pytest.raises(DataError, match="changed while it was read"):
+            read_regular(path, limit=10)
 
 
 @pytest.mark.parametrize("read", [read_regular, open_regular])
+@pytest.mark.timeout(60)
 def test_a_pipe_that_comes_in_its_place_is_not_waited_for(
     read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +87,7 @@ def test_a_pipe_that_comes_in_its_place_is_not_waited_for(
     before = os.stat(path)
     path.unlink()
     os.mkfifo(path)
-    monkeypatch.setattr(os, "stat", lambda _: before)
-    with pytest.raises(DataError, match="expected a regular file, found a named pipe"):
-        read(path, limit=10)
+    with monkeypatch.context() as patched:  # no longer than that: pytest asks too
+        patched.setattr(os, "stat", lambda _: before)
+        with pytest.raises(DataError, match="expected a regular file, found a named pipe"):
+            read(path, limit=10)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 
 from mkgc_cl.data.images import fingerprint_bytes
 from mkgc_cl.data.textfile import is_text, read_bytes, shown
@@ -113,7 +113,8 @@ def _crops(value: object, key: object, path: Path) -> Crops:
             path=path,
         )
     for name in value:
-        out = name.startswith("/") or ".." in PurePosixPath(name).parts
+        read = PureWindowsPath(name)  # for which / and \ both stand between folders
+        out = read.anchor != "" or ".." in read.parts
         if not name or out or "\0" in name or not is_text(name):
             raise DataError(
                 f"expected paths inside the data folder for {shown(key)}, found {shown(name)}; "

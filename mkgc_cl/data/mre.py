@@ -6,7 +6,7 @@ import ast
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from mkgc_cl._checks import did_you_mean
 from mkgc_cl.data.locate import MRE_SPLITS, check_split
@@ -202,8 +202,8 @@ def parse_row(
 
 
 def is_file_name(name: str) -> bool:
-    """Whether ``name`` names a file and cannot lead out of its folder."""
-    plain = name not in ("", ".", "..") and not any(mark in name for mark in "/\\\0")
+    """Whether ``name`` names a file and cannot lead out of its folder, on Windows either."""
+    plain = name not in ("", "..") and PureWindowsPath(name).name == name and "\0" not in name
     return plain and is_text(name)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 import mkgc_cl
 from mkgc_cl._files import write_atomic
+from mkgc_cl._patience import patiently
 from mkgc_cl.errors import DataError, MissingDataError, OutputError
 from mkgc_cl.regular_file import read_regular
 
@@ -227,4 +229,4 @@ def remove_unnamed(folder: Path, named: set[str]) -> None:
     """Remove tensor files of earlier saves, which no description names any more."""
     for path in folder.glob("*-????????????.safetensors"):
         if path.name not in named:
-            path.unlink(missing_ok=True)
+            patiently(partial(path.unlink, missing_ok=True))  # a server may be reading it

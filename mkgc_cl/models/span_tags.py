@@ -23,15 +23,14 @@ def span_of(tags: Tensor) -> Tensor:
 
 
 def conversion_matrix(seen: Tensor) -> Tensor:
-    """Spread span scores over the typed tags: (3, C) of ``seen`` (C,) bool.
+    """Spread span scores over the typed tags seen so far: (3, K) of their ids ``seen`` (K,).
 
-    B gives 1/n to the B of each of the n types seen so far, I likewise; O gives 1 to O (Yu et al.
-    2020). RELEASED CODE hard-codes 1/4 for four types, which a stream that starts with one type has
-    not got.
+    B gives 1/n to the B of each of the n types seen, I likewise; O gives 1 to O (Yu et al. 2020).
+    RELEASED CODE hard-codes 1/4 for four types, which a stream that starts with one type has not
+    got. Tags to come have no column: their number cannot change the rounding of a gradient.
 
-    >>> conversion_matrix(torch.tensor([True, True, True, True, True, False, False])).tolist()[1]
-    [0.0, 0.5, 0.0, 0.5, 0.0, 0.0, 0.0]
+    >>> conversion_matrix(torch.tensor([0, 1, 2, 5, 6])).tolist()[1]
+    [0.0, 0.5, 0.0, 0.5, 0.0]
     """
-    kinds = span_of(torch.arange(len(seen), device=seen.device))
-    gives = F.one_hot(kinds, len(SPAN_TAGS)).T * seen
+    gives = F.one_hot(span_of(seen), len(SPAN_TAGS)).T
     return gives / gives.sum(dim=1, keepdim=True).clamp(min=1)  # nothing is seen at first

@@ -142,8 +142,7 @@ class UMTModel(MultimodalModel):
             return self.scored(batch, text, features, features=features)
         words = word_states(batch, fused)
         spans = self.aux_head(word_states(batch, self.fusion.auxiliary(states, states, mask)))
-        among = conversion_matrix(self.seen).index_select(1, self.seen_ids)
-        converted = spans @ among.to(spans.dtype)
+        converted = spans @ conversion_matrix(self.seen_ids).to(spans.dtype)
         own = self.head(words, outputs=self.seen_ids)
         return SpanOutput(
             logits=self.spread((1 - self.conversion) * own + self.conversion * converted),

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from operator import index
 from pathlib import Path
 from threading import Event, Thread
@@ -25,6 +26,7 @@ from typing import Any
 import psutil
 
 from mkgc_cl._files import PREFIX, SUFFIX
+from mkgc_cl._patience import patiently
 from mkgc_cl.errors import OutputError
 from mkgc_cl.results.json_files import read_json, text_in, to_json
 from mkgc_cl.results.writing import reason_of
@@ -121,7 +123,7 @@ def claimed(path: Path, name: str = "the run", command: str = "") -> Iterator[Cl
         done.set()
         with suppress(OSError):
             if _read(place) == mine:  # else it was thought dead and taken over
-                place.unlink()
+                patiently(place.unlink)
 
 
 def holder(path: Path) -> Claim | None:
@@ -199,7 +201,7 @@ def _create(place: Path, text: str) -> None:
 def _removed(place: Path, dead: Claim) -> bool:
     """Remove a dead claim, and none that was made anew, or showed life, since it was read."""
     aside = place.with_name(f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
-    place.rename(aside)
+    patiently(partial(place.rename, aside))
     found = _read(aside)
     if (found, found.beat) != (dead, dead.beat):
         aside.replace(place)

@@ -114,6 +114,7 @@ def test_a_folder_whose_name_the_terminal_cannot_show(
     assert capsys.readouterr().out.startswith(f"{download.parent}/d\\udcff\n")
 
 
+@pytest.mark.timeout(60)
 def test_what_is_no_file_is_malformed_and_not_waited_for(download: Path) -> None:
     train = download / "MNER/data/twitter2017/train.txt"
     crops = download / "MRE/data/txt/mre_train_dict.pth"

@@ -135,6 +135,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.timeout(60)
 def test_a_damaged_cache_is_rebuilt_with_a_warning(
     tmp_path: Path,
     sources: list[FileImage],

@@ -236,6 +236,7 @@ def test_missing_file_has_neither_stamp_nor_fingerprint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pipe", "a\0b", "\ud83d"])
+@pytest.mark.timeout(60)
 def test_what_is_no_file_is_an_image_error(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     source = FileImage(tmp_path / name)

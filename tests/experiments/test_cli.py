@@ -229,10 +229,14 @@ def test_all_mistakes_are_told_at_once(argv: list[str], count: int) -> None:
         (["--config", "."], ".: expected a regular file, found a folder"),
         (["name=" + "x" * 300], "'name' must be at most 200 bytes long, got 300"),
         (['name="a\\nb"'], "'name' must be the name of one folder"),
+        (["name=a:b"], "on any system"),
+        (['name="a\\\\b"'], "on any system"),
+        (['name="a."'], "no dot or space at its end"),
         (['name="a\\0b"'], "no NUL"),
         (['name="\\ud800"'], "no bytes that are not UTF-8"),
     ],
 )
+@pytest.mark.timeout(60)
 def test_flags_that_cannot_be_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], problem: str
 ) -> None:

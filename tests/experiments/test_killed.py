@@ -60,6 +60,7 @@ MATRIX = [
 ]
 
 
+@pytest.mark.timeout(3700)  # a hundred runs; its subprocess has 3600
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the driver forks")
 @pytest.mark.parametrize(
     "cases",

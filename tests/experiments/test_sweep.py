@@ -214,12 +214,12 @@ def test_seeds_are_those_of_the_rows(write: Write, drawn: list, columns, words, 
 
 
 def test_over_several_orders_what_cannot_be_measured_is_in_no_mean(tmp_path: Path, capsys) -> None:
-    """In the one order the first of two tasks has no positive to find."""
+    """In one order the first of two tasks has no positive to find, in another neither has."""
     settings = Settings(systems=("EMR",), reference="MSPT")
     made = []
-    for order, first in (("sep5", None), ("sep7", 80)):
+    for order, first, second in (("sep5", None, 40), ("sep7", 80, 40), ("sep9", None, None)):
         matrix = ResultMatrix(2)
-        for after, on, right in ((0, 0, first), (1, 0, first), (1, 1, 40)):
+        for after, on, right in ((0, 0, first), (1, 0, first), (1, 1, second)):
             counts = Counts() if right is None else Counts(right, 100, 100)
             matrix.record("test", after=after, on=on, counts=counts)
         run = RunRecord.from_matrix(
@@ -235,6 +235,6 @@ def test_over_several_orders_what_cannot_be_measured_is_in_no_mean(tmp_path: Pat
         made.append(SimpleNamespace(settings=settings, plan=plan, out=Path(order), records=(run,)))
     sweep.write_orders(made, tmp_path)
     printed = " ".join(capsys.readouterr().out.split())
-    # final A 40 and 60; A of sep5 is nothing and 40, of sep7 80 and 60
+    # final A 40 and 60; A of sep5 is nothing and 40, of sep7 80 and 60; of sep9 there is nothing
     assert "EMR 50.0 ± 14.1 55.0 ± 21.2" in printed
-    assert "No positive test sample in T1 of sep5: " in printed
+    assert "No positive test sample in T1 of sep5; T1, T2 of sep9: " in printed

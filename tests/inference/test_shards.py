@@ -149,6 +149,7 @@ def test_what_cannot_be_read_on_costs_no_other_mistake(job: Job) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.timeout(60)
 def test_all_that_is_no_file_is_named_and_no_pipe_is_read_to_its_end(job: Job) -> None:
     pipe, absent = job.extractor.with_name("pipe"), job.extractor.with_name("absent")
     os.mkfifo(pipe)

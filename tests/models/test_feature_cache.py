@@ -145,6 +145,7 @@ def test_settings_and_precision_are_part_of_an_encoder() -> None:
 
 @pytest.mark.parametrize("harm", ["cut", "changed", "gone", "forged", "pipe"])
 @pytest.mark.parametrize("known", [True, False])
+@pytest.mark.timeout(60)
 def test_damage_is_encoded_again(
     harm: str, known: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -157,7 +157,7 @@ def test_nothing_is_dropped_before_the_heads(
     read = output.features if output.word_features is None else output.word_features
     expected = read @ model.head.weight.T + model.head.bias
     if name == "umt" and kind == "ner":
-        spans = conversion_matrix(model.seen).to(output.span_logits.dtype)
+        spans = conversion_matrix(model.seen_ids).to(output.span_logits.dtype)
         expected = 0.5 * expected + 0.5 * output.span_logits @ spans
     assert torch.allclose(output.logits, expected, atol=1e-9)
     rows = read[(read != 0).any(dim=-1)]  # others are padding

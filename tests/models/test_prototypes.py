@@ -89,6 +89,16 @@ def test_a_prototype_readout_scores_what_is_known(metric: Any) -> None:
     assert torch.equal(scores, readout(output(features)))  # it took a copy
 
 
+@pytest.mark.parametrize("metric", ["dot", "cosine"])
+def test_a_prototype_to_come_reaches_no_gradient(metric: Any) -> None:
+    """NaN times the gradient of a masked score would be NaN: it takes no part in the product."""
+    vectors, features = drawn(4, 5, seed=2), drawn(3, 5).requires_grad_()
+    vectors[1] = vectors[3] = float("nan")
+    known = torch.tensor([True, False, True, False])
+    Prototypes(vectors, known).scores(features, metric=metric).square().sum().backward()
+    assert bool(features.grad.isfinite().all())  # type: ignore[union-attr]
+
+
 def test_half_precision_features_are_scored_in_single() -> None:
     readout = PrototypeReadout(outputs=2, width=3)
     readout.store(Prototypes(torch.ones(2, 3), torch.tensor([True, True])))
@@ -199,6 +209,18 @@ def test_unseen_slots_have_no_influence_whatever_is_in_them(head: Any) -> None:
     assert torch.equal(readout(output(features)), before)
     readout.prototypes[0] += 1
     assert not torch.equal(readout(output(features)), before)
+
+
+def test_a_row_of_the_head_to_come_reaches_no_gradient(head: Any) -> None:
+    """As above: rows to come take no part in the product that the readout makes of the head's."""
+    for parameter in head.parameters():
+        parameter.data[[1, 3]] = float("nan")
+    readout, features = network(head, [True, False, True, False]), drawn(5, 6).requires_grad_()
+    scores = readout(replace(output(features), seen=torch.tensor([0, 2])))
+    assert scores[:, [1, 3]].unique().tolist() == [UNSEEN_LOGIT]
+    scores.square().sum().backward()
+    learns = [*readout.parameters(), *head.parameters(), features]
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in learns)
 
 
 def test_without_prototypes_the_head_predicts(head: Any) -> None:

@@ -351,6 +351,7 @@ def test_a_part_that_cannot_be_built_says_so_and_the_rest_stays(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.timeout(60)
 def test_odd_files_are_named_and_cost_the_others_nothing(fill, tmp_path: Path) -> None:
     folder, _ = fill(tmp_path)
     paths = sorted(p for p in folder.glob("records/*.json") if "traces" not in p.name)

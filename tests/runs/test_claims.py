@@ -15,6 +15,7 @@ from unittest.mock import ANY
 
 import pytest
 
+from mkgc_cl import _patience
 from mkgc_cl.errors import OutputError
 from mkgc_cl.results import RunRecord
 from mkgc_cl.results.run_files import read_results
@@ -332,3 +333,22 @@ def test_a_run_that_cannot_be_claimed_is_an_error(tmp_path: Path) -> None:
         claimed(tmp_path / "records" / "k.json", "run k"),
     ):
         pass
+
+
+def test_a_claim_that_somebody_reads_is_given_up_a_moment_later_where_it_must_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, refused = Path.unlink, [None] * 3
+
+    def as_windows(path: Path, missing_ok: bool = False) -> None:
+        if refused:
+            refused.pop()
+            raise PermissionError("The file is used by another process")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(_patience, "_PATIENCE", 30.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", as_windows)
+        with claimed(tmp_path / "record.json"):
+            assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []

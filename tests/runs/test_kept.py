@@ -240,6 +240,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
         (".traces.json", None, "found a named pipe"),
     ],
 )
+@pytest.mark.timeout(60)
 def test_an_odd_file_is_set_aside_and_the_rest_goes_on(
     make_record, out: Path, caplog, suffix: str, content: str | None, why: str
 ) -> None:
