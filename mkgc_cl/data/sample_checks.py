@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, TaggingSample
-from mkgc_cl.data.textfile import is_text, shown
+from mkgc_cl.data.textfile import are_words, is_text, shown
 from mkgc_cl.errors import DataError, gathered
 
 
@@ -43,8 +43,7 @@ def check_form(sample: Sample) -> None:
     if not sample.tokens:
         raise fault(sample, "expected at least one word, found none; drop it")
     words: tuple[object, ...] = sample.tokens
-    # at once, as every sample that is read comes by; one by one only to name what is wrong
-    if not all(isinstance(word, str) for word in words) or not is_text("".join(sample.tokens)):
+    if not are_words(words):
         (word, *_) = (word for word in words if not isinstance(word, str) or not is_text(word))
         raise fault(
             sample,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard, cast
 
 from mkgc_cl.data.images import fingerprint_bytes
 from mkgc_cl.errors import DataError, MissingDataError
@@ -122,6 +123,18 @@ def is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def are_words(tokens: Iterable[object]) -> TypeGuard[Iterable[str]]:
+    """Whether all of ``tokens`` are text that UTF-8 can write; looked at in one piece.
+
+    >>> are_words(["Ann", "left"]), are_words(["Ann", 7])
+    (True, False)
+    """
+    try:
+        return is_text("".join(cast(Iterable[str], tokens)))
+    except TypeError:
+        return False
 
 
 def shown(value: object, limit: int = 60) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Any, TypeGuard, cast
 
 from mkgc_cl.data.files.segments import cut_words
 from mkgc_cl.data.samples import RelationSample, TaggingSample, VisualInput
-from mkgc_cl.data.textfile import is_text, shown
+from mkgc_cl.data.textfile import are_words, is_text, shown
 from mkgc_cl.errors import DataError
 
 
@@ -68,11 +67,12 @@ def join_words(tokens: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]
     >>> join_words(["Ann", "Lee"])
     ('Ann Lee', ((0, 3), (4, 7)))
     """
-    starts = accumulate((len(token) + 1 for token in tokens), initial=0)
-    offsets = tuple(
-        (start, start + len(token)) for start, token in zip(starts, tokens, strict=False)
-    )
-    return " ".join(tokens), offsets
+    offsets, start = [], 0
+    for token in tokens:
+        end = start + len(token)
+        offsets.append((start, end))
+        start = end + 1
+    return " ".join(tokens), tuple(offsets)
 
 
 def document(given: object, *, uid: str | None = None) -> Document:
@@ -233,7 +233,7 @@ def _of_text(text: object, uid: str | None) -> Document:
 
 
 def _checked(tokens: tuple[object, ...], uid: str | None) -> tuple[str, ...]:
-    if all(isinstance(word, str) for word in tokens) and is_text("".join(map(str, tokens))):
+    if are_words(tokens):
         return tokens  # type: ignore[return-value]
     (word, *_) = (word for word in tokens if not isinstance(word, str) or not is_text(word))
     raise DataError(

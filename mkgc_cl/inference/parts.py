@@ -348,9 +348,9 @@ def barred_by_grammar(outputs: Sequence[str]) -> FloatArray:
 def grammatical(scores: Tensor, barred: FloatArray) -> list[int]:
     """Viterbi, where the best tag of every word is not grammatical as it is."""
     rows: FloatArray = scores.double().numpy()
-    best: list[int] = rows.argmax(axis=1).tolist()
-    if not any(barred[one, two] for one, two in zip([-1, *best], best, strict=False)):
-        return best
+    best = rows.argmax(axis=1)
+    if not barred[np.concatenate(([-1], best[:-1])), best].any():
+        return list(best.tolist())
     total = rows[0] + barred[-1]
     came_from = []
     for row in rows[1:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ BATCH_TOKENS = 1024
 BATCH_SAMPLES = 32
 OVERLAP = 32
 """Most tokens that two windows of a long text share."""
+TOKENIZED = 64
+"""Texts whose words the tokenizer is given together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,10 @@ def tag_readings(
     """Cut texts into what the encoder takes; a text without words is nothing to read."""
     found = []
     for place, (words, visual) in enumerate(zip(tokens, visuals, strict=True)):
+        if place % TOKENIZED == 0:
+            # it keeps the pieces of words; a call costs more than the words of a text
+            some = chain.from_iterable(tokens[place : place + TOKENIZED])
+            part.processor.tokenizer.encode_words(list(dict.fromkeys(some)))
         if not words:
             continue
         whole = _untagged(tuple(words), visual)
@@ -105,18 +112,15 @@ def tag_scores(
     part: Part, tokens: Sequence[Sequence[str]], visuals: Sequence[VisualInput]
 ) -> list[Tensor]:
     """Scores of every word of every text: (W, C) each."""
-    found = [torch.zeros(len(words), len(part.labels.outputs)) for words in tokens]
+    found: list[dict[int, Tensor]] = [{} for _ in tokens]  # of windows, by their first words
     readings = tag_readings(part, tokens, visuals)
     for group, batch in in_batches(part, readings):
         scores = part.scores(batch)
         for row, place in enumerate(group):
-            reading, own = readings[place], scores[row]
-            _, _, first, last = reading.window
-            if found[reading.place].dtype != own.dtype:
-                found[reading.place] = found[reading.place].to(own.dtype)
-            start = reading.window.start
-            found[reading.place][first:last] = own[first - start : last - start]
-    return found
+            start, _, first, last = readings[place].window
+            found[readings[place].place][first] = scores[row, first - start : last - start]
+    nothing = torch.zeros(0, len(part.labels.outputs))
+    return [torch.cat([own[first] for first in sorted(own)]) if own else nothing for own in found]
 
 
 def relation_scores(part: Part, samples: Sequence[RelationSample]) -> list[Tensor | None]:

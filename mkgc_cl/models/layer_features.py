@@ -103,9 +103,9 @@ def linear_word_scores(
     for number, states in enumerate(layers):
         both = parts[:, number].permute(2, 1, 0).flatten(1)  # (D, 2 K): of first pieces, of means
         flat, shift = states.flatten(0, 1), centers[number, 0]
-        # block by block, promoted as it is subtracted: what is in double precision stays in cache
+        # block by block: what is in double precision stays in cache
         for some, own in zip(flat.split(BLOCK), found.split(BLOCK), strict=True):
-            own.addmm_(some - shift, both)
+            own.addmm_(some.to(shift.dtype, copy=True).sub_(shift), both)
     first, mean = found.view(samples, tokens, 2, -1).unbind(dim=2)
     pieces = word_pieces(batch)
     averaged = pieces.member.to(found) @ mean / pieces.sizes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,25 @@ def test_pairs_of_samples_without_types_are_typed_by_the_tagger(fresh: Extractor
     pair = RelationSample("1", ("Ann", "lives", "in", "Rome"), (0, 1), (3, 4), "lives_in")
     fresh.learn([pair])
     assert fresh.constraints.counts["lives_in"] == {("PER", "LOC"): 1}
+
+
+def test_words_of_many_texts_are_tokenized_together(
+    taught: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, known = taught.parts["ner"], set[str]()
+    tokenizer, new = part.processor.tokenizer, []
+    encode = tokenizer.encode_words
+
+    def watched(words: Sequence[str]) -> list[list[int]]:
+        new.append(len({*words} - known))
+        known.update(words)
+        return encode(words)
+
+    monkeypatch.setattr(tokenizer, "encode_words", watched)
+    texts = [[], *([f"name{n}", "lives", "in", "Rome"] for n in range(70))]
+    found = tag_scores(part, texts, [VisualInput()] * len(texts))
+    assert [len(own) for own in found] == [0] + [4] * 70
+    assert [count for count in new if count] == [63 + 3, 7]
 
 
 @pytest.mark.slow

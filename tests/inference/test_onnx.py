@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -82,7 +84,25 @@ def test_what_cannot_be_exported_is_named(taught: Extractor, tmp_path: Path) -> 
         taught.export_onnx(tmp_path)
 
 
-def test_overhead_is_measured_in_pairs(taught: Extractor) -> None:
+def test_overhead_is_measured_chunk_by_chunk(taught: Extractor) -> None:
+    before = taught(tokens=["Ann", "lives"]), taught.parts["ner"], taught.model
     found = tagging_overhead(taught, [["Ann", "lives"]] * 10, chunk=4)
-    assert (found.pairs, found.texts) == (3, 10)
-    assert found.ratio > 0
+    assert (found.chunks, found.texts) == (3, 10)
+    assert found.ratio > 1
+    assert found.alone > 0
+    assert (taught(tokens=["Ann", "lives"]), taught.parts["ner"], taught.model) == before
+
+
+def test_overhead_is_all_of_tagging_but_the_passes(
+    taught: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every reading of the clock is a second later, and a pass alone takes as long as one in it."""
+    clock = itertools.count()
+    monkeypatch.setattr(time, "process_time", lambda: float(next(clock)))
+    layers = max(taught.parts["ner"].layers)  # type: ignore[attr-defined]
+    found = tagging_overhead(taught, [["Ann", "lives"]] * 4)
+    # one second each for the embeddings and every layer; between two readings, and round all, one
+    passes = layers + 1
+    assert found.ratio == (2 * passes + 1) / passes
+    assert found.alone == passes  # whose clock is read at both ends alone
+    assert found.rate == 4 / (2 * passes + 1)
