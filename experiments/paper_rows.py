@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,5 +79,7 @@ def _listed(numbers: Collection[int]) -> str:
     return " ".join(map(str, numbers)) or "none"
 
 
+@cache
 def _read(name: str) -> Any:
+    """One of the package's files, to be looked at: parsing them takes longer than a plan."""
     return plain_yaml.parse((PAPER / name).read_text(encoding="utf-8"), path=PAPER / name).data

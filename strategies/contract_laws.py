@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
 
 from mkgc_cl.data.samples import LabelSpace, RelationSample, Sample, Task, TaskStream
 from mkgc_cl.errors import ConfigError, DataError
@@ -183,20 +181,19 @@ def goes_on_from_checkpoints(trial: Trial) -> Iterator[str]:
     What it ends as: weights, exemplars, series.
     """
     benchmark = make_benchmark(trial.stream)
+    steps = trial.plain.clock.train_exp_iterations
+    kills = list(dict.fromkeys(kill for kill in ((steps + 1) // 2, steps) if kill > 0))
     with TemporaryDirectory() as folder:
         trial.first.save(folder)
         again = trial.build(trial.stream.labels)
         again.resume(folder)
         again.train(benchmark.train_stream[1])
-    yield from _otherwise(again, trial.plain, "saved after its first task and resumed")
-    steps = trial.plain.clock.train_exp_iterations
-    kills = [kill for kill in (1, (steps + 1) // 2, steps) if kill > 0]
-    with TemporaryDirectory() as folder:
+        yield from _otherwise(again, trial.plain, "saved after its first task and resumed")
         # so many that every kill is resumed from a state of its own
         asked = Checkpointing(folder, steps=max(1, steps // 4))
-        for kill in dict.fromkeys([*kills, None] if kills else []):
+        for kill in [*kills, None] if kills else []:
             again = trial.build(trial.stream.labels)
-            again.plugins.insert(0, _stopping(after=kill))
+            _stop(again, after=kill)
             samples = [sample for task in trial.stream.tasks for sample in task.train]
             done = again.keep_checkpoints(asked, samples=samples).trained
             with suppress(_StoppedError):
@@ -210,16 +207,20 @@ class _StoppedError(BaseException):
     """What a killed process cannot say."""
 
 
-def _stopping(*, after: int | None) -> SupervisedPlugin:
-    """A plugin that ends the second task in the middle of a step."""
+def _stop(strategy: MultimodalStrategy, *, after: int | None) -> None:
+    """Let a strategy end its second task in the middle of a step.
 
-    class Stopping(SupervisedPlugin):
-        def before_update(self, strategy: Any, **kwargs: Any) -> None:
-            clock = strategy.clock
-            if clock.train_exp_counter == 1 and clock.train_exp_iterations + 1 == after:
-                raise _StoppedError
+    Not by a plugin: it must have those of the strategy whose checkpoints it goes on from.
+    """
+    take = strategy.optimizer_step
 
-    return Stopping()
+    def step() -> None:
+        clock = strategy.clock
+        if clock.train_exp_counter == 1 and clock.train_exp_iterations + 1 == after:
+            raise _StoppedError
+        take()
+
+    vars(strategy)["optimizer_step"] = step  # of this one alone
 
 
 def _otherwise(one: MultimodalStrategy, other: MultimodalStrategy, how: str) -> Iterator[str]:

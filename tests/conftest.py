@@ -23,7 +23,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # A test that needs the network is wrong: fail at once rather than wait for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # How long an example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.load_profile("untimed")
 
 
@@ -54,6 +54,17 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep every cache of the tests, and of the processes they start, out of the user's home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MKGC_CACHE", str(tmp_path_factory.mktemp("mkgc-cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Write files without forcing them to disk: only a power cut shows the difference.
+
+    A worker that waits for a disk does nothing. A test of the call puts its own in place.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

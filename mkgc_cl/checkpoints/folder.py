@@ -244,13 +244,14 @@ def _digest(body: object) -> str:
 
 
 def _files(value: object) -> Iterator[dict[str, str]]:
-    """Every file that a description names."""
+    """Every file that a description names; what a part holds beside its tensors names none."""
     if isinstance(value, dict):
         if value.keys() == {"file", "sha256"}:
             yield value
         else:
-            for item in value.values():
-                yield from _files(item)
+            for name, item in value.items():
+                if name != "plain":
+                    yield from _files(item)
     elif isinstance(value, list):
         for item in value:
             yield from _files(item)

@@ -14,6 +14,8 @@ import pytest
 from mkgc_cl import systems
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments import cli, imre
+from mkgc_cl.runs import grid
+from mkgc_cl.runs.parallel import as_finished
 from mkgc_cl.systems import SYSTEMS, SystemInfo, load_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +62,8 @@ def test_the_documented_file_is_a_row_in_processes_of_their_own(
     Path("my_system.py").write_text(code)
     small = ["--epochs", "1", "--quiet"]
     small += ["stream.first=2", "stream.train_per_task=12", "stream.test_size=20"]
+    # one new process for both, of which the imports are what takes time
+    monkeypatch.setattr(grid, "as_finished", lambda *given, jobs: as_finished(*given, jobs=1))
     assert cli.main(imre.SCRIPT, [*argv, *small, "--jobs", "2"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "Options set for single systems. Pull Back: weight 0.1." in printed

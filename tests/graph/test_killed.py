@@ -33,7 +33,7 @@ def test_a_killed_graph_has_whole_steps_and_goes_on(tmp_path: Path, bulk: int) -
     folder = tmp_path / "graph"
     texts = [found for found, _ in invented(4000)]
     kept = 0
-    for wait in (60, 170, 330):
+    for wait in (60, 170):
         with subprocess.Popen(
             [sys.executable, "-c", GROW, str(folder), str(bulk)],
             stdout=subprocess.PIPE,

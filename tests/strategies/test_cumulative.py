@@ -18,7 +18,7 @@ TASKS = 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("from_scratch", [True, False])
+@pytest.mark.parametrize(("kind", "from_scratch"), [("re", True), ("ner", False)])
 def test_every_epoch_of_a_task_sees_the_union_once(kit: Any, kind: str, from_scratch: bool) -> None:
     benchmark = kit.benchmark(kind, TASKS)
     recorder = kit.Recorder()
@@ -62,7 +62,7 @@ def on_the_union(stream: Any, tasks: int) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(("kind", "optimizer"), [("re", "adamw"), ("ner", "sgd")])
 def test_from_scratch_is_a_fresh_strategy_on_the_union_to_the_bit(
     kit: Any, kind: str, optimizer: str
 ) -> None:

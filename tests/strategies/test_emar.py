@@ -67,7 +67,7 @@ def uids(stage: list[dict[str, Any]], *, replayed: bool | None = None) -> list[s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scope", [pytest.param("class", marks=pytest.mark.slow), "task"])
+@pytest.mark.parametrize(("kind", "scope"), [("re", "class"), ("ner", "task")])
 def test_which_samples_in_which_stage(kit: Any, kind: str, scope: Any) -> None:
     plugin = EMARPlugin(size=2, scope=scope, batch_size=3)
     benchmark, strategy, watch = start(kit, kind, plugin, epochs=2)
@@ -127,7 +127,11 @@ def units(model: Any, samples: Any) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"normalize": True}], ids=["as published", "of length 1"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("re", {}), ("ner", {}), ("re", {"normalize": True})],
+    ids=["re-as published", "ner-as published", "re-of length 1"],
+)
 def test_both_losses_by_hand_and_prototypes_frozen_within_the_epoch(
     kit: Any, kind: str, options: Any
 ) -> None:

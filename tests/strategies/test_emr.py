@@ -19,7 +19,7 @@ def emr(**options: Any) -> PrototypeReplayPlugin:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scope", ["task", pytest.param("class", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kind", "scope"), [("re", "task"), ("ner", "class")])
 def test_before_every_batch_a_step_on_the_memory_of_the_next_task(
     kit: Any, kind: str, scope: Any
 ) -> None:

@@ -22,7 +22,6 @@ from mkgc_cl.strategies import (
 )
 
 LR = 0.05
-SLOW = pytest.mark.slow
 WEIGHT = 0.5
 
 # BERT's position table enters the tagging head with the visual class token too (eq. 3), behind the
@@ -89,7 +88,6 @@ def run(
         lr=LR,
         weight_decay=0.0,
         dropout=0.0,
-        epochs=2,
     )
     for experience in benchmark.train_stream:
         strategy.optimizer.state.clear()
@@ -131,13 +129,14 @@ def check(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("ratio", "slow", "options", "shielded"),
+    ("kind", "ratio", "slow", "options", "shielded"),
     [
-        (2.0, "text", {}, ("replayed", "distilled")),
-        pytest.param(0.5, "vision", {}, ("replayed", "distilled"), marks=SLOW),
-        pytest.param(2.0, "text", {"modulate_distillation": True}, ("replayed",), marks=SLOW),
-        pytest.param(0.5, "vision", {"modulate_replay": True}, ("distilled",), marks=SLOW),
-        (2.0, "text", {"modulate_distillation": True, "modulate_replay": True}, ()),
+        ("re", 2.0, "text", {}, ("replayed", "distilled")),
+        ("ner", 2.0, "text", {}, ("replayed", "distilled")),
+        ("re", 0.5, "vision", {}, ("replayed", "distilled")),
+        ("ner", 2.0, "text", {"modulate_distillation": True}, ("replayed",)),
+        ("re", 0.5, "vision", {"modulate_replay": True}, ("distilled",)),
+        ("ner", 2.0, "text", {"modulate_distillation": True, "modulate_replay": True}, ()),
     ],
 )
 def test_each_term_has_the_step_it_should_have(
