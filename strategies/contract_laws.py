@@ -220,7 +220,7 @@ def _stop(strategy: MultimodalStrategy, *, after: int | None) -> None:
             raise _StoppedError
         take()
 
-    vars(strategy)["optimizer_step"] = step  # of this one alone
+    strategy.optimizer_step = step  # type: ignore[method-assign]  # of this one alone
 
 
 def _otherwise(one: MultimodalStrategy, other: MultimodalStrategy, how: str) -> Iterator[str]:
