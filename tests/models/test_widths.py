@@ -47,11 +47,7 @@ def test_the_key_reaches_the_vision_through_a_linear_map(
     output = made(batch)
     (key,), (bring,) = made.shared_keys, made.key_projections
     attention = made.vision.vit.blocks[-1].attn.shared
-    tokens, mask = made.vision.tokens(batch)
-    for block in made.vision.vit.blocks[:-1]:
-        tokens = made.vision.finish(
-            block, made.vision.attend(block, made.vision.project(block, tokens), mask), tokens
-        )
+    tokens, _ = made.vision.lower(batch, len(made.vision.blocks) - 1)
     query = attention.query(made.vision.vit.blocks[-1].norm1(tokens))
     (found,) = output.vision_maps
     assert found.shape == (2, 3, 5, 5)
