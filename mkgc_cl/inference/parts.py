@@ -82,8 +82,8 @@ class Part(ABC):
         """Probabilities (..., C) of scores (..., C)."""
 
     @abstractmethod
-    def best_tags(self, scores: Tensor) -> list[int]:
-        """Best grammatical sequence of tags of words (W, C)."""
+    def best_tags(self, texts: Sequence[Tensor]) -> list[list[int]]:
+        """Best grammatical sequence of tags of each text, from scores (W, C) of its words."""
 
 
 class LogPosteriors(Part):
@@ -95,11 +95,11 @@ class LogPosteriors(Part):
         """Probabilities (..., C) of log posteriors (..., C)."""
         return scores.exp()
 
-    def best_tags(self, scores: Tensor) -> list[int]:
-        """Best grammatical sequence of tags of words (W, C)."""
+    def best_tags(self, texts: Sequence[Tensor]) -> list[list[int]]:
+        """Best grammatical sequence of tags of each text, from scores (W, C) of its words."""
         if self.kind != "ner":
             raise ConfigError(["relations have no tags"])
-        return grammatical(scores, self._barred)
+        return grammatical(texts, self._barred)
 
 
 class ClosedForm(LogPosteriors):
@@ -273,9 +273,12 @@ class Trained(Part):
         """Softmax of scores (..., C) over what was learnt; under a CRF, of its emissions."""
         return log_probabilities(scores, self.model.seen_ids.cpu()).exp()
 
+    def best_tags(self, texts: Sequence[Tensor]) -> list[list[int]]:
+        """Best sequence of tags of each text, as the model decodes it."""
+        return [self._decoded(scores) if len(scores) else [] for scores in texts]
+
     @torch.no_grad()
-    def best_tags(self, scores: Tensor) -> list[int]:
-        """Best sequence of tags of words (W, C), as the model decodes it."""
+    def _decoded(self, scores: Tensor) -> list[int]:
         words = scores[None].to(self.device)
         mask = torch.ones(words.shape[:2], dtype=torch.bool, device=self.device)
         if self.model.crf is not None:
@@ -345,12 +348,25 @@ def barred_by_grammar(outputs: Sequence[str]) -> FloatArray:
     return found
 
 
-def grammatical(scores: Tensor, barred: FloatArray) -> list[int]:
-    """Viterbi, where the best tag of every word is not grammatical as it is."""
-    rows: FloatArray = scores.double().numpy()
+def grammatical(texts: Sequence[Tensor], barred: FloatArray) -> list[list[int]]:
+    """Viterbi for each text (W, C) in which the best tag of every word breaks the grammar."""
+    if not texts:
+        return []
+    rows: FloatArray = torch.cat(list(texts)).double().numpy()
+    ends = np.cumsum([len(scores) for scores in texts])
+    starts = ends - [len(scores) for scores in texts]
     best = rows.argmax(axis=1)
-    if not barred[np.concatenate(([-1], best[:-1])), best].any():
-        return list(best.tolist())
+    before = np.concatenate(([-1], best[:-1])) if len(best) else best
+    before[starts[starts < ends]] = -1  # the first word of a text stands behind nothing
+    broken = np.flatnonzero(barred[before, best])
+    tags: list[int] = best.tolist()
+    # texts side by side cost one call of each of these, not one a text
+    for place in np.unique(np.searchsorted(ends, broken, side="right")).tolist():
+        tags[starts[place] : ends[place]] = _viterbi(rows[starts[place] : ends[place]], barred)
+    return [tags[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def _viterbi(rows: FloatArray, barred: FloatArray) -> list[int]:
     total = rows[0] + barred[-1]
     came_from = []
     for row in rows[1:]:
@@ -358,6 +374,6 @@ def grammatical(scores: Tensor, barred: FloatArray) -> list[int]:
         came_from.append(through.argmax(axis=0))
         total = through.max(axis=0) + row
     tags = [int(total.argmax())]
-    for before in reversed(came_from):
-        tags.append(int(before[tags[-1]]))
+    for earlier in reversed(came_from):
+        tags.append(int(earlier[tags[-1]]))
     return tags[::-1]

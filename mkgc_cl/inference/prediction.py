@@ -86,19 +86,21 @@ def _given(one: Document) -> tuple[Entity, ...]:
 def _tagged(
     extractor: Extractor, part: Part, documents: Sequence[Document]
 ) -> list[tuple[Entity, ...]]:
+    if not documents:
+        return []
     scores = tag_scores(part, [one.tokens for one in documents], visuals_of(part, documents))
+    tags = part.best_tags(scores)
+    chosen = torch.tensor([tag for own in tags for tag in own], dtype=torch.long)[:, None]
+    chances = part.posterior(torch.cat(scores)).gather(1, chosen).flatten().tolist()
     found: list[tuple[Entity, ...]] = []
-    outputs = part.labels.outputs
-    for one, own in zip(documents, scores, strict=True):
-        if not one.tokens:
-            found.append(())
-            continue
-        tags = part.best_tags(own)
-        chances = part.posterior(own).gather(1, _column(tags)).flatten().tolist()
-        spans = bio_spans([outputs[tag] for tag in tags])
+    outputs, first = part.labels.outputs, 0
+    for one, own in zip(documents, tags, strict=True):
+        sure = chances[first : first + len(own)]
+        first += len(own)
+        spans = bio_spans([outputs[tag] for tag in own])
         found.append(
             tuple(
-                _entity(one, start, end, kind, min(chances[start:end]), extractor.tasks.get(kind))
+                _entity(one, start, end, kind, min(sure[start:end]), extractor.tasks.get(kind))
                 for kind, start, end in spans
             )
         )
@@ -187,7 +189,3 @@ def _entity(
 ) -> Entity:
     first, last = one.offsets[start][0], one.offsets[end - 1][1]
     return Entity(one.text[first:last], kind, score, start, end, first, last, task)
-
-
-def _column(tags: Sequence[int]) -> Tensor:
-    return torch.tensor(tags)[:, None]
