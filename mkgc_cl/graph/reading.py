@@ -109,16 +109,12 @@ class Reading:
             )
             rows = self._query(
                 f"SELECT ?node {names} ?score ?source ?task ?model WHERE {{ "
-                f"VALUES ?node {{ {values} }} {pattern} ; mkgc:score ?score ; "
-                f"mkgc:source ?source ; mkgc:task ?task . {optional} "
+                f"VALUES ?node {{ {values} }} {pattern} ; mkgc:score ?score ; mkgc:source ?source "
+                f"; mkgc:task ?task {self._of_model()} . {optional} "
                 "OPTIONAL { ?m mkgc:model ?model } }"
             )
-            yield filter(self._wanted, ((row, name_of(row["task"].value)) for row in rows))
-
-    def _wanted(self, told: tuple[Any, str]) -> bool:
-        row, task = told
-        found = None if row["model"] is None else row["model"].value
-        return self.model in (None, found) and (self.tasks is None or task in self.tasks)
+            told = ((row, name_of(row["task"].value)) for row in rows)
+            yield (one for one in told if self.tasks is None or one[1] in self.tasks)
 
     def _of_model(self) -> str:
         return "" if self.model is None else f"; mkgc:model {self.ox.Literal(self.model)}"
