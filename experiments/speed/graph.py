@@ -144,6 +144,8 @@ def measure_grown(
     measure("HTML", lambda: export(graph, folder / "graph.html"))
     measure("TriG", lambda: export(graph, folder / "graph.trig"))
     measure("Turtle", lambda: export(graph, folder / "graph.ttl"))
+    measure("JSON-LD", lambda: export(graph, folder / "graph.jsonld"))
+    measure("GraphML", lambda: export(graph, folder / "graph.graphml"))
     measure("CSV", lambda: export(graph, folder / "neo4j", format_="neo4j"))
     old, new = (graph.view(model=f"model-{number}") for number in (0, 3))
     measure("diff of two models", lambda: diff(old, new))
