@@ -53,7 +53,7 @@ def as_finished(
         An item, and what ``work`` returned or raised; :class:`WorkerError` where its process died.
     """
     left = deque(items)
-    workers: dict[Connection, _Worker[T, R]] = {}
+    workers: dict[Any, _Worker[T, R]] = {}  # by connection, whose type is the system's
     threads = threads_each(jobs)
     try:
         while left or workers:
@@ -62,7 +62,7 @@ def as_finished(
                 workers[worker.connection] = worker
                 worker.begin(left.popleft())
             for connection in wait(list(workers)):
-                worker = workers[connection]  # type: ignore[index]
+                worker = workers[connection]
                 item, result = worker.item, worker.result()
                 if worker.connection.closed:
                     del workers[worker.connection]

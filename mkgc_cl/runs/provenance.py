@@ -80,12 +80,13 @@ def peak_memory_mb() -> float | None:
 
 
 def _peak_of_process_mb() -> float | None:
-    try:
+    peak = None
+    if sys.platform != "win32":
         import resource
-    except ImportError:  # not POSIX
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = round(own * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+    return peak
 
 
 def _version(name: str) -> str | None:
