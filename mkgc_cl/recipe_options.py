@@ -9,18 +9,19 @@ told, and ``mkgc list options`` answers, before anything slow is imported.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib.util
 import inspect
 import re
+import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, Literal
 
+from mkgc_cl._checks import did_you_mean
 from mkgc_cl.config import fitted
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.systems import SYSTEMS
@@ -49,12 +50,19 @@ def options_of_system(name: str) -> Mapping[str, Option] | None:
     """Return the options of a system by name; ``None`` where its source does not tell.
 
     Its own and those that every system has.
+
+    Raises:
+        ConfigError: the system has defaults of options that there are not.
     """
     info = SYSTEMS[name]
     own = _options(info.recipe)
     if own is None:
         return None
     known = {**_fields_of("mkgc_cl.strategies.additions", "Additions"), **own}
+    if wrong := [option for option in info.options if option not in known]:
+        raise ConfigError(
+            [f"the defaults of {name}: {unknown_option(name, o, known)}" for o in wrong]
+        )
     for option, value in info.options.items():
         known[option] = replace(known[option], default=repr(value))
     return known
@@ -82,10 +90,7 @@ def fitted_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     wrong = []
     for option, value in options.items():
         if option not in known:
-            near = difflib.get_close_matches(option.lower(), known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            there = ", ".join(known) or "none"
-            wrong.append(f"{name} has no option {option!r}; {hint}it has {there}")
+            wrong.append(unknown_option(name, option, known))
             continue
         try:
             fit[option] = fitted(value, known[option].plain)
@@ -94,6 +99,12 @@ def fitted_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if wrong:
         raise ConfigError(wrong)
     return fit
+
+
+def unknown_option(name: str, option: str, known: Iterable[str]) -> str:
+    """Say that a system has no such option, and which it has."""
+    hint = did_you_mean(option, known)
+    return f"{name} has no option {option!r}; {hint}it has {', '.join(known) or 'none'}"
 
 
 @lru_cache
@@ -110,28 +121,42 @@ def _options(recipe: str | Callable[..., Any]) -> Mapping[str, Option] | None:
     found: dict[str, Option] = {}
     for argument, default in arguments:
         kind = argument.annotation
-        name = kind.id if isinstance(kind, ast.Name) else ""
-        home = _imported(name, tree)
-        fields = {} if home is None else _fields_of(home, name)
+        fields = _fields(kind.id, tree) if isinstance(kind, ast.Name) else {}
         found |= fields or {argument.arg: _option(argument.arg, kind, default, helps, tree)}
     return found
 
 
+def _fields(name: str, tree: ast.Module) -> Mapping[str, Option]:
+    """The fields of a dataclass, read off its source too; none where there is no such class."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return _declared(node, tree) if _is_dataclass(node) else {}
+    home = _imported(name, tree)
+    return {} if home is None else _fields_of(*home)
+
+
 @lru_cache
 def _fields_of(module: str, name: str) -> Mapping[str, Option]:
-    """The fields of a dataclass, read off its source too; none where there is no such class."""
     try:
-        tree = _module(module)
+        return _fields(name, _module(module))
     except (OSError, SyntaxError, ImportError):
         return {}
-    same = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name]
-    helps = _helps(ast.get_docstring(same[0]) or "") if same else {}
-    return {
-        field.target.id: _option(field.target.id, field.annotation, field.value, helps, tree)
-        for found in same
-        for field in found.body
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-    }
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def _declared(node: ast.ClassDef, tree: ast.Module) -> Mapping[str, Option]:
+    helps = _helps(ast.get_docstring(node) or "")
+    found: dict[str, Option] = {}
+    for base in node.bases:
+        found |= _fields(base.id, tree) if isinstance(base, ast.Name) else {}
+    for field in node.body:
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            name = field.target.id
+            found[name] = _option(name, field.annotation, field.value, helps, tree)
+    return found
 
 
 def _option(
@@ -145,11 +170,13 @@ def _option(
     )
 
 
-def _imported(name: str, tree: ast.Module) -> str | None:
-    """The module that a name is imported from."""
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
-            return str(node.module)
+def _imported(name: str, tree: ast.Module) -> tuple[str, str] | None:
+    """The module that a name is imported from, if only for type checkers, and its name there."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if name == (alias.asname or alias.name):
+                    return str(node.module), alias.name
     return None
 
 
@@ -158,14 +185,27 @@ def _source(recipe: str | Callable[..., Any]) -> tuple[ast.Module, str]:
     if not callable(recipe):
         module, _, name = recipe.partition(":")
         return _module(module), name
-    file = inspect.getsourcefile(recipe)
-    return ast.parse(Path(str(file)).read_text(encoding="utf-8")), recipe.__name__
+    package = getattr(sys.modules.get(recipe.__module__), "__package__", None)
+    return _parsed(inspect.getsourcefile(recipe), package), recipe.__name__
 
 
 @lru_cache
 def _module(name: str) -> ast.Module:
     spec = _spec(name)
-    return ast.parse(Path(str(spec and spec.origin)).read_text(encoding="utf-8"))
+    if spec is None:
+        raise ModuleNotFoundError(name)
+    return _parsed(spec.origin, spec.parent)
+
+
+def _parsed(file: str | None, package: str | None) -> ast.Module:
+    """The source of a module of a package, with its relative imports made absolute."""
+    tree = ast.parse(Path(str(file)).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            relative = "." * node.level + (node.module or "")
+            node.module = importlib.util.resolve_name(relative, package or "")
+            node.level = 0
+    return tree
 
 
 @lru_cache
@@ -203,7 +243,7 @@ def _choices(name: str, tree: ast.Module) -> Any:
             return _plain(node.value, tree)
     home = _imported(name, tree)
     try:
-        return None if home is None else _choices(name, _module(home))
+        return None if home is None else _choices(home[1], _module(home[0]))
     except (OSError, SyntaxError, ImportError):
         return None
 

@@ -83,14 +83,29 @@ def register(info: SystemInfo) -> SystemInfo:
     """Make a system known by its name.
 
     Raises:
-        ConfigError: another system has that name, or the tasks are none of ``"re"`` and ``"ner"``.
+        ConfigError: another system has that name, the command line could not read it, or the tasks
+            are none of ``"re"`` and ``"ner"``.
     """
+    if not info.name or info.name != info.name.strip() or {*",="} & {*info.name}:
+        raise ConfigError(
+            [
+                f"a system cannot be called {info.name!r}: the command line separates names by "
+                "commas and values by =; leave these out, and spaces at either end"
+            ]
+        )
     there = next((known for known in SYSTEMS if known.lower() == info.name.lower()), None)
     if there is not None:
-        raise ConfigError([f"there is a system {there!r} already; give {info.name!r} another name"])
+        origin = SYSTEMS[there].origin
+        whose = f" ({origin})" if origin else ""
+        raise ConfigError(
+            [f"there is a system {there!r} already{whose}; give {info.name!r} another name"]
+        )
     if not info.tasks or not {*info.tasks, *info.native} <= {*_BOTH}:
         raise ConfigError(
-            [f"system {info.name!r} is for tasks {info.tasks}; name 're', 'ner' or both"]
+            [
+                f"system {info.name!r} has tasks={info.tasks!r}, native={info.native!r}; give "
+                "tuples of 're' and 'ner'"
+            ]
         )
     SYSTEMS[info.name] = info
     return info
@@ -220,6 +235,8 @@ for _info in (
 ):
     register(_info)
 
+_OURS = frozenset(SYSTEMS)
+
 
 def systems_of(kind: TaskKind) -> tuple[str, ...]:
     """Names of the systems that have a row for ``kind``, in the order of the tables.
@@ -282,19 +299,28 @@ def _load_plugin(path: Path, given: str) -> str:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        SYSTEMS.clear()
-        SYSTEMS.update(before)  # nothing of a plugin that did not come to its end
+        _restore(before)  # nothing of a plugin that did not come to its end
         said = getattr(error, "problems", None) or [f"{type(error).__name__}: {error}"]
         raise ConfigError([f"--plugin {given}: {problem}" for problem in said]) from error
-    new = [name for name in SYSTEMS if name not in before]
-    if not new:
+    if not SYSTEMS.keys() - before.keys():
         raise ConfigError(
             [f"--plugin {given}: it registers no system; call mkgc_cl.systems.register(...) in it"]
         )
     origin = f"{path.name} sha256 {digest}"
-    for name in new:
-        SYSTEMS[name] = replace(SYSTEMS[name], origin=origin)
+    _came_from(origin, before)
     return origin
+
+
+def _restore(before: Mapping[str, SystemInfo]) -> None:
+    SYSTEMS.clear()
+    SYSTEMS.update(before)
+
+
+def _came_from(origin: str, before: Mapping[str, SystemInfo]) -> None:
+    """Say of the systems that are new since ``before`` where they come from."""
+    for name, info in SYSTEMS.items():
+        if name not in before:
+            SYSTEMS[name] = replace(info, origin=origin)
 
 
 @lru_cache
@@ -303,13 +329,20 @@ def load_installed() -> None:
     for point in metadata.entry_points(group=GROUP):
         package = point.dist
         origin = f"{package.name} {package.version}" if package is not None else point.value
+        before = dict(SYSTEMS)
         try:
             info = point.load()
             if not isinstance(info, SystemInfo):
                 raise TypeError(f"{point.value} is {type(info).__name__}, expected a SystemInfo")
-            register(replace(info, origin=origin))
+            mine = replace(info, origin=origin)
+            if info.name not in _OURS and SYSTEMS.get(info.name) in (info, mine):
+                SYSTEMS[info.name] = mine  # its module registers it, as the file of a plugin does
+            else:
+                register(mine)
         except Exception as error:  # one package's fault must not keep the others from running
+            _restore(before)
             logger.warning("the system %r of %s is left out: %s", point.name, origin, error)
+        _came_from(origin, before)
 
 
 def origins(names: Iterable[str]) -> Mapping[str, str]:

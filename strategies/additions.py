@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 from mkgc_cl.errors import ConfigError
@@ -163,10 +165,20 @@ def _groups(recipe: Callable[..., MultimodalStrategy]) -> dict[str, type[Any]]:
 
 
 def _hints(recipe: Callable[..., MultimodalStrategy]) -> dict[str, Any]:
+    """Types of its arguments but for those whose names only a type checker knows."""
     try:
         return get_type_hints(recipe)
-    except (NameError, TypeError):  # names for type checkers alone; a partial
+    except TypeError:  # a partial
         return {}
+    except NameError:
+        known: dict[str, Any] = {}
+        names = getattr(inspect.unwrap(recipe), "__globals__", {})
+        for one in inspect.signature(recipe).parameters.values():
+            if one.annotation is not one.empty:
+                alone = SimpleNamespace(__annotations__={one.name: one.annotation})
+                with suppress(NameError):
+                    known |= get_type_hints(alone, globalns=names)
+        return known
 
 
 def _keywords(recipe: Callable[..., MultimodalStrategy]) -> list[str]:

@@ -6,10 +6,10 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
-from mkgc_cl._checks import did_you_mean
 from mkgc_cl.config import fitted
 from mkgc_cl.data.samples import LabelSpace
 from mkgc_cl.errors import ConfigError
+from mkgc_cl.recipe_options import unknown_option
 from mkgc_cl.strategies.additions import ADDITIONS, Additions, extended, kinds_of
 from mkgc_cl.strategies.recipe import Encoders, Training
 from mkgc_cl.strategies.template import MultimodalStrategy
@@ -85,7 +85,7 @@ def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     wrong = []
     for option, value in options.items():
         if option not in known:
-            wrong.append(_unknown(name, option, known))
+            wrong.append(unknown_option(name, option, known))
             continue
         try:
             fit[option] = fitted(value, kinds.get(option, Any))
@@ -116,8 +116,3 @@ def recipe_of(name: str) -> Recipe:
 def options_of(recipe: Recipe) -> tuple[str, ...]:
     """Names of a recipe's own options."""
     return tuple(kinds_of(recipe))
-
-
-def _unknown(name: str, option: str, known: tuple[str, ...]) -> str:
-    hint = did_you_mean(option, known)
-    return f"{name} has no option {option!r}; {hint}it has {', '.join(known) or 'none'}"

@@ -39,10 +39,11 @@ def check_system(
     task).
 
     Args:
-        recipe: ``recipe(labels, encoders, training, **options)``, or the name of a system of the
-            tables.
+        recipe: ``recipe(labels, encoders, training, *, own options)``, or the name of a system of
+            the tables.
         kind: the task it is run on.
-        options: its options; smaller ones make the check faster.
+        options: its options by name, as in ``SYSTEM.option=value``; smaller ones make the check
+            faster.
 
     Raises:
         ContractError: naming the promise that is broken, or under which the system fails.
@@ -77,8 +78,8 @@ def yield_checks(
     """
     if isinstance(recipe, str):
         info = SYSTEMS[named(recipe, SYSTEMS, "no system")]
-        recipe, options = extended(recipe_of(info.name)), {**info.options, **(options or {})}
-    trial = Trial(recipe, kind, dict(options or {}))
+        recipe, options = recipe_of(info.name), {**info.options, **(options or {})}
+    trial = Trial(extended(recipe), kind, dict(options or {}))
     yield from (Check(trial, law) for law in (can_be_built, *LAWS))
 
 

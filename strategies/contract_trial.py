@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -42,7 +43,8 @@ class Trial:
     @property
     def name(self) -> str:
         """The recipe in words."""
-        return str(getattr(self.recipe, "__name__", self.recipe))
+        plain = inspect.unwrap(self.recipe)
+        return str(getattr(plain, "__name__", plain))
 
     def build(self, labels: LabelSpace, *, seed: int = 0, **options: Any) -> MultimodalStrategy:
         """A fresh strategy with tiny encoders."""

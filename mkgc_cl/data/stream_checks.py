@@ -28,15 +28,24 @@ def check_stream(stream: TaskStream) -> None:
     names = [task.name for task in stream.tasks]
     if len(set(names)) < len(names):
         raise DataError(f"stream {stream.name!r}: two tasks share a name in {names}; rename one")
-    empty = [task.name for task in stream.tasks if not task.train]
-    if empty:
-        raise DataError(
-            f"stream {stream.name!r}: task {empty[0]!r} has no training samples; drop the task or "
-            "give it data"
-        )
+    without = [_empty(stream, task.name) for task in stream.tasks if not task.train]
+    if without:
+        raise gathered(without)
     for problems in (list(_repeated(stream)), list(_faulty(stream))):
         if problems:
             raise gathered(problems)
+
+
+def _empty(stream: TaskStream, name: str) -> DataError:
+    rule = stream.provenance.get("multi_type")
+    why = (
+        f" (multi_type={rule} puts a sentence with types of several tasks into one of them, "
+        "duplicate into each)"
+    )
+    return DataError(
+        f"stream {stream.name!r}: task {name!r} has no training samples"
+        f"{why if rule not in (None, 'duplicate') else ''}; drop the task or give it data"
+    )
 
 
 def _repeated(stream: TaskStream) -> Iterator[DataError]:

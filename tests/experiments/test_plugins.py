@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -14,6 +15,7 @@ import pytest
 from mkgc_cl import systems
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments import cli, imre
+from mkgc_cl.recipe_options import fitted_options, options_of_system
 from mkgc_cl.runs import grid
 from mkgc_cl.runs.parallel import as_finished
 from mkgc_cl.systems import SYSTEMS, SystemInfo, load_plugin
@@ -28,6 +30,57 @@ def recipe(labels, encoders, training, *, weight: float = 1.0):
     return ewc(labels, encoders, training, weight=weight)
 
 register(SystemInfo("My EWC", source="here", recipe=recipe, tasks=("re",)))
+"""
+
+
+OPTIONS = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Shared:
+    \"\"\"Options.
+
+    Args:
+        weight: lambda (ours).
+    \"\"\"
+
+    weight: float = 1.0
+
+@dataclass(frozen=True)
+class Own(Shared):
+    \"\"\"Options.
+
+    Args:
+        mode: how (ours).
+    \"\"\"
+
+    mode: str = "online"
+"""
+RECIPE = """
+def recipe(
+    labels: LabelSpace, encoders, training, *, own: Own = Own(), samples: int | None = 8
+) -> MultimodalStrategy:
+    \"\"\"Build it.
+
+    Args:
+        own: of the method.
+        samples: of a task.
+    \"\"\"
+    from mkgc_cl.strategies.recipes_text import ewc
+
+    return ewc(labels, encoders, training, weight=own.weight, mode=own.mode, samples=samples)
+
+MINE = register(SystemInfo("Mine", source="here", recipe=recipe))
+"""
+HEAD = """from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mkgc_cl.systems import SystemInfo, register
+
+if TYPE_CHECKING:
+    from mkgc_cl.data import LabelSpace
+    from mkgc_cl.strategies import MultimodalStrategy
 """
 
 
@@ -75,6 +128,20 @@ def test_the_documented_file_is_a_row_in_processes_of_their_own(
     assert found["Pull Back"]["provenance"]["plugins"] == {"Pull Back": origin}
     assert "plugins" not in found["Vanilla"]["provenance"]
     assert found["Pull Back"]["config"]["origin"] == origin
+    series = tmp_path.glob("runs/imre-quick/*/records/*.traces.json")
+    assert any("pull_back_distance" in each.read_text() for each in series)
+
+
+@pytest.mark.slow
+def test_the_documented_file_keeps_the_promises(tmp_path: Path) -> None:
+    from mkgc_cl.strategies.catalogue import recipe_of
+    from mkgc_cl.strategies.contract import yield_checks
+
+    (tmp_path / "my_system.py").write_text(documented()[0])
+    load_plugin(tmp_path / "my_system.py")
+    recipe = recipe_of("Pull Back")
+    checks = {check.law.__name__: check for check in yield_checks(recipe, "re")}
+    checks["goes_on_from_checkpoints"]()
 
 
 @pytest.mark.slow
@@ -107,7 +174,12 @@ def test_a_plugins_system_is_a_row_like_any_other(
         ("raise ValueError('on purpose')", "ValueError: on purpose"),
         ("x = 1", "it registers no system"),
         (LIGHT.replace("My EWC", "mspt"), "there is a system 'MSPT' already"),
-        (LIGHT.replace('("re",)', "()"), "name 're', 'ner' or both"),
+        (LIGHT.replace('("re",)', "()"), "give tuples of 're' and 'ner'"),
+        (LIGHT.replace('("re",)', "'re'"), "has tasks='re'"),
+        (LIGHT.replace("My EWC", ""), "cannot be called ''"),
+        (LIGHT.replace("My EWC", "Mine, too"), "separates names by commas"),
+        (LIGHT.replace("My EWC", "Mine=EWC"), "values by ="),
+        (LIGHT.replace("My EWC", " EWC too"), "spaces at either end"),
         (LIGHT + "\nraise OSError('late')", "OSError: late"),
     ],
 )
@@ -121,6 +193,83 @@ def test_a_file_that_is_no_plugin(tmp_path: Path, text: str | None, said: str) -
     assert said in str(caught.value)
     assert "--plugin" in str(caught.value)
     assert before == SYSTEMS
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["one file", "a package"])
+def test_a_dataclass_of_options_stands_for_its_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """In the recipe's own file, inherited, or imported from beside it under another name."""
+    from mkgc_cl.strategies.additions import kinds_of
+    from mkgc_cl.strategies.catalogue import recipe_of
+    from mkgc_cl.strategies.contract import yield_checks
+
+    if whole:
+        (tmp_path / "mine.py").write_text(HEAD + OPTIONS + RECIPE)
+        load_plugin(tmp_path / "mine.py")
+    else:
+        package = tmp_path / "package_of_options"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "given.py").write_text(OPTIONS.replace("Own", "Given"))
+        (package / "mine.py").write_text(HEAD + "from .given import Given as Own\n" + RECIPE)
+        monkeypatch.syspath_prepend(tmp_path)
+        importlib.import_module("package_of_options.mine")
+    known = options_of_system("Mine")
+    assert known is not None
+    own = {"weight": float, "mode": str, "samples": int | None}
+    assert {name: known[name].plain for name in [*known][-3:]} == own
+    assert (known["weight"].help, known["mode"].default) == ("lambda (ours).", "'online'")
+    assert fitted_options("Mine", {"weight": 2, "samples": None})["weight"] == 2.0
+    # names of its annotations that only a type checker knows take nothing from the others
+    recipe = recipe_of("Mine")
+    assert kinds_of(recipe) == own
+    # a check takes them as the command line does, and calls the recipe by its name
+    options = {"weight": 2.0, "samples": None, "interpolation": 0.5}
+    check = next(yield_checks(recipe, "re", options=options))
+    assert str(check) == "recipe-re-can_be_built"
+    check()
+
+
+def test_a_package_may_register_what_its_entry_point_names(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the file of a plugin does: it becomes a package as it is."""
+    package = SimpleNamespace(name="their-package", version="1.2")
+    recipe = "mkgc_cl.strategies.recipes_text:ewc"
+
+    def both() -> SystemInfo:
+        systems.register(SystemInfo("Theirs too", "a package", recipe))
+        return systems.register(SystemInfo("Theirs", "a package", recipe))
+
+    def failing() -> SystemInfo:
+        systems.register(SystemInfo("Half", "a package", recipe))
+        raise OSError("late")
+
+    loads = [
+        both,
+        lambda: SYSTEMS["Theirs too"],
+        failing,
+        lambda: SystemInfo("theirs", "x", recipe),
+    ]
+    found = [
+        SimpleNamespace(name=f"e{n}", value="m:X", dist=package, load=load)
+        for n, load in enumerate(loads)
+    ]
+    monkeypatch.setattr(systems.metadata, "entry_points", lambda *, group: found)
+    systems.load_installed.cache_clear()
+    systems.load_installed()
+    assert {SYSTEMS[name].origin for name in ("Theirs", "Theirs too")} == {"their-package 1.2"}
+    assert "Half" not in SYSTEMS
+    assert [record.args[0] for record in caplog.records] == ["e2", "e3"]  # type: ignore[index]
+    assert "there is a system 'Theirs' already (their-package 1.2)" in caplog.text
+
+
+def test_defaults_of_options_that_there_are_not_are_told() -> None:
+    recipe = "mkgc_cl.strategies.recipes_text:ewc"
+    systems.register(SystemInfo("Mine", "here", recipe, options={"wieght": 2.0}))
+    with pytest.raises(ConfigError, match=r"defaults of Mine: .*did you mean 'weight'"):
+        fitted_options("Mine", {"weight": 1.0})
 
 
 def test_a_recipe_that_cannot_be_had_is_told() -> None:

@@ -17,6 +17,7 @@ from mkgc_cl.data.files.records import Record
 from mkgc_cl.data.files.shares import hold_out
 from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.samples import RelationSample, Task, TaskStream
+from mkgc_cl.data.stream_checks import check_stream
 from mkgc_cl.errors import ConfigError, DataError, ImageError, MissingDataError
 
 # PER is in three sentences, LOC in two, ORG in one.
@@ -105,6 +106,14 @@ def test_types_in_no_task_are_counted(tmp_path: Path) -> None:
     left: Any = entities(tmp_path, tasks=[["ORG"]]).provenance["left_out"]
     assert left["train: mentions of 'PER', in no task"] == 3
     assert left["test: mentions of 'LOC', in no task"] == 2
+
+
+def test_a_task_that_a_rule_leaves_without_samples(tmp_path: Path) -> None:
+    stream = entities(tmp_path, multi_type="first")
+    with pytest.raises(DataError, match=r"'LOC' .*\(multi_type=first puts.* into each\)") as caught:
+        check_stream(stream)
+    assert "'ORG' has no training samples" in str(caught.value)
+    check_stream(entities(tmp_path, multi_type="duplicate"))
 
 
 def test_a_seed_draws_the_order(tmp_path: Path) -> None:
