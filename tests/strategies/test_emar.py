@@ -136,7 +136,8 @@ def test_both_losses_by_hand_and_prototypes_frozen_within_the_epoch(
     kit: Any, kind: str, options: Any
 ) -> None:
     plugin = EMARPlugin(size=2, batch_size=3, **options)
-    benchmark, strategy, watch = start(kit, kind, plugin, lr=0.02)
+    # at higher rates the features of all relations become one, and every loss ln 5
+    benchmark, strategy, watch = start(kit, kind, plugin, lr=1e-4)
     for experience in benchmark.train_stream:
         watch.steps.clear()
         strategy.train(experience)
