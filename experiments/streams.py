@@ -10,6 +10,7 @@ from typing import Any
 from mkgc_cl.data import TaskStream, imner_stream, imre_stream
 from mkgc_cl.data.merge import first_tasks, merge_tasks
 from mkgc_cl.data.orders import order_arguments
+from mkgc_cl.data.stream_checks import check_stream
 from mkgc_cl.experiments.corpus import corpus_stream
 from mkgc_cl.experiments.settings import StreamSettings, arrival
 
@@ -27,7 +28,9 @@ def read_stream(stream: StreamSettings, images: str) -> TaskStream:
     """
     whole = replace(stream, control="none", merge=1, first=None)
     if stream == whole:
-        return READERS[stream.scenario](stream, images)
+        found = READERS[stream.scenario](stream, images)
+        check_stream(found)
+        return found
     from mkgc_cl.data.controls import controlled
 
     changed = controlled(read_stream(whole, images), stream.control, seed=stream.seed)

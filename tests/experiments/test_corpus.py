@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mkgc_cl.errors import ConfigError
+from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.experiments import ablation, cli, controls, imner, imre, task_number
 from mkgc_cl.experiments.paper_rows import paper_of
 from mkgc_cl.experiments.plan import Plan, plan
@@ -69,6 +69,13 @@ def test_kind_and_name_come_from_the_file(folder: Path) -> None:
     assert (pairs.kind, pairs.scenario, pairs.order) == ("re", "pairs", "holds-rides-sees")
     assert settings(folder, "songs", script=ablation.SCRIPT)[0].name == "ablation-files"
     assert settings(folder, "songs", script=controls.SCRIPT)[0].name == "files"
+
+
+def test_a_task_without_samples_is_told_before_anything_is_built(folder: Path) -> None:
+    (folder / "songs.txt").write_text("a B-x\nb B-y\n\nc B-y\na B-x\n\n")
+    (folder / "songs.yaml").write_text(f"{NER}tasks: [[x], [y]]\nmulti_type: first\n")
+    with pytest.raises(DataError, match="task 'y' has no training samples"):
+        planned(folder, "songs")
 
 
 def test_a_run_of_a_corpus(folder: Path) -> None:
