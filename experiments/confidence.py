@@ -26,8 +26,8 @@ from mkgc_cl.experiments.plan import plan
 from mkgc_cl.experiments.runner import build_row
 from mkgc_cl.experiments.settings import Settings
 from mkgc_cl.experiments.streams import benchmark_of
-from mkgc_cl.results.confidence_figure import draw_confidence
 from mkgc_cl.results.escapes import markdown_row
+from mkgc_cl.results.figures import draw_confidence
 from mkgc_cl.results.json_files import to_json
 from mkgc_cl.results.writing import written_to
 

@@ -17,8 +17,9 @@ from mkgc_cl.results.compared_rows import Number, Runs, compared_rows
 from mkgc_cl.results.counted import counted, plural
 from mkgc_cl.results.figures import draw_sweep
 from mkgc_cl.results.marks import marks, origin_words
+from mkgc_cl.results.render import write_table
 from mkgc_cl.results.table import Table, beside_the_best
-from mkgc_cl.results.tables import AVERAGE, OVER_SEEDS, write_table
+from mkgc_cl.results.tables import AVERAGE, OVER_SEEDS
 from mkgc_cl.results.undefined import mean_defined, undefined_words
 from mkgc_cl.results.writing import written_to
 from mkgc_cl.runs import Run

@@ -210,7 +210,7 @@ def make_record() -> Callable[..., RunRecord]:
             peak_memory_mb=100.0,
             config={"epochs": 1},
             provenance={"images": "real"},
-            traces=traces,
+            traces=traces or {},
         )
 
     return make

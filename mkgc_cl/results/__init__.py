@@ -6,9 +6,10 @@ Importing this package costs nothing heavy: no torch, and matplotlib only inside
 
 from mkgc_cl.results.about import About, read_about, write_about, write_results
 from mkgc_cl.results.record import RecordError, RunRecord
+from mkgc_cl.results.render import write_table
 from mkgc_cl.results.statistics import Comparison, compare, confidence_interval, holm
 from mkgc_cl.results.table import Row, Stat, Table, read_table
-from mkgc_cl.results.tables import build_table, write_table
+from mkgc_cl.results.tables import build_table
 
 __all__ = [
     "About",

@@ -10,8 +10,6 @@ from pathlib import Path
 from mkgc_cl.errors import DataError, MkgcError
 from mkgc_cl.results.lasting import lasting_output
 
-EPILOG = """exit codes: 0 written; 2 there is nothing to report, or nowhere to write"""
-
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m mkgc_cl.results") -> int:
     """Run the command line, which begins with ``prog``; return the exit code."""
@@ -22,7 +20,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m mkgc_
         help="write one HTML page of every experiment in a folder of runs",
         description="Write one HTML page, which needs no other file, of every experiment in a "
         "folder of runs: tables, figures, settings, what made each run, what failed and why.",
-        epilog=EPILOG,
+        epilog="exit codes: 0 written; 2 there is nothing to report, or nowhere to write",
     )
     report.add_argument(
         "runs",
@@ -61,6 +59,7 @@ def _diff(*folders: Path) -> str:
         DataError: a folder has no finished run.
     """
     from mkgc_cl.results.escapes import one_line
+    from mkgc_cl.results.render import aligned
     from mkgc_cl.results.run_files import finished_records
     from mkgc_cl.results.settings import differences_of
 
@@ -76,13 +75,7 @@ def _diff(*folders: Path) -> str:
         return "no setting differs\n"
     lines = [("setting", *(folder.name for folder in folders))]
     lines += [(key, *values) for key, values in found.items()]
-    shown = [[one_line(text) for text in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    return "".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        + "\n"
-        for line in shown
-    )
+    return "".join(f"{line}\n" for line in aligned([[*map(one_line, line)] for line in lines]))
 
 
 if __name__ == "__main__":

@@ -48,13 +48,14 @@ class About:
     paper: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     paper_notes: tuple[str, ...] = ()
 
-    def sorted(self, records: Sequence[RunRecord]) -> list[RunRecord]:
-        """Return records by the order of their systems, then by seed.
+    def place(self, record: RunRecord) -> tuple[int, str, int]:
+        """Return what records are sorted by: the order of their systems, then the seed.
 
         A system that is not named comes last: another version may have added its runs.
         """
-        place = {system: number for number, system in enumerate(self.systems)}
-        return sorted(records, key=lambda r: (place.get(r.system, len(place)), r.system, r.seed))
+        known = record.system in self.systems
+        place = self.systems.index(record.system) if known else len(self.systems)
+        return place, record.system, record.seed
 
     def marks(self, records: Sequence[RunRecord]) -> tuple[str, ...]:
         """Return what a reader must know first (:func:`~mkgc_cl.results.marks.marks`)."""
@@ -66,7 +67,7 @@ class About:
         Raises:
             DataError: they make no table.
         """
-        records, marked = self.sorted(records), self.marks(records)
+        records, marked = sorted(records, key=self.place), self.marks(records)
         of_paper = measure == "A"  # it has no other numbers
         return build_table(
             records,
@@ -100,11 +101,10 @@ def read_about(out: Path) -> About:
         if data["about"] != _FORMAT:
             raise ValueError(f"format {data['about']!r}, expected {_FORMAT}")
         named = ("systems", "words", "notes", "own", "paper_notes")
-        paper = {text_in(name): [*map(number_in, row)] for name, row in data["paper"].items()}
-        reference = None if data["reference"] is None else text_in(data["reference"])
-        return About(
-            reference=reference, paper=paper, **{key: texts_in(data[key]) for key in named}
-        )
+        said: dict[str, Any] = {key: texts_in(data[key]) for key in named}
+        said["paper"] = {text_in(k): [*map(number_in, row)] for k, row in data["paper"].items()}
+        said["reference"] = None if data["reference"] is None else text_in(data["reference"])
+        return About(**said)
     except DataError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -126,7 +126,7 @@ def write_results(out: Path, records: Sequence[RunRecord], about: About) -> Tabl
     for measure, table in tables.items():
         stem = f"table-{measure}"
         write_table(table, lambda name, text: write_atomic(out / name, text), stem=stem)
-    records, figures = about.sorted(records), out / "figures"
+    records, figures = sorted(records, key=about.place), out / "figures"
     draw_curves(records, figures / "A", measure="A", reference=about.reference)
     draw_curves(records, figures / "U", measure="U", reference=about.reference)
     for system, group in by_system(records).items():

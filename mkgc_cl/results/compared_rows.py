@@ -7,15 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from mkgc_cl.results.record import RunRecord
-from mkgc_cl.results.statistics import (
-    ALPHA,
-    FEWEST,
-    TOO_SMALL,
-    Comparison,
-    compare,
-    corrected,
-    smallest_p,
-)
+from mkgc_cl.results.statistics import ALPHA, FEWEST, TOO_SMALL, Comparison, corrected, smallest_p
+from mkgc_cl.results.statistics import compare as paired
 from mkgc_cl.results.table import MARK, Row, Stat
 
 Runs = Mapping[str, Mapping[int, Sequence[RunRecord]]]
@@ -40,19 +33,31 @@ def compared_rows(
         numbers: what each column shows of a record.
         reference: the system that the others are compared with; ``None`` compares nothing.
         heads: what to call each column in front of its result.
-        compare: the columns that are compared; by default all.
+        compare: the columns that are compared, if they show any number; by default all.
         pairs: what the two runs of a pair share that another pair has not.
         where: words behind the name of a reference without a run, such as ``"at every value"``.
     """
-    made: dict[str, dict[int, Comparison]] = {}
+    made: dict[tuple[str, int], Comparison] = {}
     if reference in runs:
-        chosen = numbers if compare is None else {column: numbers[column] for column in compare}
-        made = _compare(runs, str(reference), chosen)
+        shown = [
+            column
+            for column in (numbers if compare is None else compare)
+            if any(numbers[column](r) is not None for row in runs.values() for r in row[column])
+        ]
+        places = [(system, column) for system in runs if system != reference for column in shown]
+        # one correction over all of them
+        found = corrected(
+            [
+                paired(runs[system][column], runs[str(reference)][column], numbers[column])
+                for system, column in places
+            ]
+        )
+        made = dict(zip(places, found, strict=True))
     rows = tuple(
         Row(
             system,
             tuple(Stat.of(list(map(of, columns[n]))) for n, of in numbers.items()),
-            comparisons=made.get(system, {}),
+            comparisons={n: made[system, n] for n in numbers if (system, n) in made},
         )
         for system, columns in runs.items()
     )
@@ -60,31 +65,6 @@ def compared_rows(
         behind = where and f" {where}"
         return rows, (f"Not compared: there is no run of {reference}{behind}.",)
     return rows, _footnotes(rows, heads, pairs)
-
-
-def _compare(
-    cells: Runs, reference: str, numbers: Mapping[int, Number]
-) -> dict[str, dict[int, Comparison]]:
-    """Compare columns of each row with those of the reference, with Holm's correction over all.
-
-    A column that shows no number of any record is not compared.
-    """
-    shown = [
-        column
-        for column, number in numbers.items()
-        if any(number(record) is not None for row in cells.values() for record in row[column])
-    ]
-    places = [(system, column) for system in cells if system != reference for column in shown]
-    made = corrected(
-        [
-            compare(cells[system][column], cells[reference][column], numbers[column])
-            for system, column in places
-        ]
-    )
-    found: dict[str, dict[int, Comparison]] = {}
-    for (system, column), comparison in zip(places, made, strict=True):
-        found.setdefault(system, {})[column] = comparison
-    return found
 
 
 def _footnotes(rows: Sequence[Row], columns: Sequence[str], pairs: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import DataError
+from mkgc_cl.metrics.calibration import Bin
 from mkgc_cl.results.line_looks import (
     COLORS,
     DASHES,
@@ -26,6 +27,9 @@ from mkgc_cl.results.undefined import decimal, mean_defined
 
 DPI = 150
 """Pixels an inch of every PNG."""
+BEFORE: dict[str, Any] = {"color": "#1f77b4", "linestyle": "-"}
+AFTER: dict[str, Any] = {"color": "#d95f02", "linestyle": (0, (4, 2))}
+"""Told apart in grey too."""
 
 
 def draw_curves(
@@ -36,27 +40,17 @@ def draw_curves(
     reference: str | None = None,
     pdf: bool = True,
 ) -> tuple[Path, Path]:
-    """Draw A_k or U_k over tasks: a line per system, a band of one sample deviation over seeds.
-
-    The system of reference and the best of the others stand out, with their bands where there are
-    many systems; upper bounds are dashed. A line has a gap at a task that cannot be measured.
-    ``stem`` is the path of both files, without suffix.
-
-    Returns:
-        Paths of the PNG and the PDF.
-
-    Raises:
-        DataError: if there is no record.
-    """
-    groups = _by_system(records)
+    """Draw A_k or U_k over tasks, as :func:`draw_sweep` draws a number."""
+    _require(records)
+    groups = by_system(records)
     what = "all tasks seen" if measure == "A" else "the task just learnt"
-    return _draw_lines(
+    return draw_sweep(
         {
             system: list(zip(*(r.A if measure == "A" else r.U for r in group), strict=True))
             for system, group in groups.items()
         },
         stem,
-        ticks=records[0].tasks,
+        values=records[0].tasks,
         xlabel="task learnt last",
         ylabel=f"${measure}_k$: micro-F1 on {what} (%)",
         title=_title(groups, "band: one standard deviation over"),
@@ -74,42 +68,31 @@ def draw_sweep(
     ylabel: str,
     title: str = "",
     reference: str | None = None,
-) -> tuple[Path, Path]:
-    """Draw a number against a setting: a line per system, a band of one deviation over seeds.
-
-    ``series`` has for every value of the setting the numbers of a system's seeds: none where it did
-    not run, ``None`` where one is undefined. ``stem`` is the path of both files, without suffix.
-
-    Raises:
-        DataError: if there is no system.
-    """
-    _require(series)
-    return _draw_lines(
-        series,
-        stem,
-        ticks=values,
-        xlabel=xlabel,
-        ylabel=ylabel,
-        title=verbatim(title),
-        reference=reference,
-    )
-
-
-def _draw_lines(
-    series: Mapping[str, Sequence[Sequence[float | None]]],
-    stem: str | Path,
-    *,
-    ticks: Sequence[str],
-    xlabel: str,
-    ylabel: str,
-    title: str,
-    reference: str | None,
     pdf: bool = True,
 ) -> tuple[Path, Path]:
-    """Draw a line per system over equally spaced places, each the mean of some numbers.
+    """Draw a line per system, with a band of one sample deviation over seeds.
 
-    Where there is no number the line has a gap.
+    The system of reference and the best of the others stand out, with their bands where there are
+    many systems; upper bounds are dashed.
+
+    Args:
+        series: for every value the numbers of a system's seeds: none where it did not run, ``None``
+            where one is undefined; without any the line has a gap.
+        stem: path of both files, without suffix.
+        values: names of the equally spaced places.
+        xlabel: what they are values of; both labels may hold formulas between ``$``.
+        ylabel: the number.
+        title: of the figure.
+        reference: the system that stands out.
+        pdf: whether to write the PDF besides the PNG.
+
+    Returns:
+        Paths of the PNG and the PDF.
+
+    Raises:
+        DataError: if there is nothing to draw.
     """
+    _require(series)
     columns = {
         system: [[value for value in column if value is not None] for column in each]
         for system, each in series.items()
@@ -119,36 +102,24 @@ def _draw_lines(
         for system, each in columns.items()
     }
     looks = line_looks(means, reference)
-    places = range(1, len(ticks) + 1)
+    places = range(1, len(values) + 1)
     height = max(3.6, 1.0 + LABEL_HEIGHT * len(series))
-    with _figure(width=2.4 + 0.7 * max(len(ticks), 5), height=height) as (figure, axes):
+    with _figure(width=2.4 + 0.7 * max(len(values), 5), height=height) as (figure, axes):
         for system, mean in means.items():
-            look = looks[system]
+            look, label = looks[system], verbatim(system)
             # Not clipped: the axis begins at 0, and half a marker at 0 would lie outside.
-            axes.plot(
-                places,
-                mean,
-                color=look.color,
-                linestyle=look.dash,
-                linewidth=look.width,
-                marker=look.marker,
-                ms=look.size,
-                label=verbatim(system),
-                clip_on=False,
-                zorder=look.layer,
-            )
+            axes.plot(places, mean, **look.line, label=label, clip_on=False, zorder=look.layer)
             spread = [statistics.stdev(each) if len(each) > 1 else 0.0 for each in columns[system]]
             # more bands than a few would be one grey cloud
             if any(spread) and (len(series) <= len(COLORS) or look.layer > 3):
                 low = [mean - sd for mean, sd in zip(mean, spread, strict=True)]
                 high = [mean + sd for mean, sd in zip(mean, spread, strict=True)]
-                axes.fill_between(places, low, high, color=look.color, alpha=0.12, linewidth=0)
-        axes.set_xticks(places, map(verbatim, ticks), **_slant(ticks))
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
-        axes.set_xlim(0.8, len(ticks) + 0.2)
+                color = look.line["color"]
+                axes.fill_between(places, low, high, color=color, alpha=0.12, linewidth=0)
+        axes.set_xticks(places, map(verbatim, values), **_slant(values))
+        axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0.8, len(values) + 0.2))
         axes.set_ylim(bottom=0)
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(verbatim(title), fontsize=9)
         name_lines(axes, means, looks, gap=LABEL_HEIGHT / (height - 1.0))
         return _save(figure, Path(stem), with_pdf=pdf)
 
@@ -158,18 +129,22 @@ def draw_matrix(
 ) -> tuple[Path, Path]:
     """Draw the score matrix of one system, mean over seeds: rows after task k, columns on task j.
 
-    A dash stands where a task seen so far cannot be measured. ``pdf`` as in :func:`draw_curves`.
+    A dash stands where a task seen so far cannot be measured. ``pdf`` as in :func:`draw_sweep`.
 
     Raises:
         DataError: if there is no record or there are several systems.
     """
-    groups = _by_system(records)
+    _require(records)
+    groups = by_system(records)
     if len(groups) > 1:
         raise DataError(f"a score matrix shows one system, got {list(groups)}")
     tasks = records[0].tasks
-    size = len(tasks)
-    mean = [[_mean_entry(records, row, column) for column in range(size)] for row in range(size)]
-    side = 1.6 + 0.55 * max(size, 4)
+    means = (
+        map(mean_defined, zip(*rows, strict=True))
+        for rows in zip(*(record.matrix for record in records), strict=True)
+    )
+    mean = [[math.nan if value is None else value for value in row] for row in means]
+    side = 1.6 + 0.55 * max(len(tasks), 4)
     with _figure(width=side + 0.8, height=side) as (figure, axes):
         # Not imshow: the PDF would hold a bitmap, with seams along the empty half.
         image = axes.pcolormesh(
@@ -177,21 +152,18 @@ def draw_matrix(
         )
         axes.set_aspect("equal")
         axes.invert_yaxis()
+        middle = {"ha": "center", "va": "center", "size": 8}
         for row, values in enumerate(mean):
             for column, value in enumerate(values):
                 if column <= row or not math.isnan(value):
-                    shade = "white" if value > 55 else "black"
-                    axes.text(
-                        column + 0.5, row + 0.5, decimal(value), ha="center", va="center",
-                        color=shade, size=8,
-                    )  # fmt: skip
-        middles = [place + 0.5 for place in range(size)]
+                    color = "white" if value > 55 else "black"
+                    axes.text(column + 0.5, row + 0.5, decimal(value), color=color, **middle)
+        middles = [place + 0.5 for place in range(len(tasks))]
         axes.set_xticks(middles, map(verbatim, tasks), **_slant(tasks))
         axes.set_yticks(middles, map(verbatim, tasks))
-        axes.set_xlabel("evaluated on")
-        axes.set_ylabel("after training on")
-        system = verbatim(records[0].system)
-        figure.suptitle(f"{system}: {_title(groups, 'mean over')}", fontsize=9)
+        axes.set(xlabel="evaluated on", ylabel="after training on")
+        title = f"{records[0].system}: {_title(groups, 'mean over')}"
+        figure.suptitle(verbatim(title), fontsize=9)
         figure.colorbar(image, ax=axes, label="micro-F1 (%)", shrink=0.8)
         return _save(figure, Path(stem), with_pdf=pdf)
 
@@ -201,21 +173,19 @@ def draw_gamma(
     stem: str | Path,
     *,
     boundaries: Sequence[int] = (),
-    smooth: int = 0,
     title: str = "",
 ) -> tuple[Path, Path]:
     r"""Draw the contribution ratio :math:`\gamma^t_n = s^t / s^v` over training steps (Figure 4).
 
     Above 1 the text side leads, below 1 the vision side; the axis is logarithmic, so that both lie
-    equally far from balance.
+    equally far from balance. Over the raw series lies its running mean, a fiftieth of the longest
+    one wide.
 
     Args:
         traces: label to one ratio per step, all > 0; steps that are not finite are left out.
-        stem: path of the two files, without suffix.
+        stem: as in :func:`draw_sweep`.
         boundaries: steps at which a new task began.
-        smooth: width in steps of the running mean that is drawn over the raw series; 0 chooses a
-            fiftieth of the longest series.
-        title: title of the figure.
+        title: of the figure.
 
     Raises:
         DataError: if no series has a point.
@@ -228,7 +198,7 @@ def draw_gamma(
     }
     if not any(kept.values()):
         raise DataError("no contribution ratio was recorded; nothing to draw")
-    width = smooth or max(1, max(map(len, kept.values())) // 50)
+    width = max(1, max(map(len, kept.values())) // 50)
     with _figure(width=7.0, height=3.4) as (figure, axes):
         for series, (name, points) in enumerate(kept.items()):
             if not points:
@@ -253,10 +223,37 @@ def draw_gamma(
         axes.yaxis.set_major_locator(MaxNLocator(6) if high < 8 * low else LogLocator(base=2))
         axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("training step")
-        axes.set_ylabel(r"contribution ratio $\gamma^t_n$ (text / vision)")
+        ratio = r"contribution ratio $\gamma^t_n$ (text / vision)"
+        axes.set(xlabel="training step", ylabel=ratio)
         figure.suptitle(verbatim(title), fontsize=9)
         figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=len(kept))
+        return _save(figure, Path(stem))
+
+
+def draw_confidence(
+    before: Sequence[Bin],
+    after: Sequence[Bin],
+    curve: Sequence[tuple[float, float]],
+    stem: str | Path,
+    *,
+    title: str,
+) -> tuple[Path, Path]:
+    """Draw reliability before and after a temperature, and F1 against coverage, side by side."""
+    with _figure(width=8.0) as (figure, axes):
+        axes.remove()
+        left, right = figure.subplots(1, 2)
+        left.plot([0, 1], [0, 1], color="#888888", linewidth=0.8)
+        for bins, look in (
+            (before, {**BEFORE, "marker": "o", "label": "before"}),
+            (after, {**AFTER, "marker": "s", "label": "after"}),
+        ):
+            held = [each for each in bins if each.n]
+            left.plot([b.confidence for b in held], [b.accuracy for b in held], **look)
+        left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=title)
+        left.legend()
+        known = [(coverage, f1) for coverage, f1 in curve if not math.isnan(f1)]
+        right.plot(*zip(*known, strict=True), **BEFORE)
+        right.set(xlabel="share of samples answered", ylabel="micro-F1 of these", xlim=(0, 1))
         return _save(figure, Path(stem))
 
 
@@ -277,22 +274,16 @@ def _save(figure: Any, stem: Path, *, with_pdf: bool = True) -> tuple[Path, Path
     # Not with_suffix: a stem such as "A-0.1" has no suffix to lose.
     png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
     nameless = {"CreationDate": None, "Producer": None, "Creator": None}
-    options: dict[Path, dict[str, Any]] = {
-        png: {"format": "png", "dpi": DPI, "metadata": {"Software": None}}
-    }
-    if with_pdf:
-        options[pdf] = {"format": "pdf", "metadata": nameless}
-    for path, chosen in options.items():
+    options: list[tuple[Path, dict[str, Any]]] = [
+        (png, {"format": "png", "dpi": DPI, "metadata": {"Software": None}}),
+        (pdf, {"format": "pdf", "metadata": nameless}),
+    ]
+    for path, chosen in options[: 1 + with_pdf]:
         drawn = io.BytesIO()
         # Tight: the constrained layout cuts labels off beside axes of a fixed aspect.
         figure.savefig(drawn, bbox_inches="tight", **chosen)
         write_atomic(path, drawn.getvalue())
     return png, pdf
-
-
-def _by_system(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    _require(records)
-    return by_system(records)
 
 
 def _require(shown: Sized) -> None:
@@ -309,18 +300,13 @@ def _slant(names: Sequence[str]) -> dict[str, Any]:
 
 def _title(groups: Mapping[str, Sequence[RunRecord]], spread: str) -> str:
     records = [record for group in groups.values() for record in group]
-    seeds = sorted({record.seed for record in records})
-    sizes = sorted({len(group) for group in groups.values()})
-    if sizes[-1] > 1:
-        said = f"{spread} {' to '.join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))} seeds"
+    seeds = {record.seed for record in records}
+    fewest, most = min(map(len, groups.values())), max(map(len, groups.values()))
+    if most > 1:
+        said = f"{spread} {fewest if fewest == most else f'{fewest} to {most}'} seeds"
     else:
-        said = f"seed {seeds[0]}" if len(seeds) == 1 else "one seed a system"
-    return verbatim(f"{records[0].scenario}, {records[0].order}, {said}")
-
-
-def _mean_entry(records: Sequence[RunRecord], row: int, column: int) -> float:
-    mean = mean_defined(record.matrix[row][column] for record in records)
-    return math.nan if mean is None else mean
+        said = f"seed {seeds.pop()}" if len(seeds) == 1 else "one seed a system"
+    return f"{records[0].scenario}, {records[0].order}, {said}"
 
 
 def _running_mean(values: Sequence[float], width: int) -> list[float]:

@@ -18,11 +18,8 @@ LARGEST = 2**28
 def to_json(data: object, *, sort: bool = True) -> str:
     """Return JSON with a final newline; the same data gives the same bytes.
 
-    A lone surrogate, which UTF-8 has no bytes for, stands there as JSON spells it.
-
-    Args:
-        data: plain data.
-        sort: keys in alphabetical order, rather than in their own.
+    A lone surrogate, which UTF-8 has no bytes for, stands there as JSON spells it. Keys are in
+    alphabetical order unless ``sort`` is false.
 
     Raises:
         ValueError: if ``data`` holds a NaN or an infinity, which JSON has no word for.
@@ -51,44 +48,32 @@ def is_number(value: object) -> bool:
 
 
 def text_in(value: object) -> str:
-    """Return ``value`` if it is text.
-
-    Raises:
-        TypeError: it is not.
-    """
+    """Return ``value`` if it is text; raise ``TypeError`` if not, as those below do."""
     if not isinstance(value, str):
-        raise TypeError(f"expected text, got {str(value)[:40]!r}")
+        raise _other(value, "text")
     return value
 
 
 def texts_in(value: object) -> tuple[str, ...]:
-    """Return ``value`` if it is a list of texts.
-
-    Raises:
-        TypeError: it is not.
-    """
+    """Return ``value`` if it is a list of texts."""
     if not isinstance(value, list):
-        raise TypeError(f"expected a list of texts, got {str(value)[:40]!r}")
+        raise _other(value, "a list of texts")
     return tuple(map(text_in, value))
 
 
 def number_in(value: object) -> float | None:
-    """Return ``value`` if it is a finite number or ``None``.
-
-    Raises:
-        TypeError: it is neither.
-    """
+    """Return ``value`` if it is a finite number or ``None``."""
     if not is_number(value) or (value is not None and not abs(float(str(value))) < 1e15):
-        raise TypeError(f"expected a number, got {str(value)[:40]!r}")
+        raise _other(value, "a number")
     return None if value is None else float(str(value))
 
 
 def count_in(value: object) -> int:
-    """Return ``value`` if it is a count.
-
-    Raises:
-        TypeError: it is not.
-    """
+    """Return ``value`` if it is a count."""
     if type(value) is not int or not 0 <= value < 10**9:
-        raise TypeError(f"expected a count, got {str(value)[:40]!r}")
+        raise _other(value, "a count")
     return value
+
+
+def _other(value: object, expected: str) -> TypeError:
+    return TypeError(f"expected {expected}, got {str(value)[:40]!r}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -16,33 +16,10 @@ BENCHMARKS = {"imner": "IMNER", "imre": "IMRE"}
 ORDERS = {"imner": ("PER-LOC-ORG-MISC", "PER-ORG-LOC-MISC"), "imre": ("sep10",)}
 """Those of the paper. Numbers stand order by order: what was run in one is not compared in two."""
 HEADER = ("system", "encoder", "exemplars")
+COLUMNS = ("last", "mean", "of joint", "n", "min")
 Record = Mapping[str, Any]
+Runs = Sequence[Record]
 Variant = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One system with one encoder and one set of options on one benchmark.
-
-    Args:
-        final: A after the last task in each order, mean over seeds, in per cent; ``None`` where
-            there is no run.
-        mean: mean of A over the tasks, likewise.
-        share: final over that of joint training, over the orders that both have with the same
-            encoder; ``None`` without any.
-        n: runs in each order.
-        minutes: mean wall time of a run.
-        cores: of the machines that they ran on.
-        commits: that made them, shortened.
-    """
-
-    final: tuple[float | None, ...]
-    mean: tuple[float | None, ...]
-    share: float | None
-    n: tuple[int, ...]
-    minutes: float
-    cores: tuple[int, ...]
-    commits: tuple[str, ...]
 
 
 def leaderboard(records: Iterable[Record]) -> str:
@@ -60,24 +37,23 @@ def leaderboard(records: Iterable[Record]) -> str:
     for record in counted:
         variants = groups.setdefault(_key(record), {}).setdefault(record["scenario"], {})
         variants.setdefault(_variant(record), []).append(record)
-    rows = [
-        (key, words, {name: _entry(runs, counted) for name, runs in found.items()})
-        for key, benchmarks in groups.items()
-        for words, found in _rows(benchmarks)
-    ]
-    rows.sort(key=lambda row: [-_final(row[2], name) for name in BENCHMARKS])
+    rows = [(key, *row) for key, benchmarks in groups.items() for row in _rows(benchmarks)]
+    rows.sort(key=lambda row: [-_final(row[2].get(name)) for name in BENCHMARKS])
     heads = [f"{label}, {what}" for label in BENCHMARKS.values() for what in COLUMNS]
     names = [*HEADER, *heads, "commit"]
     shown = (f"{label} in {', '.join(ORDERS[name])}" for name, label in BENCHMARKS.items())
     lines = [f"{'; '.join(shown)}.", ""]
     lines += [markdown_row(names), markdown_row([":--", *["--:"] * (len(names) - 1)])]
-    lines += [markdown_row(_cells(key, words, found)) for key, words, found in rows]
+    for (system, encoder, kept), words, found in rows:
+        numbers = [text for name in BENCHMARKS for text in _numbers(found.get(name), counted)]
+        name = f"{system} ({words})" if words else system
+        lines.append(markdown_row([name, encoder, kept, *numbers, _commits(found)]))
     return "\n".join(lines) + "\n"
 
 
 def _rows(
-    benchmarks: Mapping[str, Mapping[Variant, list[Record]]],
-) -> Iterator[tuple[str, dict[str, list[Record]]]]:
+    benchmarks: Mapping[str, Mapping[Variant, Runs]],
+) -> Iterator[tuple[str, dict[str, Runs]]]:
     """Rows of one system: what has most runs on either benchmark, then what was set otherwise.
 
     Settings are told where several on a benchmark differ in them; usual ones differ between the
@@ -94,12 +70,8 @@ def _rows(
 
 
 def _told(own: Variant, among: Iterable[Variant]) -> str:
-    every = [set(variant) for variant in among]
-    shared = set.intersection(*every)
+    shared = set.intersection(*map(set, among))
     return ", ".join(f"{name} {value}" for name, value in own if (name, value) not in shared)
-
-
-COLUMNS = ("last", "mean", "of joint", "n", "min")
 
 
 def _counts(record: Record) -> bool:
@@ -143,47 +115,51 @@ def _encoder(record: Record) -> str:
     return PurePath(record["config"]["encoders"]["text"]).name
 
 
-def _entry(runs: Sequence[Record], every: Sequence[Record]) -> Entry:
-    joint: dict[str, list[float | None]] = {}
-    for record in every:
-        same = record["scenario"], _encoder(record)
-        if record["system"] in UPPER_BOUNDS and same == (runs[0]["scenario"], _encoder(runs[0])):
-            joint.setdefault(record["order"], []).append(record["A"][-1])
-    paired = [
-        (record["A"][-1], mean_defined(joint[record["order"]]))
-        for record in runs
-        if record["order"] in joint
-    ]
-    shares = [own / bound for own, bound in paired if own is not None and bound]
-    commits = {str((r["provenance"].get("git") or {}).get("commit", "?"))[:7] for r in runs}
-    by_order = [[r for r in runs if r["order"] == o] for o in ORDERS[runs[0]["scenario"]]]
-    return Entry(
-        final=tuple(mean_defined([r["A"][-1] for r in same]) for same in by_order),
-        mean=tuple(mean_defined([mean_defined(r["A"]) for r in same]) for same in by_order),
-        share=mean_defined(shares),
-        n=tuple(map(len, by_order)),
-        minutes=sum(float(record["seconds"]) for record in runs) / len(runs) / 60,
-        cores=tuple(sorted({int(record["provenance"].get("cpus", 0)) for record in runs})),
-        commits=tuple(sorted(commits)),
-    )
+def _in_orders(runs: Runs) -> list[Runs]:
+    """Return the runs of each order of the benchmark."""
+    return [[r for r in runs if r["order"] == order] for order in ORDERS[runs[0]["scenario"]]]
 
 
-def _final(found: Mapping[str, Entry], name: str) -> float:
-    entry = found.get(name)
-    final = None if entry is None else mean_defined(entry.final)
+def _last(runs: Runs) -> float | None:
+    """Return A after the last task, mean over seeds."""
+    return mean_defined(record["A"][-1] for record in runs)
+
+
+def _final(runs: Runs | None) -> float:
+    """Return what rows are sorted by: A after the last task, mean over orders."""
+    final = mean_defined(map(_last, _in_orders(runs))) if runs else None
     return -1.0 if final is None else final
 
 
-def _cells(key: tuple[str, ...], words: str, found: Mapping[str, Entry]) -> list[str]:
-    system, encoder, kept = key
-    entries = [f"{system} ({words})" if words else system, encoder, kept]
-    for name in BENCHMARKS:
-        entry = found.get(name)
-        if entry is None:
-            entries += [""] * len(COLUMNS)
-            continue
-        share = "" if entry.share is None else f"{entry.share:.2f}"
-        numbers = (", ".join(map(decimal, each)) for each in (entry.final, entry.mean))
-        runs = ", ".join(map(str, entry.n))
-        entries += [*numbers, share, runs, f"{entry.minutes:.0f}"]
-    return [*entries, " ".join(sorted({c for entry in found.values() for c in entry.commits}))]
+def _numbers(runs: Runs | None, every: Runs) -> list[str]:
+    """Return the columns of a benchmark: means over seeds in each order, share, runs, minutes."""
+    if runs is None:
+        return [""] * len(COLUMNS)
+    orders, share = _in_orders(runs), _share_of_joint(runs, every)
+    means = [mean_defined(mean_defined(record["A"]) for record in same) for same in orders]
+    minutes = statistics.fmean(float(record["seconds"]) for record in runs) / 60
+    return [
+        ", ".join(decimal(_last(same)) for same in orders),
+        ", ".join(map(decimal, means)),
+        "" if share is None else f"{share:.2f}",
+        ", ".join(str(len(same)) for same in orders),
+        f"{minutes:.0f}",
+    ]
+
+
+def _share_of_joint(runs: Runs, every: Runs) -> float | None:
+    """Return the last A over that of joint training in the same order with the same encoder."""
+    alike = runs[0]["scenario"], _encoder(runs[0])
+    joint = [
+        record
+        for record in every
+        if record["system"] in UPPER_BOUNDS and (record["scenario"], _encoder(record)) == alike
+    ]
+    bounds = {o: _last([r for r in joint if r["order"] == o]) for o in ORDERS[alike[0]]}
+    pairs = [(record["A"][-1], bounds[record["order"]]) for record in runs]
+    return mean_defined(own / bound for own, bound in pairs if own is not None and bound)
+
+
+def _commits(found: Mapping[str, Runs]) -> str:
+    states = [record["provenance"].get("git") or {} for runs in found.values() for record in runs]
+    return " ".join(sorted({str(state.get("commit", "?"))[:7] for state in states}))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mkgc_cl.systems import UPPER_BOUNDS
 
@@ -19,15 +18,10 @@ LABEL_HEIGHT = 0.17
 """Inches from one name beside a figure to the next."""
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a line is drawn."""
+class Look(NamedTuple):
+    """How a line is drawn, in matplotlib's words, and the weight of its name."""
 
-    color: str
-    dash: Any
-    marker: str
-    width: float = 1.1
-    size: float = 4.0
+    line: dict[str, Any]
     weight: str = "normal"
     layer: int = 3
 
@@ -38,26 +32,30 @@ def line_looks(means: Mapping[str, Sequence[float]], reference: str | None) -> d
         system: statistics.fmean(known)
         for system, each in means.items()
         if (known := [mean for mean in each if not math.isnan(mean)])
+        and system != reference
+        and system not in UPPER_BOUNDS
     }
-    rivals = {
-        system: average
-        for system, average in averages.items()
-        if system != reference and system not in UPPER_BOUNDS
-    }
-    best = max(rivals, key=rivals.__getitem__) if len(rivals) > 1 else None
+    best = max(averages, key=averages.__getitem__) if len(averages) > 1 else None
     looks = {}
     for number, system in enumerate(means):
-        dash = DASHES[number % len(DASHES)]
-        # its step has no factor in common with the number of dashes: 66 pairs before one returns
-        marker = _MARKERS[number % len(_MARKERS)]
-        color = COLORS[number % len(COLORS)]
-        looks[system] = Look(color, dash, marker)
+        line: dict[str, Any] = {
+            "color": COLORS[number % len(COLORS)],
+            "linestyle": DASHES[number % len(DASHES)],
+            "linewidth": 1.1,
+            # its step has no factor in common with that of dashes: 66 pairs before one returns
+            "marker": _MARKERS[number % len(_MARKERS)],
+            "ms": 4.0,
+        }
         if system in UPPER_BOUNDS:
-            looks[system] = Look("#444444", "--", marker, width=1.4, layer=4)
+            line |= {"color": "#444444", "linestyle": "--", "linewidth": 1.4}
+            looks[system] = Look(line, layer=4)
         elif system == reference:
-            looks[system] = Look("#000000", "-", marker, 2.6, 6.0, "bold", 6)
+            line |= {"color": "#000000", "linestyle": "-", "linewidth": 2.6, "ms": 6.0}
+            looks[system] = Look(line, "bold", 6)
         elif system == best:
-            looks[system] = Look(color, dash, marker, 2.2, 5.5, "bold", 5)
+            looks[system] = Look(line | {"linewidth": 2.2, "ms": 5.5}, "bold", 5)
+        else:
+            looks[system] = Look(line)
     return looks
 
 
@@ -73,6 +71,8 @@ def name_lines(
     order = sorted(ends, key=lambda system: ends[system][1])
     heights = _spread([ends[system][1] / top for system in order], gap)
     right = max(len(mean) for mean in means.values()) + 0.2
+    beside = {"transform": axes.transAxes}
+    arrow = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
     for system, height in zip(order, heights, strict=True):
         look, (place, value) = looks[system], ends[system]
         axes.annotate(
@@ -81,38 +81,14 @@ def name_lines(
             (1.03, height),
             xycoords=("data", "axes fraction"),
             textcoords="axes fraction",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": "0.7",
-                "linewidth": 0.6,
-                "shrinkA": 0,
-                "shrinkB": 4,
-            },
+            arrowprops=arrow,
             annotation_clip=False,
             zorder=1,
         )
-        axes.plot(
-            [1.035, 1.11],
-            [height, height],
-            transform=axes.transAxes,
-            color=look.color,
-            linestyle=look.dash,
-            linewidth=look.width,
-            marker=look.marker,
-            markevery=[1],
-            ms=look.size,
-            clip_on=False,
-            label=f"_{system}",
-        )
-        axes.text(
-            1.13,
-            height,
-            verbatim(system),
-            transform=axes.transAxes,
-            va="center",
-            fontsize=8,
-            fontweight=look.weight,
-        )
+        key = {"markevery": [1], "clip_on": False, "label": f"_{system}"}
+        axes.plot([1.035, 1.11], [height, height], **beside, **look.line, **key)
+        name = {"va": "center", "fontsize": 8, "fontweight": look.weight}
+        axes.text(1.13, height, verbatim(system), **beside, **name)
     axes.set_xlim(right=right)
 
 

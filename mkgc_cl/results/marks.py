@@ -22,18 +22,18 @@ def marks(
 
     Args:
         records: the records behind the numbers.
-        own: settings that belong to single systems, as in :func:`different_configs`.
+        own: as in :func:`different_configs`.
         vary: whether the records are meant to differ in other settings.
     """
+    states = [record.provenance.get("git") for record in records]
     found = {
         VALIDATION: any("valid" in record.splits for record in records),
-        DEMONSTRATION: any(is_synthetic(record) for record in records),
+        DEMONSTRATION: any(map(is_synthetic, records)),
+        DIRTY: any(dig(state, "dirty") for state in states),
+        MIXED: any(state != states[0] for state in states),
+        UNKNOWN: not all(states),
+        DIFFERENT: not vary and different_configs(records, own),
     }
-    states = [record.provenance.get("git") for record in records]
-    found[DIRTY] = any(dig(state, "dirty") for state in states)
-    found[MIXED] = any(state != states[0] for state in states)
-    found[UNKNOWN] = not all(states)
-    found[DIFFERENT] = not vary and different_configs(records, own)
     return tuple(words for words, is_so in found.items() if is_so)
 
 
@@ -73,24 +73,21 @@ def is_synthetic(record: RunRecord) -> bool:
 def different_configs(records: Sequence[RunRecord], own: Sequence[str]) -> bool:
     """Whether two runs differ in a setting that is not one system's own.
 
-    Args:
-        records: the runs.
-        own: keys of configurations that belong to single systems. They are compared within a
-            system; across systems only where they are a number.
+    ``own`` are keys of configurations that belong to single systems. They are compared within a
+    system; across systems only where they are a number.
     """
     of_system: dict[str, Mapping[str, object]] = {}
-    shared: list[Mapping[str, object]] = []
     common: dict[str, object] = {}
     for record in records:
         config = record.config
         if of_system.setdefault(record.system, config) != config:
             return True
-        shared.append({key: value for key, value in config.items() if key not in own})
         for key in own:
             value = config.get(key)
             # a mapping or a word is this one system's; None says that it has no such thing
             if isinstance(value, int | float) and common.setdefault(key, value) != value:
                 return True
+    shared = [{k: v for k, v in config.items() if k not in own} for config in of_system.values()]
     return any(each != shared[0] for each in shared)
 
 

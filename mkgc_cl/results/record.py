@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 from mkgc_cl.errors import DataError, MkgcError
@@ -62,9 +63,9 @@ class RunRecord:
     backward_transfer: float | None
     counts: Mapping[str, object]
     seconds: float
-    peak_memory_mb: float | None
-    config: Mapping[str, object]
-    provenance: Mapping[str, object]
+    peak_memory_mb: float | None = None
+    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
     traces: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -72,19 +73,12 @@ class RunRecord:
         cls,
         matrix: ResultMatrix,
         *,
-        system: str,
-        scenario: str,
-        order: str,
-        seed: int,
         tasks: Sequence[str],
         seconds: float,
-        peak_memory_mb: float | None = None,
-        config: Mapping[str, object] | None = None,
-        provenance: Mapping[str, object] | None = None,
-        traces: Mapping[str, Sequence[float]] | None = None,
         stream: str = "test",
+        **fields: Any,
     ) -> RunRecord:
-        """Read every measure off a complete result matrix.
+        """Read every measure off a complete result matrix; ``fields`` are all others.
 
         Raises:
             IncompleteMatrixError: if a seen task was not evaluated after some task.
@@ -95,18 +89,11 @@ class RunRecord:
                 f"{len(tasks)} task names {list(tasks)} for a result matrix of {matrix.tasks} tasks"
             )
         return cls(
-            system=system,
-            scenario=scenario,
-            order=order,
-            seed=seed,
             tasks=tuple(tasks),
-            **_measures(matrix, stream),
-            counts=matrix.to_dict(),
             seconds=round(seconds, 3),
-            peak_memory_mb=peak_memory_mb,
-            config=dict(config or {}),
-            provenance=dict(provenance or {}),
-            traces=dict(traces or {}),
+            counts=matrix.to_dict(),
+            **_measures(matrix, stream),
+            **fields,
         )
 
     @property
@@ -122,11 +109,8 @@ class RunRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, without the traces."""
-        plain: dict[str, Any] = {"format": FORMAT}
-        for field in dataclasses.fields(self):
-            if field.name != "traces":
-                plain[field.name] = _plain(getattr(self, field.name))
-        return plain
+        names = (field.name for field in dataclasses.fields(self) if field.name != "traces")
+        return {"format": FORMAT, **{name: _plain(getattr(self, name)) for name in names}}
 
     @classmethod
     def from_dict(
@@ -182,9 +166,6 @@ def _read_off(counts: Mapping[str, object]) -> dict[str, Any]:
 
     Records were once written with 0.0, also in their means, for what cannot be measured; the counts
     tell the one from the other.
-
-    Raises:
-        RecordError: if these are not the counts of a whole run.
     """
     streams = counts.get("streams")
     if not isinstance(streams, Mapping) or len(streams) != 1:
@@ -197,19 +178,12 @@ def _read_off(counts: Mapping[str, object]) -> dict[str, Any]:
 
 _TUPLES = ("tasks", "A", "U", "forgetting_per_task")
 _KINDS: dict[str, type | tuple[type, ...]] = {
-    "system": str,
-    "scenario": str,
-    "order": str,
+    **dict.fromkeys(("system", "scenario", "order"), str),
     "seed": int,
-    "matrix": list,
-    "forgetting": (int, float, type(None)),
-    "backward_transfer": (int, float, type(None)),
-    "counts": dict,
+    **dict.fromkeys((*_TUPLES, "matrix"), list),
+    **dict.fromkeys(("forgetting", "backward_transfer", "peak_memory_mb"), (int, float, NoneType)),
     "seconds": (int, float),
-    "peak_memory_mb": (int, float, type(None)),
-    "config": dict,
-    "provenance": dict,
-    **dict.fromkeys(_TUPLES, list),
+    **dict.fromkeys(("counts", "config", "provenance"), dict),
 }
 
 

@@ -9,8 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mkgc_cl.results.escapes import in_words, one_line, to_csv, to_latex, to_markdown
-from mkgc_cl.results.table import COMPARED, PAPER, SHOWN, Row, Table
-from mkgc_cl.results.undefined import decimal
+from mkgc_cl.results.table import COMPARED, PAPER, SHOWN, Cell, Line, Table
 
 BEST = "†"
 """Follows the best mean of a column in plain text; the other forms set it in bold."""
@@ -18,72 +17,58 @@ BEST = "†"
 
 def write_table(table: Table, write: Callable[[str, str], object], *, stem: str) -> None:
     """Hand every form of ``table`` to ``write(file name, text)``."""
-    for suffix, text in (
-        ("txt", to_text(table)),
-        ("md", to_markdown_table(table)),
-        ("tex", to_latex_table(table, label=table.label or stem)),
-        ("csv", to_csv_table(table)),
-        ("json", table.to_json()),
-    ):
-        write(f"{stem}.{suffix}", text)
+    write(f"{stem}.txt", to_text(table))
+    write(f"{stem}.md", to_markdown_table(table))
+    write(f"{stem}.tex", to_latex_table(table, label=table.label or stem))
+    write(f"{stem}.csv", to_csv_table(table))
+    write(f"{stem}.json", table.to_json())
 
 
 def to_text(table: Table) -> str:
     """Aligned plain text, caption and notes wrapped at 88 columns."""
-    best, width = table.best(), len(table.columns)
-    marks = [
-        [(BEST if (row.system, n) in best else "") + row.mark(n) for n in range(width)]
-        for row in table.rows
-    ]
-    # A column with marks is wider by them in all of its lines: the numbers stay aligned.
-    space = [" " * max(map(len, column)) for column in zip(*marks, strict=True)]
+    lines = [("", tuple(Cell(one_line(name)) for name in table.columns))]
+    for row, cells, paper in table.lines():
+        lines.append((f"  {PAPER}" if paper else one_line(row.system), cells))
+    flags = [[BEST * cell.best + cell.mark for cell in cells] for _, cells in lines]
+    # A column with flags is wider by them in all of its lines: the numbers stay aligned.
+    room = [max(map(len, column)) for column in zip(*flags, strict=True)]
+    head, *body = aligned(
+        [
+            [name, *(c.text + f.ljust(r) for c, f, r in zip(cells, flagged, room, strict=True))]
+            for (name, cells), flagged in zip(lines, flags, strict=True)
+        ],
+        right=True,
+    )
+    rule = "-" * max(map(len, (head, *body)))
+    legend = [f"{BEST} best of its column."] if table.best() else []
+    above = _wrapped([f"{table.caption} {table.setting}"])
+    below = _wrapped([*legend, *table.notes, *table.footnotes])
+    return "\n".join([*above, rule, head, rule, *body, rule, *below]) + "\n"
 
-    def spaced(cells: Iterable[str]) -> list[str]:
-        return [cell + blank for cell, blank in zip(cells, space, strict=True)]
 
-    lines = [["", *spaced(map(one_line, table.columns))]]
-    for row, marked in zip(table.rows, marks, strict=True):
-        cells = [
-            stat.text() + mark.ljust(len(blank))
-            for stat, mark, blank in zip(row.stats, marked, space, strict=True)
-        ]
-        lines.append([one_line(row.system), *cells])
-        if row.paper is not None:
-            lines.append([f"  {PAPER}", *spaced(map(decimal, row.paper))])
-    widths = [max(len(line[column]) for line in lines) for column in range(width + 1)]
-    body = [
+def aligned(lines: Sequence[Sequence[str]], *, right: bool = False) -> list[str]:
+    """Set text in columns; with ``right`` all but the first are numbers and end together."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
         "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            text.rjust(width) if right and column else text.ljust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     ]
-    rule = "-" * (sum(widths) + 2 * width)
-    legend = [f"{BEST} best of its column."] if best else []
-    head = _wrapped([f"{table.caption} {table.setting}"])
-    notes = _wrapped([*legend, *table.notes, *table.footnotes])
-    return "\n".join([*head, rule, body[0], rule, *body[1:], rule, *notes]) + "\n"
 
 
 def to_markdown_table(table: Table) -> str:
     """GitHub Markdown; the best mean of a column is bold."""
-    best = table.best()
-    lines = [
-        "| System | " + " | ".join(map(to_markdown, table.columns)) + " |",
-        "|:--|" + "--:|" * len(table.columns),
-    ]
-    for row in table.rows:
-        cells = [
-            (f"**{stat.text()}**" if (row.system, column) in best else stat.text())
-            + to_markdown(row.mark(column))
-            for column, stat in enumerate(row.stats)
-        ]
-        lines.append(f"| {to_markdown(row.system)} | " + " | ".join(cells) + " |")
-        if row.paper is not None:
-            lines.append(f"| *{PAPER}* | " + " | ".join(map(decimal, row.paper)) + " |")
-    head = to_markdown(f"{table.caption} {table.setting}".rstrip())
+    rows = [["System", *map(to_markdown, table.columns)]]
+    for row, cells, paper in table.lines():
+        shown = [(f"**{c.text}**" if c.best else c.text) + to_markdown(c.mark) for c in cells]
+        rows.append([f"*{PAPER}*" if paper else to_markdown(row.system), *shown])
+    head, *lines = [f"| {' | '.join(row)} |" for row in rows]
+    above = to_markdown(f"{table.caption} {table.setting}".rstrip())
     notes = [f"\n{to_markdown(note)}" for note in (*table.notes, *table.footnotes)]
-    return "\n".join([head, "", *lines, *notes]) + "\n"
+    rule = "|:--|" + "--:|" * len(table.columns)
+    return "\n".join([above, "", head, rule, *lines, *notes]) + "\n"
 
 
 def to_latex_table(table: Table, *, label: str) -> str:
@@ -105,9 +90,9 @@ def to_latex_table(table: Table, *, label: str) -> str:
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
             r"\toprule",
-            "System & " + " & ".join(map(to_latex, table.columns)) + r" \\",
+            _latex_row("System", map(to_latex, table.columns)),
             r"\midrule",
-            *_latex_rows(table),
+            *_latex_body(table),
             r"\bottomrule",
             r"\end{tabular}}",
             "",
@@ -137,43 +122,37 @@ def to_csv_table(table: Table) -> str:
     return file.getvalue()
 
 
-def _latex_rows(table: Table) -> Iterator[str]:
+def _latex_body(table: Table) -> Iterator[str]:
+    """Yield the lines in their groups, which have headings where there are several."""
     order = ("text", "multimodal", "", "upper bound")
-    rows = sorted(table.rows, key=lambda row: order.index(row.group))
-    groups = [(name, list(group)) for name, group in itertools.groupby(rows, key=_group)]
-    for number, (name, group) in enumerate(groups):
-        if len(groups) > 1:
-            if number:
+    lines = sorted(table.lines(), key=lambda line: order.index(line.row.group))
+    several = len({line.row.group for line in lines}) > 1
+    for name, group in itertools.groupby(lines, key=lambda line: line.row.group):
+        if several:
+            if name != lines[0].row.group:
                 yield r"\addlinespace"
             heading = (name or "other").capitalize()
             yield rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{\textit{{{heading}}}}} \\"
-        for row in group:
-            yield from _latex_lines(table, row)
+        yield from map(_latex_line, group)
 
 
-def _group(row: Row) -> str:
-    return row.group
+def _latex_line(line: Line) -> str:
+    if line.paper:
+        shown = [rf"\textit{{{to_latex(cell.text)}}}" for cell in line.cells]
+        return _latex_row(rf"\quad\textit{{{PAPER}}}", shown)
+    # \rlap takes no room: the numbers stay aligned.
+    shown = [
+        (rf"\textbf{{{to_latex(cell.text)}}}" if cell.best else to_latex(cell.text))
+        + (rf"\rlap{{$^{{{cell.mark}}}$}}" if cell.mark else "")
+        for cell in line.cells
+    ]
+    return _latex_row(to_latex(line.row.system), shown)
 
 
-def _latex_lines(table: Table, row: Row) -> Iterator[str]:
-    best = table.best()
-    cells = []
-    for column, stat in enumerate(row.stats):
-        text, mark = stat.text(r"$\pm$"), row.mark(column)
-        # \rlap takes no room: the numbers stay aligned.
-        cells.append(
-            (rf"\textbf{{{text}}}" if (row.system, column) in best else text)
-            + (rf"\rlap{{$^{{{mark}}}$}}" if mark else "")
-        )
-    yield f"{to_latex(row.system)} & " + " & ".join(cells) + r" \\"
-    if row.paper is not None:
-        paper = [rf"\textit{{{decimal(value)}}}" for value in row.paper]
-        yield rf"\quad\textit{{{PAPER}}} & " + " & ".join(paper) + r" \\"
+def _latex_row(name: str, cells: Iterable[str]) -> str:
+    return " & ".join([name, *cells]) + r" \\"
 
 
 def _wrapped(paragraphs: Sequence[str]) -> list[str]:
-    return [
-        line
-        for text in paragraphs
-        for line in textwrap.wrap(one_line(text), width=88, break_on_hyphens=False)
-    ]
+    shown = filter(None, map(one_line, paragraphs))
+    return [textwrap.fill(text, width=88, break_on_hyphens=False) for text in shown]

@@ -19,16 +19,12 @@ LONGEST = 80
 
 
 def differences(*configs: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
-    """Return the settings that are not the same in all configurations, each with its values.
+    """Return the settings that are not the same in all configurations, by dotted key.
+
+    Values are as JSON spells them, :data:`NOTHING` where there is none.
 
     >>> differences({"lr": 0.1, "stream": {"seed": 0}}, {"lr": 0.1, "stream": {"seed": 1}})
     {'stream.seed': ('0', '1')}
-
-    Args:
-        configs: nested settings of plain data.
-
-    Returns:
-        By dotted key, the values as JSON spells them, :data:`NOTHING` where there is none.
     """
     flat = [dict(_leaves(config)) for config in configs]
     keys = dict.fromkeys(key for each in flat for key in each)
@@ -37,16 +33,10 @@ def differences(*configs: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
 
 
 def differences_of(*groups: Sequence[RunRecord]) -> dict[str, tuple[str, ...]]:
-    """Return the settings that are not the same in all groups of records.
+    """Return scenario, order and the settings that are not the same in all groups of records.
 
     Each system is compared with itself, so that what one system has of its own is no difference
     between groups. A setting that differs for some systems alone names them.
-
-    Args:
-        groups: records, each group of one setting.
-
-    Returns:
-        As :func:`differences`, in front of them scenario and order.
     """
     firsts = [{record.system: record for record in reversed(group)} for group in groups]
     shared = [system for system in firsts[0] if all(system in each for each in firsts)]
@@ -93,14 +83,14 @@ def setting_folder(
 def setting_name(identity: Mapping[str, object], usual: Mapping[str, object] | None = None) -> str:
     """Return the name of the folder of :func:`setting_folder`, as it is made."""
     shared = {key: value for key, value in identity.items() if key not in ("system", "seed")}
-    words, left = slug(str(identity["order"])), 0
+    name, left = slug(str(identity["order"])), 0
     for word in _words(shared["config"], usual or {}):
-        if left or len(words) + len(word) >= LONGEST:
+        if left or len(name) + len(word) >= LONGEST:
             left += 1
         else:
-            words += f",{word}"
+            name += f",{word}"
     more = f",and-{left}-more" if left else ""
-    return f"{words}{more}-{digest(shared)[:8]}"
+    return f"{name}{more}-{digest(shared)[:8]}"
 
 
 def _words(config: object, usual: Mapping[str, object]) -> list[str]:

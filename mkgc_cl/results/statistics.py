@@ -75,13 +75,10 @@ class Comparison:
 def confidence_interval(
     values: Sequence[float], level: float = LEVEL
 ) -> tuple[float, float] | None:
-    """Return Student's t interval of the mean of ``values``, ``None`` for fewer than two.
+    """Return :func:`student_interval` of the mean of ``values``, ``None`` for fewer than two.
 
     It assumes that the values are independent and about normal. That of two values reaches nine
     standard deviations to either side, which is what two values tell.
-
-    Raises:
-        DataError: if ``level`` is not between 0 and 1.
     """
     if len(values) < 2:
         return None
@@ -128,31 +125,29 @@ def compare(
         raise DataError(f"unknown measure {value!r}, expected one of {sorted(MEASURES)}")
     system, our = _by_run(ours)
     reference, their = _by_run(theirs)
-    runs = sorted(our.keys() & their.keys())
     differences = []
-    for run in runs:
+    for run in sorted(our.keys() & their.keys()):
         if our[run].tasks != their[run].tasks:
             raise DataError(
                 f"{system!r} and {reference!r} have different tasks in {run}: {our[run].tasks} and "
                 f"{their[run].tasks}; compare runs on one stream"
             )
         mine, other = measure(our[run]), measure(their[run])
-        if mine is None or other is None:
-            continue
-        difference = mine - other
-        if not math.isfinite(difference):
-            raise DataError(f"{system!r} minus {reference!r} is {difference} in {run}")
-        differences.append(difference)
-    p, method = _sign_flip_test(differences)
+        if mine is not None and other is not None:
+            differences.append(mine - other)
+            if not math.isfinite(differences[-1]):
+                raise DataError(f"{system!r} minus {reference!r} is {mine - other} in {run}")
+    n = len(differences)
+    how = f"exact, all 2^{n} patterns" if n <= EXACT_UP_TO else f"{DRAWS} patterns drawn"
     return Comparison(
         reference=reference,
         system=system,
-        n=len(differences),
-        left_out=len(our) + len(their) - 2 * len(differences),
+        n=n,
+        left_out=len(our) + len(their) - 2 * n,
         difference=statistics.fmean(differences) if differences else None,
         interval=confidence_interval(differences),
-        p=p,
-        method=method,
+        p=None if n < FEWEST else sign_flip_p_value(differences),
+        method=TOO_SMALL if n < FEWEST else f"sign-flip permutation test, {how}",
     )
 
 
@@ -232,23 +227,12 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     ]
 
 
-def _sign_flip_test(differences: Sequence[float]) -> tuple[float | None, str]:
-    n = len(differences)
-    if n < FEWEST:
-        return None, TOO_SMALL
-    how = f"exact, all 2^{n} patterns" if n <= EXACT_UP_TO else f"{DRAWS} patterns drawn"
-    return sign_flip_p_value(differences), f"sign-flip permutation test, {how}"
-
-
-Run = tuple[str, str, int]
-
-
-def _by_run(records: Sequence[RunRecord]) -> tuple[str, dict[Run, RunRecord]]:
+def _by_run(records: Sequence[RunRecord]) -> tuple[str, dict[tuple[str, str, int], RunRecord]]:
     """Return the one system of ``records`` and its records by scenario, order and seed."""
     systems = sorted({record.system for record in records})
     if len(systems) != 1:
         raise DataError(f"a comparison needs records of one system on each side, got {systems}")
-    found: dict[Run, RunRecord] = {}
+    found: dict[tuple[str, str, int], RunRecord] = {}
     for record in records:
         run = (record.scenario, record.order, record.seed)
         if run in found:

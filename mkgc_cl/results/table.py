@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mkgc_cl.errors import DataError
 from mkgc_cl.results.json_files import count_in, number_in, read_json, text_in, texts_in, to_json
@@ -64,10 +64,10 @@ class Stat:
             return None
         return student_interval(self.mean, self.sd, self.n)
 
-    def text(self, sign: str = "±") -> str:
+    def text(self) -> str:
         """Write with one decimal, as the paper does; a dash where there is no mean."""
         mean = decimal(self.mean)
-        return mean if self.sd is None else f"{mean} {sign} {decimal(self.sd)}"
+        return mean if self.sd is None else f"{mean} ± {decimal(self.sd)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,6 @@ class Row:
     """One system.
 
     Args:
-        system: its name.
         stats: one per column.
         paper: the paper's numbers for the same columns; ``None`` where it has none.
         comparisons: by 0-based column, the comparison with the row of reference; empty where
@@ -105,6 +104,22 @@ def beside_the_best(rows: Iterable[Row]) -> tuple[str, ...]:
     """Say which rows are never marked as best: a note for below their table, if there are any."""
     bounds = [row.system for row in rows if row.system in UPPER_BOUNDS]
     return tuple(f"{system} is an upper bound and not marked as best." for system in bounds)
+
+
+class Cell(NamedTuple):
+    """A number as it is shown, whether it is the best of its column, and its mark."""
+
+    text: str
+    best: bool = False
+    mark: str = ""
+
+
+class Line(NamedTuple):
+    """A line of a table, which is that of a system or, below it, that of the paper."""
+
+    row: Row
+    cells: tuple[Cell, ...]
+    paper: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +173,18 @@ class Table:
                 best |= {(system, column) for system, mean in shown.items() if mean == top}
         return best
 
+    def lines(self) -> Iterator[Line]:
+        """Yield every line below the head, as all forms show it."""
+        best = self.best()
+        for row in self.rows:
+            shown = (
+                Cell(stat.text(), (row.system, column) in best, row.mark(column))
+                for column, stat in enumerate(row.stats)
+            )
+            yield Line(row, tuple(shown))
+            if row.paper is not None:
+                yield Line(row, tuple(Cell(decimal(value)) for value in row.paper), paper=True)
+
     def cells(self) -> Iterator[dict[str, object]]:
         """Yield each number with all that is known of it, rounded to four decimals.
 
@@ -175,14 +202,10 @@ class Table:
 
     def to_json(self) -> str:
         """Return an object of all that the table shows, with the cells row by row."""
+        said = ("caption", "setting", "marks", "label", "ranked", "columns")
         made = {
             "table": _FORMAT,
-            "caption": self.caption,
-            "setting": self.setting,
-            "marks": self.marks,
-            "label": self.label,
-            "ranked": self.ranked,
-            "columns": self.columns,
+            **{name: getattr(self, name) for name in said},
             "cells": list(self.cells()),
             "notes": self.notes,
             "footnotes": self.footnotes,
@@ -203,22 +226,14 @@ def read_table(path: Path) -> Table:
         data: Any = read_json(path)
         if data["table"] != _FORMAT:
             raise ValueError(f"format {data['table']!r}, expected {_FORMAT}")
-        columns = texts_in(data["columns"])
-        cells = data["cells"]
+        columns, cells = texts_in(data["columns"]), data["cells"]
         if not columns or len(cells) % len(columns):
             raise ValueError(f"{len(cells)} cells do not fill {len(columns)} columns")
         lines = [cells[at : at + len(columns)] for at in range(0, len(cells), len(columns))]
-        return Table(
-            caption=text_in(data["caption"]),
-            columns=columns,
-            rows=tuple(_row(line, columns) for line in lines),
-            notes=texts_in(data["notes"]),
-            footnotes=texts_in(data["footnotes"]),
-            setting=text_in(data["setting"]),
-            marks=texts_in(data["marks"]),
-            label=text_in(data["label"]),
-            ranked=bool(data["ranked"]),
-        )
+        rows = tuple(_row(line, columns) for line in lines)
+        said: dict[str, Any] = {key: text_in(data[key]) for key in ("caption", "setting", "label")}
+        said |= {key: texts_in(data[key]) for key in ("notes", "footnotes", "marks")}
+        return Table(columns=columns, rows=rows, ranked=bool(data["ranked"]), **said)
     except (KeyError, TypeError, ValueError) as error:
         why = error.message if isinstance(error, DataError) else f"no table of mkgc_cl ({error!r})"
         raise DataError(
@@ -231,18 +246,15 @@ def _row(cells: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Row:
     if [cell["column"] for cell in cells] != list(columns):
         raise ValueError(f"the columns of {system!r} are not those of the table")
     paper = tuple(number_in(cell["paper"]) for cell in cells)
+    stats = (
+        Stat(number_in(cell["mean"]), number_in(cell["sd"]), count_in(cell["n"])) for cell in cells
+    )
+    compared = ((n, cell) for n, cell in enumerate(cells) if cell["reference"] is not None)
     return Row(
         system,
-        tuple(
-            Stat(number_in(cell["mean"]), number_in(cell["sd"]), count_in(cell["n"]))
-            for cell in cells
-        ),
+        tuple(stats),
         paper if any(value is not None for value in paper) else None,
-        {
-            place: _comparison(system, cell)
-            for place, cell in enumerate(cells)
-            if cell["reference"] is not None
-        },
+        {column: _comparison(system, cell) for column, cell in compared},
     )
 
 

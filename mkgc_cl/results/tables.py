@@ -12,11 +12,8 @@ from mkgc_cl.results.compared_rows import compared_rows
 from mkgc_cl.results.counted import plural
 from mkgc_cl.results.escapes import slug
 from mkgc_cl.results.record import RunRecord, by_system
-from mkgc_cl.results.render import write_table
 from mkgc_cl.results.table import PAPER, Table, beside_the_best
 from mkgc_cl.results.undefined import DASH, mean_defined, undefined_words
-
-__all__ = ["AVERAGE", "MEASURES", "Measure", "build_table", "write_table"]
 
 AVERAGE = "AVG"
 OVER_SEEDS = "Mean ± sample standard deviation over seeds."
@@ -30,52 +27,45 @@ class _Kind:
 
     Args:
         words: for the caption.
-        details: for the settings.
         columns: names of the columns, from those of the tasks.
         numbers: one per column.
         compared: 0-based columns whose numbers are compared, from the number of tasks.
+        details: for the settings.
         ranked: whether more is better in every column.
     """
 
     words: str
-    details: str
     columns: Callable[[Sequence[str]], tuple[str, ...]]
     numbers: Callable[[RunRecord], Numbers]
     compared: Callable[[int], tuple[int, ...]]
+    details: str = ""
     ranked: bool = True
 
 
-def _and_average(tasks: Sequence[str]) -> tuple[str, ...]:
-    return (*tasks, AVERAGE)
-
-
-def _last_and_average(tasks: int) -> tuple[int, ...]:
-    # AVG of one task is that task: one comparison, not two to correct for
-    return (tasks - 1, tasks) if tasks > 1 else (tasks,)
+def _after_each_task(words: str, numbers: Callable[[RunRecord], Numbers]) -> _Kind:
+    return _Kind(
+        words,
+        columns=lambda tasks: (*tasks, AVERAGE),
+        numbers=lambda record: (*numbers(record), mean_defined(numbers(record))),
+        # AVG of one task is that task: one comparison, not two to correct for
+        compared=lambda tasks: (tasks - 1, tasks) if tasks > 1 else (tasks,),
+    )
 
 
 MEASURES: Mapping[Measure, _Kind] = {
-    "A": _Kind(
-        "A_k, micro-F1 (%) on all tasks seen so far, after each task",
-        "",
-        _and_average,
-        lambda record: (*record.A, mean_defined(record.A)),
-        _last_and_average,
+    "A": _after_each_task(
+        "A_k, micro-F1 (%) on all tasks seen so far, after each task", lambda record: record.A
     ),
-    "U": _Kind(
-        "U_k, micro-F1 (%) on the task just learnt, after each task",
-        "",
-        _and_average,
-        lambda record: (*record.U, mean_defined(record.U)),
-        _last_and_average,
+    "U": _after_each_task(
+        "U_k, micro-F1 (%) on the task just learnt, after each task", lambda record: record.U
     ),
     "forgetting": _Kind(
         "Forgetting and backward transfer, points of micro-F1, after the last task",
-        "Mean loss of the earlier tasks against their best (less is better), their mean change "
-        "since they were learnt (more is better), then the loss of each of them.",
         lambda tasks: ("Forgetting", "Backward transfer", *tasks[:-1]),
         lambda record: (record.forgetting, record.backward_transfer, *record.forgetting_per_task),
         lambda tasks: (0, 1) if tasks > 1 else (),
+        details="Mean loss of the earlier tasks against their best (less is better), their mean "
+        "change since they were learnt (more is better), then the loss of each of them.",
         ranked=False,  # who learns nothing forgets nothing
     ),
 }
@@ -123,8 +113,14 @@ def build_table(
         raise DataError(f"a table shows one scenario and one order, got {sorted(settings)}")
     kind, first = MEASURES[measure], records[0]
     groups = by_system(records)
-    _check_seeds(groups)
-    columns = kind.columns(first.tasks)
+    for system, group in groups.items():
+        seeds = [record.seed for record in group]
+        if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
+            raise DataError(
+                f"two records of {system!r} with seed {twice[0]}; a table shows one configuration: "
+                "keep the records of one"
+            )
+    columns, tasks = kind.columns(first.tasks), len(first.tasks)
     numbers = {
         column: lambda record, column=column: kind.numbers(record)[column]
         for column in range(len(columns))
@@ -134,16 +130,17 @@ def build_table(
         numbers,
         reference,
         columns,
-        compare=kind.compared(len(first.tasks)),
+        compare=kind.compared(tasks),
     )
-    if paper is not None:
-        tasks = len(first.tasks)
-        rows = tuple(
-            replace(r, paper=_paper_row(r.system, paper.get(r.system), tasks)) for r in rows
-        )
+    rows = tuple(
+        replace(row, paper=_paper_row(row.system, paper[row.system], tasks))
+        if paper and row.system in paper
+        else row
+        for row in rows
+    )
     return Table(
         caption=f"{kind.words}; {first.scenario}, order {first.order}.",
-        setting=_setting(kind.details, groups, remarks, any(row.paper for row in rows)),
+        setting=_setting(kind, groups, remarks, has_paper=any(row.paper for row in rows)),
         columns=columns,
         rows=rows,
         notes=(*(beside_the_best(rows) if kind.ranked else ()), *notes),
@@ -154,20 +151,8 @@ def build_table(
     )
 
 
-def _check_seeds(groups: Mapping[str, Sequence[RunRecord]]) -> None:
-    for system, group in groups.items():
-        seeds = [record.seed for record in group]
-        if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
-            raise DataError(
-                f"two records of {system!r} with seed {twice[0]}; a table shows one configuration: "
-                "keep the records of one"
-            )
-
-
-def _paper_row(system: str, paper: Sequence[float | None] | None, tasks: int) -> Numbers | None:
+def _paper_row(system: str, paper: Sequence[float | None], tasks: int) -> Numbers:
     """Return the paper's numbers with the mean over tasks, where it gives all of them."""
-    if paper is None:
-        return None
     if len(paper) not in (tasks, tasks + 1):
         raise DataError(f"the paper's row of {system!r} has {len(paper)} numbers for {tasks} tasks")
     known = [value for value in paper[:tasks] if value is not None]
@@ -176,13 +161,14 @@ def _paper_row(system: str, paper: Sequence[float | None] | None, tasks: int) ->
 
 
 def _setting(
-    details: str,
+    kind: _Kind,
     groups: Mapping[str, Sequence[RunRecord]],
     remarks: Sequence[str],
+    *,
     has_paper: bool,
 ) -> str:
     seeds = {
-        system: " ".join(str(record.seed) for record in sorted(group, key=lambda r: r.seed))
+        system: " ".join(str(seed) for seed in sorted(record.seed for record in group))
         for system, group in groups.items()
     }
     if len(set(seeds.values())) == 1:
@@ -191,14 +177,14 @@ def _setting(
         said = f"n = {number}, {plural(number, 'seed')} {which}"
     else:
         said = "n differs, seeds " + "; ".join(f"{name}: {which}" for name, which in seeds.items())
-    sentences = [*filter(None, [details]), f"{', '.join([said, *remarks])}."]
-    if any(len(group) > 1 for group in groups.values()):
-        sentences.append(OVER_SEEDS)
-    if has_paper:
-        sentences.append(f"{PAPER}: the paper's numbers, one seed.")
     records = [record for group in groups.values() for record in group]
-    if undefined := undefined_words(records):
-        sentences.append(undefined)
-    if details and len(records[0].tasks) == 1:
-        sentences.append(f"Of one task there is nothing to be forgotten: {DASH}.")
-    return " ".join(sentences)
+    nothing = kind.details and len(records[0].tasks) == 1
+    sentences = (
+        kind.details,
+        f"{', '.join([said, *remarks])}.",
+        OVER_SEEDS if len(records) > len(groups) else "",
+        f"{PAPER}: the paper's numbers, one seed." if has_paper else "",
+        undefined_words(records),
+        f"Of one task there is nothing to be forgotten: {DASH}." if nothing else "",
+    )
+    return " ".join(filter(None, sentences))

@@ -49,15 +49,12 @@ def undefined_words(records: Sequence[RunRecord]) -> str:
 
     Tasks go by their order where the records are of several.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, None]] = {}
     for record in records:
-        named = found.setdefault(record.order, [])
-        for task, value in zip(record.tasks, record.U, strict=True):
-            if value is None and task not in named:
-                named.append(task)
-    several = len(found) > 1
+        named = found.setdefault(record.order, {})
+        named |= {t: None for t, f1 in zip(record.tasks, record.U, strict=True) if f1 is None}
     where = [
-        ", ".join(tasks) + (f" of {order}" if several else "")
+        ", ".join(tasks) + (f" of {order}" if len(found) > 1 else "")
         for order, tasks in found.items()
         if tasks
     ]

@@ -23,16 +23,17 @@ def check_writable(folder: str | Path, *, room: int = ROOM) -> None:
     Where the folder is not there yet, the file goes to the first folder above it that is: nothing
     is left behind, whatever is found out. Names that would be too long are refused, too.
 
-    Args:
-        folder: where results are to go.
-        room: how many bytes must fit.
-
     Raises:
-        OutputError: they cannot go there, and why.
+        OutputError: results cannot go there, and why.
     """
     try:
-        place = _nearest(Path(folder).absolute())
-        _check_length(place, Path(folder).absolute())
+        whole = Path(folder).absolute()
+        place = next((there for there in (whole, *whole.parents) if os.path.lexists(there)), whole)
+        parts = whole.relative_to(place).parts
+        # A system that refuses a name for its length refuses to look for it, too.
+        for path in (*(place / part for part in parts), whole / LONGEST):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.lstat()
         with tempfile.NamedTemporaryFile(dir=place, prefix=PREFIX, suffix=SUFFIX) as file:
             file.write(os.urandom(room))  # zeros would take no room on some file systems
             file.flush()
@@ -65,29 +66,3 @@ def written_to(folder: Path) -> Iterator[None]:
 def reason_of(error: Exception) -> str:
     """The system's words without its number and the name of the file."""
     return str(getattr(error, "strerror", None) or error)
-
-
-def _check_length(place: Path, folder: Path) -> None:
-    """Look for files that are not there, which a system refuses whose names would be too long.
-
-    Args:
-        place: the lowest part of ``folder`` that is there.
-        folder: where results are to go.
-
-    Raises:
-        OSError: a folder to be made has too long a name, or a file in the last one too long a path.
-    """
-    for path in (*(place / name for name in folder.relative_to(place).parts), folder / LONGEST):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            path.lstat()
-
-
-def _nearest(folder: Path) -> Path:
-    """Return the lowest part of a path that is there."""
-    for place in (folder, *folder.parents):
-        try:
-            place.lstat()
-        except FileNotFoundError:
-            continue
-        return place
-    return folder

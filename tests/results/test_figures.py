@@ -149,7 +149,7 @@ def test_matrix(make_record, tmp_path: Path, drawn: list) -> None:
 
 def test_gamma(tmp_path: Path, drawn: list) -> None:
     traces = {"with": [2.0, 0.5, math.nan, 2.0], "without": [4.0, 4.0, 0.0, 4.0]}
-    figures.draw_gamma(traces, tmp_path / "g", boundaries=[0, 2], smooth=1, title="t")
+    figures.draw_gamma(traces, tmp_path / "g", boundaries=[0, 2], title="t")
     axes = drawn[0].axes[0]
     assert axes.get_yscale() == "log"
     assert list(axes.lines[0].get_xdata()) == [0, 1, 3]

@@ -14,7 +14,6 @@ import pytest
 from mkgc_cl.errors import DataError
 from mkgc_cl.results import Stat, Table, build_table, read_table, write_table
 from mkgc_cl.results.render import to_csv_table, to_latex_table, to_markdown_table
-from mkgc_cl.results.report.sections import numbers
 
 # Two systems, three seeds and one seed. A of "full": (80, 65), (82, 70), (84, 69): mean 82.0 and
 # 68.0, sample deviation sqrt((4+0+4)/2) = 2.0 and sqrt((9+4+1)/2) = sqrt(7) = 2.65; AVG per seed
@@ -308,12 +307,7 @@ def test_what_cannot_be_measured_is_a_dash_in_every_form(gap: list, tmp_path: Pa
     assert [row[key] for key in ("mean", "sd", "low", "high", "n")] == ["", "", "", "", "0"]
     run = json.loads(table.to_json())["cells"][1]
     assert (run["column"], run["mean"], run["n"]) == ("T2", None, 0)
-    assert [cell["text"] for cell in numbers(table)["rows"][-1]["cells"]] == [
-        "0.0",
-        "-",
-        "0.0",
-        "0.0",
-    ]
+    assert [cell.text for cell in [*table.lines()][-1].cells] == ["0.0", "-", "0.0", "0.0"]
     write_table(table, lambda name, text: (tmp_path / name).write_text(text), stem="t")
     again = read_table(tmp_path / "t.json")
     assert (again.text(), again.rows[0].stats[1]) == (table.text(), Stat(None, None, 0))

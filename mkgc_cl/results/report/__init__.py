@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import mkgc_cl
 from mkgc_cl._files import write_atomic
 from mkgc_cl.errors import DataError
+from mkgc_cl.results.escapes import without_controls
 from mkgc_cl.results.report.collect import experiment_folders, sweep_tables
-from mkgc_cl.results.report.page import page
 from mkgc_cl.results.report.sections import Entry, of_folder, of_group, of_nothing, of_sweeps
+from mkgc_cl.results.table import PAPER
 from mkgc_cl.results.writing import check_writable, written_to
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["write_html"]
+__all__ = ["page", "write_html"]
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 def write_html(
@@ -34,11 +39,8 @@ def write_html(
 
     Args:
         runs: a folder of runs, of one name, or of one experiment.
-        out: file to write; by default ``report.html`` in ``runs``.
+        out: file to write and return; by default ``report.html`` in ``runs``.
         say: told of every experiment when it is done.
-
-    Returns:
-        Path of the page.
 
     Raises:
         MissingDataError: if ``runs`` is no folder.
@@ -58,24 +60,21 @@ def write_html(
         # Bytes of a name that are not UTF-8 could be written to no page and no terminal.
         name = _name(folder, runs).encode("utf-8", "replace").decode()
         try:
-            entry, state = build(f"{name}{title}")
+            entry = build(f"{name}{title}")
         except Exception as error:  # one odd folder must not cost the others their place
             logger.warning("%s cannot be shown: %s", folder, error)
-            entry, state = of_nothing(f"{name}{title}", error)
+            entry = of_nothing(f"{name}{title}", error)
         entries.append(entry)
-        say(f"{name}: {state}")
+        say(f"{name}: {entry.state}")
     remarks = [f"{_name(f, runs)}: holds no experiment" for f in other if f not in swept]
     with written_to(out.parent):
         write_atomic(out, page(f"Results in {runs.resolve().name}", entries, remarks))
     return out
 
 
-_Section = tuple[Path, str, Callable[[str], tuple[Entry, str]]]
-
-
 def _sections(
     runs: Path, folders: Sequence[Path], swept: Mapping[Path, Sequence[Path]]
-) -> Iterator[_Section]:
+) -> Iterator[tuple[Path, str, Callable[[str], Entry]]]:
     """Yield every section: folder, words behind its name, and what builds it."""
     names: dict[Path, list[Path]] = {}
     for folder in folders:
@@ -92,3 +91,27 @@ def _sections(
 
 def _name(folder: Path, runs: Path) -> str:
     return runs.resolve().name if folder == runs else folder.relative_to(runs).as_posix()
+
+
+def page(title: str, entries: Sequence[Entry], remarks: Sequence[str]) -> str:
+    """Build the whole page; whatever is not markup of the template's is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def clean(value: object) -> object:
+        return value if isinstance(value, Markup) else without_controls(str(value))
+
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        finalize=clean,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.globals["PAPER"] = PAPER
+    made.filters["base64"] = lambda png: base64.b64encode(png).decode("ascii")
+    return made.get_template(TEMPLATE.name).render(
+        title=title, entries=entries, remarks=remarks, version=mkgc_cl.__version__
+    )

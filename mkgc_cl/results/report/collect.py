@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,18 @@ class Experiment:
     """What one folder holds.
 
     Args:
-        folder: its path.
-        name: the path under the folder of all runs.
         runs: name of the file (the run's key) to record, in the order of the tables.
-        about: what the experiment says of itself.
         failures: what ``failed/*.json`` say, each an object with ``file``.
         damaged: file and remark, for each file that cannot be read.
         config: text of ``config.yaml``; ``None`` where there is none.
     """
 
     folder: Path
-    name: str
     runs: Mapping[str, RunRecord]
-    about: About = About()  # noqa: RUF009 - frozen
-    failures: tuple[Mapping[str, Any], ...] = ()
-    damaged: tuple[tuple[str, str], ...] = ()
-    config: str | None = None
+    about: About
+    failures: Sequence[Mapping[str, Any]]
+    damaged: Sequence[tuple[str, str]]
+    config: str | None
 
     @property
     def records(self) -> tuple[RunRecord, ...]:
@@ -60,10 +56,10 @@ def experiment_folders(runs: Path) -> tuple[list[Path], list[Path]]:
             f"no such folder; give the one that experiments write to (their --out, with {LAYOUT})",
             path=runs,
         )
+    if is_experiment(runs):
+        return [runs], []
     found: list[Path] = []
     other: list[Path] = []
-    if is_experiment(runs):
-        return [runs], other
     for name in _folders(runs):
         inner = [name] if is_experiment(name) else _folders(name)
         for folder in inner or [name]:
@@ -83,7 +79,10 @@ def sweep_tables(runs: Path) -> dict[Path, tuple[Path, ...]]:
     An experiment's own folder has none: its tables are built from its records.
     """
     names = [path for path in (runs, *_folders(runs)) if not is_experiment(path)]
-    found = {name: tuple(filter(_is_table, sorted(name.glob("*.json")))) for name in names}
+    found = {
+        name: tuple(p for p in sorted(name.glob("*.json")) if (text_of(p) or "").startswith(HEAD))
+        for name in names
+    }
     return {name: tables for name, tables in found.items() if tables}
 
 
@@ -92,7 +91,7 @@ def is_experiment(folder: Path) -> bool:
     return any((folder / part).exists() for part in _PARTS)
 
 
-def read_experiment(folder: Path, name: str) -> Experiment:
+def read_experiment(folder: Path) -> Experiment:
     """Read a folder; what cannot be read is listed as damaged."""
     damaged = [
         (f"records/{path.name}", "set aside; its run ran again, or will when it is asked for")
@@ -107,10 +106,14 @@ def read_experiment(folder: Path, name: str) -> Experiment:
             damaged.append((f"records/{path.name}", f"left out of the results: {record}"))
     failures: list[Mapping[str, Any]] = []
     for path in sorted(folder.glob("failed/*.json")):
+        place = f"failed/{path.name}"
         try:
-            failures.append({**_object(path), "file": f"failed/{path.name}"})
+            data = read_json(path)
+            if not isinstance(data, dict):
+                raise ValueError(f"it holds a {type(data).__name__}, expected a JSON object")
+            failures.append({**data, "file": place})
         except ValueError as error:
-            damaged.append((f"failed/{path.name}", f"a run failed here, but: {error}"))
+            damaged.append((place, f"a run failed here, but: {error}"))
     about = About()
     try:
         about = read_about(folder)
@@ -121,15 +124,11 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     config = text_of(folder / "config.yaml")
     if config is None and os.path.lexists(folder / "config.yaml"):
         damaged.append(("config.yaml", "left aside: it cannot be read"))
-    return Experiment(
-        folder=folder,
-        name=name,
-        runs={key: runs[key] for key in _in_order(runs, about)},
-        about=replace(about, paper=_fitting(about, runs)),
-        failures=tuple(failures),
-        damaged=tuple(damaged),
-        config=config,
-    )
+    runs = dict(sorted(runs.items(), key=lambda item: about.place(item[1])))
+    # rows of the paper with as many numbers as these runs have tasks, or their mean besides
+    tasks = {len(record.tasks) for record in runs.values()}
+    paper = {name: row for name, row in about.paper.items() if {len(row), len(row) - 1} & tasks}
+    return Experiment(folder, runs, replace(about, paper=paper), failures, damaged, config)
 
 
 def text_of(path: Path) -> str | None:
@@ -140,32 +139,8 @@ def text_of(path: Path) -> str | None:
         return None
 
 
-def _in_order(runs: Mapping[str, RunRecord], about: About) -> Iterator[str]:
-    """Yield the keys of runs in the order of the tables."""
-    keys = {id(record): key for key, record in runs.items()}
-    return (keys[id(record)] for record in about.sorted(tuple(runs.values())))
-
-
-def _fitting(about: About, runs: Mapping[str, RunRecord]) -> dict[str, Any]:
-    """Return the rows of the paper that have as many numbers as these runs have tasks."""
-    tasks = {len(record.tasks) for record in runs.values()}
-    lengths = tasks | {number + 1 for number in tasks}
-    return {system: row for system, row in about.paper.items() if len(row) in lengths}
-
-
-def _is_table(path: Path) -> bool:
-    return (text_of(path) or "").startswith(HEAD)
-
-
 def _folders(folder: Path) -> list[Path]:
     try:
         return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     except PermissionError:  # then it is one that holds no experiment
         return []
-
-
-def _object(path: Path) -> dict[str, Any]:
-    data = read_json(path)
-    if not isinstance(data, dict):
-        raise ValueError(f"it holds a {type(data).__name__}, expected a JSON object")
-    return data

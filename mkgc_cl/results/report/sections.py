@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mkgc_cl import plain_yaml
 from mkgc_cl.regular_file import read_regular
@@ -19,7 +19,7 @@ from mkgc_cl.results.marks import DEMONSTRATION, dig, images_of
 from mkgc_cl.results.record import RunRecord, by_system
 from mkgc_cl.results.report.collect import Experiment, read_experiment
 from mkgc_cl.results.settings import differences_of
-from mkgc_cl.results.table import PAPER, Table, read_table
+from mkgc_cl.results.table import Table, read_table
 from mkgc_cl.results.tables import Measure
 from mkgc_cl.results.undefined import decimal, mean_defined
 
@@ -34,6 +34,10 @@ _HEADINGS: Mapping[Measure, str] = {
     "U": "The task just learnt (U)",
     "forgetting": "Forgetting and backward transfer",
 }
+_CURVES: Mapping[Literal["A", "U"], str] = {
+    "A": "on all tasks seen so far",
+    "U": "on the task just learnt",
+}
 
 Part = dict[str, Any]
 """A heading, a kind (a macro of the template, or ``"problem"``) and what that shows."""
@@ -45,41 +49,42 @@ class Entry:
 
     Args:
         name: its heading.
-        summary: what is in it, in a sentence.
+        summary: what is in it, in a sentence, or with ``problem`` why there is nothing.
+        state: how far it is, in a few words for the terminal.
         badges: marks of what a reader must know first, each with its class, warn or bad.
-        parts: what is in it.
-        problem: whether the summary says why there is nothing.
     """
 
     name: str
     summary: str
+    state: str = ""
     badges: tuple[tuple[str, str], ...] = ()
     parts: tuple[Part, ...] = ()
     problem: bool = False
 
 
-def of_folder(folder: Path, name: str) -> tuple[Entry, str]:
-    """Build the section of one experiment, and say how far it is."""
-    found = read_experiment(folder, name)
-    builders: list[tuple[str, Callable[[Experiment], Part]]] = []
+def of_folder(folder: Path, name: str) -> Entry:
+    """Build the section of one experiment."""
+    found = read_experiment(folder)
+
+    def scores(measure: Measure) -> Part:
+        return numbers(found.about.table(found.records, measure))
+
+    builders: dict[str, Callable[[], Part]] = {}
     if found.failures:
-        builders.append(("Failed runs", failed))
+        builders["Failed runs"] = lambda: {"kind": "failures", "failures": found.failures}
     if found.damaged:
-        builders.append(("Files left out", lambda e: {"kind": "damaged", "files": e.damaged}))
+        builders["Files left out"] = lambda: {"kind": "damaged", "files": found.damaged}
     if found.runs:
-        builders += [(words, partial(scores, measure=m)) for m, words in _HEADINGS.items()]
-        builders += [("Figures", figures), ("Runs", provenance)]
-    builders.append(("Configuration", configuration))
-    parts = tuple(attempt(folder, words, partial(build, found)) for words, build in builders)
-    counts = ((found.failures, "failed"), (found.damaged, "damaged"))
-    left = [f"{len(lost)} {word}" for lost, word in counts if lost]
-    return (
-        Entry(name, _summary(found), _badges(found), parts),
-        ", ".join([f"{len(found.runs)} finished", *left]),
-    )
+        builders |= {words: partial(scores, measure) for measure, words in _HEADINGS.items()}
+        builders |= {"Figures": partial(figures, found), "Runs": partial(provenance, found)}
+    builders["Configuration"] = partial(configuration, found)
+    parts = tuple(attempt(folder, words, build) for words, build in builders.items())
+    left = _lost(found, "failed", "damaged")
+    state = ", ".join([f"{len(found.runs)} finished", *left])
+    return Entry(name, _summary(found), state, _badges(found), parts)
 
 
-def of_sweeps(folder: Path, paths: Sequence[Path], name: str) -> tuple[Entry, str]:
+def of_sweeps(folder: Path, paths: Sequence[Path], name: str) -> Entry:
     """Build table and figure of every sweep of a name; one that cannot be read says why."""
     marks: dict[str, None] = {}
 
@@ -94,14 +99,13 @@ def of_sweeps(folder: Path, paths: Sequence[Path], name: str) -> tuple[Entry, st
     stems = ", ".join(path.stem for path in paths)
     summary = f"{counted(len(paths), 'table')} on several settings or orders: {stems}."
     badges = tuple((mark, "warn") for mark in marks)
-    return Entry(name, summary, badges, parts), counted(len(paths), "sweep")
+    return Entry(name, summary, counted(len(paths), "sweep"), badges, parts)
 
 
-def of_group(folders: Sequence[Path], name: str) -> tuple[Entry, str]:
+def of_group(folders: Sequence[Path], name: str) -> Entry:
     """Build the table of the settings in which experiments of one name differ."""
-    found = [read_experiment(folder, folder.name) for folder in folders]
-    found = [each for each in found if each.runs]
-    titles = [each.name for each in found]
+    found = [each for each in map(read_experiment, folders) if each.runs]
+    titles = tuple(each.folder.name for each in found)
 
     def build() -> Part:
         rows = differences_of(*(each.records for each in found)) if len(found) > 1 else {}
@@ -109,13 +113,13 @@ def of_group(folders: Sequence[Path], name: str) -> tuple[Entry, str]:
 
     summary = f"What tells {counted(len(found), 'folder')} with finished runs from one another."
     part = attempt(folders[0].parent, "Settings", build)
-    return Entry(name, summary, parts=(part,)), counted(len(folders), "setting")
+    return Entry(name, summary, counted(len(folders), "setting"), parts=(part,))
 
 
-def of_nothing(name: str, error: Exception) -> tuple[Entry, str]:
+def of_nothing(name: str, error: Exception) -> Entry:
     """Say that a folder cannot be shown, and why."""
     why = f"cannot be shown: {type(error).__name__}: {error}"
-    return Entry(name, why, problem=True), why
+    return Entry(name, why, why, problem=True)
 
 
 def attempt(folder: Path, heading: str, build: Callable[[], Part]) -> Part:
@@ -129,35 +133,12 @@ def attempt(folder: Path, heading: str, build: Callable[[], Part]) -> Part:
 
 
 def numbers(made: Table) -> Part:
-    """Show a table with its marks, and its notes and footnotes below."""
-    top = made.best()
-    rows: list[dict[str, Any]] = []
-    for line in made.rows:
-        cells = [
-            {"text": stat.text(), "best": (line.system, column) in top, "mark": line.mark(column)}
-            for column, stat in enumerate(line.stats)
-        ]
-        rows.append({"name": line.system, "cells": cells, "paper": False})
-        if line.paper is not None:
-            paper = [{"text": decimal(value), "best": False, "mark": ""} for value in line.paper]
-            rows.append({"name": f"{line.system} {PAPER}", "cells": paper, "paper": True})
+    """Show a table, and its notes and footnotes below, of which some are items of a list."""
     notes = itertools.groupby((*made.notes, *made.footnotes), key=lambda n: n.startswith(_ITEM))
-    return {
-        "kind": "numbers",
-        "caption": f"{made.caption} {made.setting}".strip(),
-        "columns": list(made.columns),
-        "figures": [],
-        "rows": rows,
-        "notes": [
-            {"items": items, "lines": [note.removeprefix(_ITEM) for note in group]}
-            for items, group in notes
-        ],
-    }
-
-
-def scores(experiment: Experiment, measure: Measure) -> Part:
-    """Show a table as the experiment writes it."""
-    return numbers(experiment.about.table(experiment.records, measure))
+    grouped = [(items, [note.removeprefix(_ITEM) for note in group]) for items, group in notes]
+    # lines here, not in the template: what is odd about them costs this part alone
+    lines = list(made.lines())
+    return {"kind": "numbers", "table": made, "lines": lines, "figures": [], "notes": grouped}
 
 
 def figures(experiment: Experiment) -> Part:
@@ -165,11 +146,7 @@ def figures(experiment: Experiment) -> Part:
     records, reference = experiment.records, experiment.about.reference
     curves, maps = [], []
     with tempfile.TemporaryDirectory() as folder:
-        measures: tuple[tuple[Any, str], ...] = (
-            ("A", "on all tasks seen so far"),
-            ("U", "on the task just learnt"),
-        )
-        for measure, what in measures:
+        for measure, what in _CURVES.items():
             place = Path(folder) / measure
             png, _ = draw_curves(records, place, measure=measure, reference=reference, pdf=False)
             alt = f"Line chart: micro-F1 {what} after each task, by system; numbers as in the table"
@@ -183,7 +160,7 @@ def figures(experiment: Experiment) -> Part:
             alt = f"Heat map of {system}, micro-F1 in per cent on each task; {'; '.join(lines)}"
             maps.append(_image(png, alt, f"{system}: each task after each task"))
     for png in sorted(experiment.folder.glob("figures/*.png")):
-        if png.stem not in ("A", "U") and not png.stem.startswith("matrix-"):
+        if png.stem not in _CURVES and not png.stem.startswith("matrix-"):
             words = f"{png.stem}, as the experiment drew it"
             curves.append(_image(png, f"Figure {words}", words))
     return {"kind": "figures", "curves": curves, "maps": maps}
@@ -194,58 +171,38 @@ def provenance(experiment: Experiment) -> Part:
     made: dict[str, int] = {}  # environments are long and few: each is written once
     rows = []
     for key, record in experiment.runs.items():
-        facts = record.provenance
+        facts, memory = record.provenance, record.peak_memory_mb
         since = facts.get("memory_since", "start of the run")
-        memory = record.peak_memory_mb
-        fingerprint = dig(record.config, "stream_fingerprint")
+        data = dig(record.config, "stream_fingerprint") or dig(facts, "stream", "fingerprint")
         commit = dig(facts, "git", "commit")
         rows.append(
             {
-                "system": record.system,
-                "seed": record.seed,
+                "record": record,
                 "final": decimal(record.A[-1]),
                 "mean": decimal(mean_defined(record.A)),
                 "seconds": f"{record.seconds:,.1f}",
                 "memory": "not known" if memory is None else f"{memory:,.1f}",
                 "since": "" if memory is None or since == "start of the run" else since,
-                "device": facts.get("device", "not recorded"),
                 "images": images_of(record),
                 "commit": commit and str(commit)[:10],
                 "dirty": bool(dig(facts, "git", "dirty")),
                 "environment": made.setdefault(_environment(facts), len(made) + 1),
-                "data": fingerprint or dig(facts, "stream", "fingerprint") or "not recorded",
+                "data": data or "not recorded",
                 "file": f"{key}.json",
             }
         )
-    streams = (plain_yaml.dump(record.provenance.get("stream")) for record in experiment.records)
-    return {
-        "kind": "runs",
-        "rows": rows,
-        "environments": list(made),
-        "streams": list(dict.fromkeys(streams)),
-    }
-
-
-def failed(experiment: Experiment) -> Part:
-    """Show the runs that did not come to their end."""
-    missing = {
-        "system": "unknown system",
-        "seed": "unknown",
-        "error": "no error was recorded",
-        "traceback": "no traceback was recorded",
-    }
-    return {"kind": "failures", "failures": [missing | dict(f) for f in experiment.failures]}
+    streams = dict.fromkeys(plain_yaml.dump(r.provenance.get("stream")) for r in experiment.records)
+    return {"kind": "runs", "rows": rows, "environments": list(made), "streams": list(streams)}
 
 
 def configuration(experiment: Experiment) -> Part:
     """Show the resolved settings, of the file or else of a run."""
-    if experiment.config is not None:
-        words = "Settings of the last call, config.yaml"
-        return {"kind": "settings_file", "words": words, "text": experiment.config}
-    if not experiment.records:
-        return {"kind": "problem", "text": "There is no config.yaml."}
-    text = plain_yaml.dump(experiment.records[0].config)
-    words = "Settings of the first run (there is no config.yaml)"
+    text, words = experiment.config, "Settings of the last call, config.yaml"
+    if text is None:
+        if not experiment.records:
+            return {"kind": "problem", "text": "There is no config.yaml."}
+        text = plain_yaml.dump(experiment.records[0].config)
+        words = "Settings of the first run (there is no config.yaml)"
     return {"kind": "settings_file", "words": words, "text": text}
 
 
@@ -257,9 +214,14 @@ def _badges(experiment: Experiment) -> tuple[tuple[str, str], ...]:
         found[DEMONSTRATION] = None
     images = dict.fromkeys(images_of(record) for record in records)
     warn = [*found, *(text.upper() for text in images if "blank" in text)]
-    counts = ((experiment.failures, "FAILED"), (experiment.damaged, "DAMAGED"))
-    bad = [f"{len(lost)} {word}" for lost, word in counts if lost]
+    bad = _lost(experiment, "FAILED", "DAMAGED")
     return (*((text, "warn") for text in warn), *((text, "bad") for text in bad))
+
+
+def _lost(experiment: Experiment, failed: str, damaged: str) -> list[str]:
+    """Count failures and damaged files, where there are any."""
+    counts = ((experiment.failures, failed), (experiment.damaged, damaged))
+    return [f"{len(lost)} {word}" for lost, word in counts if lost]
 
 
 def _summary(experiment: Experiment) -> str:
@@ -300,10 +262,12 @@ def _image(path: Path, alt: str, caption: str) -> dict[str, Any]:
 def _environment(facts: Mapping[str, Any]) -> str:
     packages = facts.get("packages")
     known = packages.items() if isinstance(packages, dict) else ()
-    parts = [f"Python {facts['python']}"] if facts.get("python") else []
-    parts += [f"{name} {version}" for name, version in known if version]
-    parts += [str(facts["platform"])] if facts.get("platform") else []
-    parts += [f"{facts['cpus']} CPUs"] if facts.get("cpus") else []
-    # sums of floats depend on how they are split
-    parts += [counted(facts["threads"], "thread")] if facts.get("threads") else []
-    return ", ".join(parts) or "not recorded"
+    parts = [
+        facts.get("python") and f"Python {facts['python']}",
+        *(f"{name} {version}" for name, version in known if version),
+        facts.get("platform") and str(facts["platform"]),
+        facts.get("cpus") and f"{facts['cpus']} CPUs",
+        # sums of floats depend on how they are split
+        facts.get("threads") and counted(facts["threads"], "thread"),
+    ]
+    return ", ".join(filter(None, parts)) or "not recorded"
