@@ -23,16 +23,14 @@ class Trial:
 
     Args:
         system: its name.
-        settings: an experiment's, with ``device`` and ``training.precision``.
+        settings: an experiment's: device, precision, encoders.
         build: builds it with settings on a device.
-        encoders: those of the settings, on which it depends how a sample is read.
         streams: the streams that it is to run on, by fingerprint.
     """
 
     system: str
     settings: Any
     build: Callable[[Any, str], Any]
-    encoders: Hashable = None
     streams: dict[str, TaskStream] = field(default_factory=dict)
 
 
@@ -50,18 +48,14 @@ def check_builds(trials: Collection[Trial], tell: Tell) -> None:
         tell(LOADING)
     wrong: list[str] = []
     of_systems: dict[str, dict[str, None]] = {}  # problem -> systems that have it, in order
-    devices: dict[str, str] = {}
-    samples = Samples()
+    unread: list[DataError] = []
+    seen: set[Hashable] = set()
     for trial in trials:
         settings = trial.settings
-        if settings.device not in devices:
-            try:
-                devices[settings.device] = device_of(settings.device)
-            except ConfigError as error:
-                wrong += error.problems
-                devices[settings.device] = ""
-        device = devices[settings.device]
-        if not device:
+        try:
+            device = device_of(settings.device)
+        except ConfigError as error:
+            wrong += error.problems
             # build on, for the other mistakes; bf16 is a question to the device alone
             training = replace(settings.training, precision="fp32")
             settings, device = replace(settings, training=training), "cpu"
@@ -73,42 +67,35 @@ def check_builds(trials: Collection[Trial], tell: Tell) -> None:
         except Exception as error:  # a download, memory: the run will fail of it and keep the words
             logger.debug("%s cannot be built: %r", trial.system, error)
         else:
-            samples.look(trial, strategy)
+            unread += unreadable(trial, strategy, seen)
             del strategy
         gc.collect()  # parts of a strategy refer to each other: its weights go before the next
+    wrong = list(dict.fromkeys(wrong))
     wrong += [f"{', '.join(systems)}: {problem}" for problem, systems in of_systems.items()]
-    unread = gathered(samples.problems) if samples.problems else None
     if wrong:
-        raise ConfigError([*wrong, str(unread)] if unread else wrong)
+        raise ConfigError([*wrong, str(gathered(unread))] if unread else wrong)
     if unread:
-        raise unread
+        raise gathered(unread)
 
 
-class Samples:
-    """What is wrong with samples, for systems that read them in whatever way.
+def unreadable(trial: Trial, strategy: Any, seen: set[Hashable]) -> list[DataError]:
+    """Let a system read its streams; return what is wrong with single samples or images.
 
-    Attributes:
-        problems: one for each sample or image.
+    ``seen`` has the ways in which a stream has been read, by this system or another.
     """
+    from mkgc_cl.data.readiness import require_readable
 
-    def __init__(self) -> None:
-        self.problems: list[DataError] = []
-        self._seen: set[Hashable] = set()
-
-    def look(self, trial: Trial, strategy: Any) -> None:
-        """Let a system read its streams, unless another one has read them in the same way."""
-        from mkgc_cl.data.readiness import require_readable
-
-        processor = strategy.network.processor
-        for fingerprint, stream in trial.streams.items():
-            way = (trial.encoders, processor.views, fingerprint)
-            if way in self._seen:
-                continue
-            self._seen.add(way)
+    found: list[DataError] = []
+    processor = strategy.network.processor
+    for fingerprint, stream in trial.streams.items():
+        way = (trial.settings.encoders, processor.views, fingerprint)
+        if way not in seen:
+            seen.add(way)
             try:
                 require_readable(stream, processor)
             except DataError as error:
-                self.problems += error.problems
+                found += error.problems
+    return found
 
 
 def device_of(name: str) -> str:

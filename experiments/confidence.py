@@ -52,61 +52,49 @@ COVERAGES = (0.25, 0.5, 0.75, 1.0)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; see :func:`mkgc_cl.experiments.cli.main` for exit codes."""
     arguments = parse(SCRIPT, list(sys.argv[1:] if argv is None else argv))
+    return exit_code(lambda: measure(arguments))
 
-    def work() -> int:
-        from mkgc_cl.strategies.confidence import confidence
 
-        load_systems(arguments, teller(quiet=arguments.quiet))
-        settings, rows = settings_of(SCRIPT, arguments), SCRIPT.known()
-        out = Path(arguments.out) / settings.name
-        lines = [markdown_row(("system", "order", "seed", "T", "ECE", "ECE at T", *_heads()))]
-        lines.append(markdown_row([":--"] * 2 + ["--:"] * (4 + len(COVERAGES))))
-        for each in settings.of_each_order():
-            for run in plan(each, rows, Path(arguments.out)).runs:
-                benchmark = benchmark_of(each.stream, each.encoders.images)
-                strategy = build_row(
-                    rows[run.system],
-                    run.config["options"],
-                    benchmark.stream.labels,
-                    each,
-                    device_of(each.device),
-                    seed=run.seed,
-                )
-                for experience in benchmark.train_stream:
-                    strategy.train(experience)
-                found = confidence(strategy, benchmark.stream.tasks)
-                at = [_at(found.curve, coverage) for coverage in COVERAGES]
-                words = [f"{found.temperature:.2f}", *(f"{100 * e:.1f}" for e in found.errors)]
-                f1 = [f"{100 * value:.1f}" for value in at]
-                lines.append(markdown_row((run.system, run.order, str(run.seed), *words, *f1)))
-                stem = out / f"confidence-{run.setting}-{run.key}"
-                data = {
-                    "system": run.system,
-                    "config": run.config,
-                    "temperature": found.temperature,
-                    "ece": found.errors,
-                    "curve": [(c, None if math.isnan(v) else v) for c, v in found.curve],
-                }
-                with written_to(out):
-                    draw_confidence(
-                        found.before,
-                        found.after,
-                        found.curve,
-                        stem,
-                        title=f"{run.system}, {run.order}",
-                    )
-                    write_atomic(stem.with_name(stem.name + ".json"), to_json(data))
-        text = "\n".join(lines) + "\n"
+def measure(arguments: argparse.Namespace) -> int:
+    """Train and measure every system, one after another."""
+    from mkgc_cl.strategies.confidence import confidence
+
+    load_systems(arguments, teller(quiet=arguments.quiet))
+    settings, rows = settings_of(SCRIPT, arguments), SCRIPT.known()
+    out = Path(arguments.out) / settings.name
+    heads = [f"F1 at {coverage:.0%}" for coverage in COVERAGES]
+    lines = [markdown_row(("system", "order", "seed", "T", "ECE", "ECE at T", *heads))]
+    lines.append(markdown_row([":--"] * 2 + ["--:"] * (4 + len(COVERAGES))))
+    plans = [plan(each, rows, Path(arguments.out)) for each in settings.of_each_order()]
+    for each, run in ((one.settings, run) for one in plans for run in one.runs):
+        benchmark = benchmark_of(each.stream, each.encoders.images)
+        options, labels = run.config["options"], benchmark.stream.labels
+        device = device_of(each.device)
+        strategy = build_row(rows[run.system], options, labels, each, device, seed=run.seed)
+        for experience in benchmark.train_stream:
+            strategy.train(experience)
+        found = confidence(strategy, benchmark.stream.tasks)
+        shares = [_at(found.curve, coverage) for coverage in COVERAGES]
+        words = [f"{100 * value:.1f}" for value in (*found.errors, *shares)]
+        first = (run.system, run.order, str(run.seed), f"{found.temperature:.2f}")
+        lines.append(markdown_row((*first, *words)))
+        stem = out / f"confidence-{run.setting}-{run.key}"
+        data = {
+            "system": run.system,
+            "config": run.config,
+            "temperature": found.temperature,
+            "ece": found.errors,
+            "curve": [(c, None if math.isnan(v) else v) for c, v in found.curve],
+        }
         with written_to(out):
-            write_atomic(out / "confidence.md", text)
-        sys.stdout.write(text)
-        return 0
-
-    return exit_code(work)
-
-
-def _heads() -> list[str]:
-    return [f"F1 at {coverage:.0%}" for coverage in COVERAGES]
+            title = f"{run.system}, {run.order}"
+            draw_confidence(found.before, found.after, found.curve, stem, title=title)
+            write_atomic(stem.with_name(stem.name + ".json"), to_json(data))
+    text = "\n".join(lines) + "\n"
+    with written_to(out):
+        write_atomic(out / "confidence.md", text)
+    sys.stdout.write(text)
+    return 0
 
 
 def _at(curve: Sequence[tuple[float, float]], coverage: float) -> float:

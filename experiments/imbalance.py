@@ -24,9 +24,8 @@ ROWS = ("full", "w/o GM")
 
 def shown(made: Made) -> str:
     """What follows the tables of an order."""
-    settings, figure = made.settings, made.out / "figures" / "gamma.png"
-    head = f"\n{settings.scenario}, {settings.order}"
-    return f"{head}{summary(made.records)}figure: {figure}\n"
+    head = f"\n{made.settings.scenario}, {made.settings.order}"
+    return f"{head}{summary(made.records)}figure: {made.out / 'figures' / 'gamma.png'}\n"
 
 
 def summary(records: Sequence[RunRecord]) -> str:

@@ -33,17 +33,13 @@ class Paper:
     def rows(self, names: Collection[str]) -> tuple[Rows, tuple[str, ...]]:
         """Return the paper's numbers for rows of ours, and the notes that go with them."""
         rows: Rows = {}
-        notes = self._notes
+        notes = (f"No row of the paper: {self.why_not}.",) if self.why_not else ()
         for table in self.tables:  # Table 3 comes last and replaces what Table 2 says of its rows
             theirs = {name: name for name in table["rows"]} | table["system_rows"]
             found = {n: table["rows"][theirs[n]] for n in names if n in theirs}
             if found:
                 rows, notes = rows | found, tuple(table["notes"])
         return rows, notes
-
-    @property
-    def _notes(self) -> tuple[str, ...]:
-        return (f"No row of the paper: {self.why_not}.",) if self.why_not else ()
 
 
 def paper_of(settings: Settings, stream: TaskStream) -> Paper:

@@ -101,7 +101,7 @@ def plan_all(
         for run in each.waiting:
             row = rows[run.system]
             build = partial(build_row, row, run.config["options"], each.stream.labels)
-            new = Trial(run.system, each.settings, build, each.settings.encoders, {})
+            new = Trial(run.system, each.settings, build)
             trial = trials.setdefault(_build_key(run, each.stream.labels), new)
             trial.streams[each.fingerprint] = each.stream
     check_builds(trials.values(), tell)

@@ -111,16 +111,9 @@ class Runner:
 
     def _strategy(self, run: Run, benchmark: Any, device: str) -> Any:
         """The run's system, ready to train; a control trains what it is measured from first."""
-        row = self.rows[run.system]
-        build: Callable[..., Any] = partial(
-            build_row,
-            row,
-            run.config["options"],
-            benchmark.stream.labels,
-            self.settings,
-            device,
-            seed=run.seed,
-        )
+        row, labels = self.rows[run.system], benchmark.stream.labels
+        parts = (row, run.config["options"], labels, self.settings, device)
+        build: Callable[..., Any] = partial(build_row, *parts, seed=run.seed)
         if row.rates is None:
             return build()
         from mkgc_cl.strategies import control_coefficients

@@ -30,8 +30,6 @@ DEFAULT_ORDERS = {
     "imner": "PER-LOC-ORG-MISC",
     "imre": "sep10",
 }
-SCENARIOS = ("demo", "files", "imner", "imre")
-
 OF_ONE = {
     "negative": (
         "imre",
@@ -42,8 +40,18 @@ OF_ONE = {
 }
 """Settings of a stream that one scenario has, and where others say it."""
 
+Kind = Literal["re", "ner"]
+SCENARIOS = ("demo", "files", "imner", "imre")
 Control = Literal["none", "shuffled-images", "blank-images", "blank-text"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
+SHOWN_IF_SET = {
+    "stream": ("control", "negative", "captioner", "repair", "rule"),
+    "encoders": ("share_captions", "captions_behind_text", "freeze_vision"),
+}
+"""Settings that a run's configuration leaves out where they are as usual.
+
+Runs from before there were any stay the same runs.
+"""
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ class Settings:
     )
 
     @property
-    def kind(self) -> Literal["re", "ner"]:
+    def kind(self) -> Kind:
         """Task of the stream.
 
         Raises:
@@ -160,7 +168,7 @@ class Settings:
         """
         if self.stream.scenario == "files" and self.stream.data is not None:
             return corpus_of(self.stream.data).kind or self.stream.task
-        kinds: dict[str, Literal["re", "ner"]] = {"imre": "re", "imner": "ner"}
+        kinds: dict[str, Kind] = {"imre": "re", "imner": "ner"}
         return kinds.get(self.stream.scenario, self.stream.task)
 
     @property
@@ -207,14 +215,13 @@ class Settings:
         plain = to_dict(self)
         for key in ("name", "systems", "seeds", "orders", "reference", "checkpoint", "options"):
             del plain[key]
-        plain["stream"] = stream_config(self.stream)
-        for key, usual in (
-            ("share_captions", False),
-            ("captions_behind_text", False),
-            ("freeze_vision", None),
-        ):
-            if plain["encoders"][key] is usual:
-                del plain["encoders"][key]  # runs from before there was such a setting stay
+        for key in ("data", "captions", "merge", "first"):
+            del plain["stream"][key]  # the fingerprint and the order tell of them
+        for section, names in SHOWN_IF_SET.items():
+            usual = to_dict(getattr(Settings(), section))
+            for key in names:
+                if plain[section][key] == usual[key]:
+                    del plain[section][key]
         plain["stream"]["order"] = self.order  # left to the default or written out: the same run
         return plain
 
@@ -236,21 +243,6 @@ class Settings:
         return list(dict.fromkeys(found))
 
 
-def stream_config(stream: StreamSettings) -> dict[str, Any]:
-    """Settings of a stream that can change a number, as plain types, its order apart.
-
-    Controls, the captioner, the rule, the repair and the name of the negative relation are left out
-    where they change nothing, so that runs from before there were any stay.
-    """
-    plain = to_dict(stream)
-    for key in ("data", "captions", "merge", "first"):
-        del plain[key]  # the fingerprint is that of the data, the order says how many are joined
-    for key in ("control", "negative", "captioner", "repair", "rule"):
-        if plain[key] == getattr(StreamSettings(), key):
-            del plain[key]
-    return plain
-
-
 def arrival(stream: StreamSettings, scenario: str) -> str:
     """How the classes of the whole stream arrive: ``PER-ORG-LOC-MISC``, ``sep10``."""
     return "-".join(stream.order) or DEFAULT_ORDERS[scenario]
@@ -261,9 +253,7 @@ def with_order(stream: StreamSettings, order: str) -> StreamSettings:
     return replace(stream, order=tuple(part for part in order.split("-") if part))
 
 
-def stream_problems(
-    stream: StreamSettings, kind: Literal["re", "ner"], *, images: str
-) -> list[str]:
+def stream_problems(stream: StreamSettings, kind: Kind, *, images: str) -> list[str]:
     """Mistakes across the settings of a stream."""
     key = "encoders.images"
     found = []

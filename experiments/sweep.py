@@ -93,8 +93,8 @@ def write_sweep(
         heads=[f"at {value}:" for value in values],
         where="at every value",
     )
+    _write(table, out, stem)
     with written_to(out):
-        write_table(table, lambda name, text: write_atomic(out / name, text), stem=stem)
         draw_sweep(
             {
                 system: [[measure.of(record) for record in column] for column in columns.values()]
@@ -107,7 +107,6 @@ def write_sweep(
             reference=made[0].settings.reference,
             title=f"{made[0].settings.scenario}, {_number_words(drawn)}",
         )
-    sys.stdout.write(table.text() + f"written to {out / stem}.*\n")
 
 
 def write_orders(made: Sequence[Made], out: Path) -> None:
@@ -117,8 +116,8 @@ def write_orders(made: Sequence[Made], out: Path) -> None:
     stream than of another. A system without any has no row, and a note says so.
     """
     made = sorted(made, key=lambda each: each.out.name)  # in whichever order they were named
-    shared = {system: _in_all(columns) for system, columns in by_system(made).items()}
-    shared = {system: records for system, records in shared.items() if records}
+    begun = by_system(made)
+    shared = {system: each for system, columns in begun.items() if (each := _in_all(columns))}
     if not shared:
         sys.stdout.write("no system has finished in every order: there is no table over them yet\n")
         return
@@ -127,7 +126,7 @@ def write_orders(made: Sequence[Made], out: Path) -> None:
     runs = {system: dict.fromkeys(range(len(heads)), each) for system, each in shared.items()}
     names = ", ".join(each.settings.order for each in made)
     words = [made[0].settings.scenario, f"orders {names}"]
-    words += [_seed_words_of_orders(shared), *_shared_words(made, by_system(made))]
+    words += [_seed_words_of_orders(shared), *_shared_words(made, begun)]
     table = _table(
         made,
         runs,
@@ -144,7 +143,11 @@ def write_orders(made: Sequence[Made], out: Path) -> None:
             "than independent."
         ],
     )
-    stem = _stem(made, "orders")
+    _write(table, out, _stem(made, "orders"))
+
+
+def _write(table: Table, out: Path, stem: str) -> None:
+    """Write every form of a table, and print it."""
     with written_to(out):
         write_table(table, lambda name, text: write_atomic(out / name, text), stem=stem)
     sys.stdout.write(table.text() + f"written to {out / stem}.*\n")

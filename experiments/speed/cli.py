@@ -18,20 +18,22 @@ With --systems the systems of the tables are measured instead, once each, in the
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mkgc_cl._files import write_atomic
-from mkgc_cl.data.samples import LabelSpace, Sample, TaskStream
+from mkgc_cl.data.merge import first_tasks
+from mkgc_cl.data.samples import Sample, TaskStream
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments.cli import load_systems
 from mkgc_cl.experiments.console import Tell, commands, exit_code, program, teller
 from mkgc_cl.experiments.flags import add_flags, parsed
 from mkgc_cl.experiments.given import settings_of
+from mkgc_cl.experiments.speed.tables import line_of
 from mkgc_cl.experiments.streams import read_stream
 from mkgc_cl.results.json_files import to_json
 from mkgc_cl.results.writing import check_writable, written_to
@@ -39,7 +41,10 @@ from mkgc_cl.runs.provenance import environment
 
 Measured = tuple[dict[str, Any], str]
 """A report, all plain types, and its text."""
-FLAGS = ("scenario", "task", "data", "missing_images", "text_encoder", "vision_encoder", "systems")
+FLAGS = (
+    *("scenario", "task", "data", "missing_images", "text_encoder", "vision_encoder", "systems"),
+    *("epochs", "device"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,33 +76,33 @@ def run(arguments: argparse.Namespace) -> int:
     if file is not None:
         check_writable(file.parent)
     tell = teller(quiet=arguments.quiet)
-    alone = arguments.closed_form or arguments.graph is not None or arguments.serve is not None
-    report, text = (measure_alone if alone else measure_stream)(arguments, tell)
+    report, text = measure_alone(arguments, tell) or measure_stream(arguments, tell)
     sys.stdout.write(text)
     if file is not None:
         with written_to(file.parent):
-            write_atomic(file, to_json(report))
+            write_atomic(file, to_json({"provenance": environment(), **report}))
         sys.stdout.write(f"written to {file}\n")
     return 0
 
 
-def measure_alone(arguments: argparse.Namespace, tell: Tell) -> Measured:
-    """Measure what needs no stream: learning in closed form, a graph, a server."""
+def measure_alone(arguments: argparse.Namespace, tell: Tell) -> Measured | None:
+    """Measure what needs no stream, if asked to: learning in closed form, a graph, a server."""
     if arguments.closed_form:
-        from mkgc_cl.experiments.speed.closed_form import closed_form_text, measure_closed_form
+        from mkgc_cl.experiments.speed.closed_form import measure_closed_form
 
-        sizes = measure_closed_form()
-        return {"closed_form": sizes}, closed_form_text(sizes)
+        return measure_closed_form()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.graph is not None:
-            from mkgc_cl.experiments.speed.graph import graph_text, measure_graph
+            from mkgc_cl.experiments.speed.graph import measure_graph
 
-            grown = measure_graph(arguments.graph, Path(folder), tell=tell)
-            return {**grown, "provenance": environment()}, graph_text(grown)
-        from mkgc_cl.experiments.speed.serving import measure_serving, serving_text
+            report = measure_graph(arguments.graph, Path(folder), tell=tell)
+        elif arguments.serve is not None:
+            from mkgc_cl.experiments.speed.serving import measure_serving
 
-        served = measure_serving(arguments.serve, Path(folder) / "extractor", tell=tell)
-        return {"serving": served, "provenance": environment()}, serving_text(served)
+            report = measure_serving(arguments.serve, Path(folder) / "extractor", tell=tell)
+        else:
+            return None
+    return report, "".join(f"{line_of(row)}\n" for rows in report.values() for row in rows)
 
 
 def measure_stream(arguments: argparse.Namespace, tell: Tell) -> Measured:
@@ -113,9 +118,7 @@ def measure_stream(arguments: argparse.Namespace, tell: Tell) -> Measured:
 
     load_systems(arguments, tell)
     tables = arguments.systems is not None and not arguments.extractor
-    script = dataclasses.replace(
-        imre.SCRIPT if tables else ablation.SCRIPT, file="speed", scenario="demo-re"
-    )
+    script = replace(imre.SCRIPT if tables else ablation.SCRIPT, file="speed", scenario="demo-re")
     if [name.lower() for name in arguments.systems or ()] == ["all"]:
         arguments.systems = None
     settings = settings_of(script, arguments).of_each_order()[0]
@@ -147,19 +150,12 @@ def smaller(stream: TaskStream, *, per_split: int, tasks: int | None) -> TaskStr
         count = min(per_split, len(samples))
         return tuple(samples[index * len(samples) // count] for index in range(count))
 
+    first = first_tasks(stream, min(tasks or len(stream.tasks), len(stream.tasks)))
     kept = [
-        dataclasses.replace(
-            task, train=part(task.train), valid=part(task.valid), test=part(task.test)
-        )
-        for task in stream.tasks[:tasks]
+        replace(task, train=part(task.train), valid=part(task.valid), test=part(task.test))
+        for task in first.tasks
     ]
-    classes = [name for task in kept for name in task.classes]
-    labels = LabelSpace(
-        stream.labels.kind,
-        tuple(name for name in stream.labels.classes if name in classes),
-        na=stream.labels.na,
-    )
-    return dataclasses.replace(stream, labels=labels, tasks=tuple(kept))
+    return replace(first, tasks=tuple(kept))
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -174,7 +170,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         FLAGS,
         overrides="any setting of imre.py --help",
         systems="systems of the tables instead: all, or names",
+        epochs="epochs per task (2)",
+        device="a torch device; auto takes a GPU where there is one (auto)",
     )
+    parser.set_defaults(epochs=2)
     add = parser.add_argument
     add("--closed-form", action="store_true", help="learning in closed form instead, by size")
     add("--extractor", action="store_true", help="tagging by an extractor beside its encoder")
@@ -182,13 +181,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--serve", metavar="ENCODER", help="a server beside its encoder instead")
     add("--samples", type=int, default=128, help="most samples of a task and split (128)")
     add("--tasks", type=int, help="most tasks (all)")
-    add("--epochs", type=int, default=2, help="epochs per task (2)")
     add("--rounds", type=int, default=4, help="paired rounds, best an even number (4)")
     add("--threads", type=int, help="threads of torch (its default)")
-    add("--device", help="a torch device; auto takes a GPU where there is one (auto)")
     add("--json", metavar="FILE", help="write every number there")
     return parsed(parser, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

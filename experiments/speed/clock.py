@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -71,7 +72,6 @@ class Step:
         replayed: samples that come from a memory.
         parts: wall seconds by part; they sum to ``time.wall``.
         epoch: from 0, within the task or its memory phase.
-        taught: samples that the teacher encoded in it.
     """
 
     time: Instant
@@ -82,7 +82,6 @@ class Step:
     replayed: int = 0
     parts: dict[str, float] = field(default_factory=dict)
     epoch: int = 0
-    taught: int = 0
 
     @classmethod
     def on(cls, batch: MultimodalBatch, time: Instant, **more: Any) -> Step:
@@ -152,14 +151,14 @@ class Meter:
         strategy.plugins = [Probe(self._core)]
         for plugin in plugins:
             name, last = type(plugin).__name__, plugin is plugins[-1]
-            strategy.plugins += [plugin, Probe(self._after(name, last))]
-        _watch_teacher(strategy.network, self)
+            strategy.plugins += [plugin, Probe(partial(self._after, name, last))]
+        _watch_teacher(strategy.network, self.mark)
 
     def start(self) -> None:
         """Begin a new task."""
         self.run = TaskRun()
         self._parts: dict[str, float] = {}
-        self._taught, self._epoch, self._phase = 0, -1, ""
+        self._epoch, self._phase = -1, ""
         self._started = self._begun = self._last = self.read()
 
     def finish(self) -> TaskRun:
@@ -173,11 +172,6 @@ class Meter:
         self._parts[part] = self._parts.get(part, 0.0) + now.wall - self._last.wall
         self._last = now
 
-    def teach(self, batch: MultimodalBatch, *, done: bool) -> None:
-        """The teacher is about to encode ``batch``, or has."""
-        self.mark(TEACHER if done else DISTILLATION)
-        self._taught += len(batch["input_ids"]) * done
-
     def _core(self, event: str) -> None:
         self.mark(CORE[event])
         if event == "before_training_epoch":  # what came before belongs to no step
@@ -185,20 +179,14 @@ class Meter:
             same, self._phase = self._strategy.phase == self._phase, self._strategy.phase
             self._epoch = self._epoch + 1 if same else 0
 
-    def _after(self, plugin: str, last: bool) -> Callable[[str], None]:
-        def heard(event: str) -> None:
-            self.mark(plugin)
-            if last and event == "after_training_iteration":
-                self._close_step()
-
-        return heard
-
-    def _close_step(self) -> None:
-        took = self._last.since(self._begun)
-        said: dict[str, Any] = {"parts": self._parts, "epoch": self._epoch, "taught": self._taught}
-        self.run.steps.append(Step.on(self._strategy.batch, took, **said))
-        self._parts, self._taught = {}, 0
-        self._begun = self._last = self.read()  # leave out the time of keeping it
+    def _after(self, plugin: str, last: bool, event: str) -> None:
+        self.mark(plugin)
+        if last and event == "after_training_iteration":
+            took = self._last.since(self._begun)
+            batch = self._strategy.batch
+            self.run.steps.append(Step.on(batch, took, parts=self._parts, epoch=self._epoch))
+            self._parts = {}
+            self._begun = self._last = self.read()  # leave out the time of keeping it
 
 
 class Probe(SupervisedPlugin):
@@ -214,19 +202,18 @@ class Probe(SupervisedPlugin):
             setattr(self, event, lambda strategy, *_, event=event, **__: heard(event))
 
 
-def _watch_teacher(network: nn.Module, meter: Meter) -> None:
-    """Hear the forward passes of ``network``'s copies: hooks are copied with a module.
+def _watch_teacher(network: nn.Module, mark: Callable[[str], None]) -> None:
+    """Mark the forward passes of ``network``'s copies: hooks are copied with a module.
 
     Closures on purpose: copying a bound method would copy the meter with it.
     """
 
-    def begins(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if module is not network:
-            meter.teach(inputs[0], done=False)
+    def ending(part: str) -> Callable[..., None]:
+        def hook(module: nn.Module, *_: Any) -> None:
+            if module is not network:
+                mark(part)
 
-    def ends(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if module is not network:
-            meter.teach(inputs[0], done=True)
+        return hook
 
-    network.register_forward_pre_hook(begins)
-    network.register_forward_hook(ends)
+    network.register_forward_pre_hook(ending(DISTILLATION))
+    network.register_forward_hook(ending(TEACHER))

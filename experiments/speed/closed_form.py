@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from mkgc_cl.experiments.speed.tables import aligned
+from mkgc_cl.inference.speed import timed
 from mkgc_cl.models import GaussianOptions, GaussianReadout
 from mkgc_cl.seeds import generator
 
@@ -15,6 +16,8 @@ SAMPLES = 1000
 SIZES = ((21, 1024), (21, 4096), (1000, 1024), (1000, 4096))
 """Numbers of classes and of features."""
 COLUMNS = {
+    "classes": "classes",
+    "width": "features",
     "learn_s": "learn 1,000 (s)",
     "solve_s": "solve (s)",
     "score_s": "score 1,000 (s)",
@@ -24,26 +27,19 @@ COLUMNS = {
 }
 
 
-def measure_closed_form(sizes: Sequence[tuple[int, int]] = SIZES) -> list[dict[str, Any]]:
+def measure_closed_form(
+    sizes: Sequence[tuple[int, int]] = SIZES,
+) -> tuple[dict[str, list[dict[str, Any]]], str]:
     """Measure a readout of every size on drawn features.
 
     Returns:
-        Of each: ``classes``, ``width``; seconds to learn 1,000 samples, to solve, to score 1,000
-        samples, to merge another readout, and to bring one more class (20 samples, and solving
-        anew); megabytes of the statistics.
+        The report and its text. Of each size: ``classes``, ``width``; seconds to learn 1,000
+        samples, to solve, to score 1,000 samples, to merge another readout, and to bring one more
+        class (20 samples, and solving anew); megabytes of the statistics.
     """
-    return [_measured(classes, width) for classes, width in sizes]
-
-
-def closed_form_text(found: Sequence[dict[str, Any]]) -> str:
-    """The same as a table."""
-    heads = ("classes", "features", *COLUMNS.values())
-    lines = ["  ".join(heads)]
-    for each in found:
-        numbers = (each["classes"], each["width"], *(f"{each[name]:.2f}" for name in COLUMNS))
-        pairs = zip(numbers, heads, strict=True)
-        lines.append("  ".join(str(number).rjust(len(head)) for number, head in pairs))
-    return "\n".join(lines) + "\n"
+    found = [_measured(classes, width) for classes, width in sizes]
+    table = aligned(tuple(COLUMNS.values()), ([each[key] for key in COLUMNS] for each in found))
+    return {"closed_form": found}, "\n".join(table) + "\n"
 
 
 def _measured(classes: int, width: int) -> dict[str, Any]:
@@ -57,30 +53,19 @@ def _measured(classes: int, width: int) -> dict[str, Any]:
         for _ in range(2)
     )
     other.add(rows[:100], labels[:100])
-    learn = _seconds(lambda: one.add(rows, labels))
-    first = _seconds(lambda: one.log_posterior(rows[:1]))
-    score = _seconds(lambda: one.log_posterior(rows))
-    merge = _seconds(lambda: one.merge(other))
     late = torch.full((20,), classes - 1)
 
     def another() -> None:
         one.add(rows[:20], late)
         one.log_posterior(rows[:1])
 
-    tensors = (one.counts, one.means, one.scatter)
-    return {
-        "classes": classes,
-        "width": width,
-        "learn_s": learn,
-        "solve_s": first,
-        "score_s": score,
-        "merge_s": merge,
-        "class_s": _seconds(another),
-        "statistics_mb": sum(t.numel() * t.element_size() for t in tensors) / 1e6,
+    steps: dict[str, Callable[[], object]] = {
+        "learn_s": lambda: one.add(rows, labels),
+        "solve_s": lambda: one.log_posterior(rows[:1]),
+        "score_s": lambda: one.log_posterior(rows),
+        "merge_s": lambda: one.merge(other),
+        "class_s": another,
     }
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    seconds = {name: timed(step)[1] for name, step in steps.items()}  # in this order
+    held = sum(tensor.nbytes for tensor in (one.counts, one.means, one.scatter))
+    return {"classes": classes, "width": width, **seconds, "statistics_mb": held / 1e6}

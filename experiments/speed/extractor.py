@@ -11,7 +11,6 @@ from mkgc_cl.data.samples import TaskStream
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.inference import Extractor
 from mkgc_cl.inference.speed import tagging_overhead
-from mkgc_cl.runs.provenance import environment
 
 
 def measure_extractor(stream: TaskStream, *, encoder: str) -> tuple[dict[str, Any], str]:
@@ -31,4 +30,4 @@ def measure_extractor(stream: TaskStream, *, encoder: str) -> tuple[dict[str, An
     texts = {sample.tokens: None for task in stream.tasks for sample in task.train}
     found = tagging_overhead(extractor, [*texts])
     text = f"{encoder}, {torch.get_num_threads()} thread(s): {found}\n"
-    return {"extractor": {"encoder": encoder, **asdict(found)}, "provenance": environment()}, text
+    return {"extractor": {"encoder": encoder, **asdict(found)}}, text

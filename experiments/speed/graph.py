@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from mkgc_cl.experiments.speed.tables import line_of
 from mkgc_cl.graph import KnowledgeGraph, diff
 from mkgc_cl.graph.exports import export
 from mkgc_cl.inference.documents import join_words
@@ -56,45 +59,41 @@ def invented(edges: int) -> Iterator[tuple[Extraction, int]]:
         return plain.get(kind, f"{family}{parts[2]}")
 
     known: set[int] = set()
-    said: list[tuple[str, str, str, str, str]] = []
-    count = 0
-    while len(known) < edges:
-        model = f"model-{4 * len(known) // edges}"
+    facts: list[tuple[str, str, str, str, str]] = []
+    for count in itertools.count():
         entities: list[Entity] = []
         relations: list[Relation] = []
         words: list[str] = []
+        model = f"model-{4 * len(known) // edges}"
         for _ in range(2):
             relation, of_head, of_tail = draw.choice(_RELATIONS)
-            head, tail = name(of_head), name(of_tail)
+            fact = (relation, of_head, of_tail, name(of_head), name(of_tail))
             if count % 8 == 7:
-                relation, of_head, of_tail, head, tail = draw.choice(said)
-            elif len(said) < 10_000:
-                said.append((relation, of_head, of_tail, head, tail))
+                fact = draw.choice(facts)
+            elif len(facts) < 10_000:
+                facts.append(fact)
+            relation, of_head, of_tail, head, tail = fact
             known.add(hash((relation, head, tail)))
             place = len(entities)
             for kind, end in ((of_head, head), (of_tail, tail)):
-                start = len(words)
+                start, first = len(words), len("".join(f"{word} " for word in words))
                 words += [*end.split(), relation.rpartition("/")[2]]
-                stop = len(words) - 1
                 chance = round(draw.uniform(0.3, 1), 6)
-                first = len(" ".join(words[:start])) + bool(start)
-                last = first + len(end)
-                task = f"types of {kind}"
-                entities.append(Entity(end, kind, chance, start, stop, first, last, task))
+                where = (start, len(words) - 1, first, first + len(end))
+                entities.append(Entity(end, kind, chance, *where, f"types of {kind}"))
             task = f"relations {_RELATIONS.index((relation, of_head, of_tail)) // 2}"
             chance = round(draw.uniform(0.3, 1), 6)
             relations.append(Relation(place, place + 1, relation, chance, task))
         text, _ = join_words(words)
         image = f"images/{count:07}.jpg" if count % 3 == 0 else None
-        found = Extraction(
-            text, tuple(words), tuple(entities), tuple(relations), f"text-{count:07}", image, model
-        )
-        count += 1
-        yield found, len(known)
+        parts = (tuple(words), tuple(entities), tuple(relations))
+        yield Extraction(text, *parts, f"text-{count:07}", image, model), len(known)
+        if len(known) >= edges:
+            return
 
 
 def measure_graph(
-    edges: int, folder: Path, *, every: int = EVERY, tell: Callable[[str], None]
+    edges: int, folder: Path, *, tell: Callable[[str], None]
 ) -> dict[str, list[dict[str, Any]]]:
     """Build a graph and measure it, growing and grown.
 
@@ -104,67 +103,55 @@ def measure_graph(
         done with the whole graph: ``what``, ``s``, ``cpu_s``, ``memory_mb``, ``disk_mb``.
     """
     graph = KnowledgeGraph(folder / "graph")
-    growth: list[dict[str, Any]] = []
-    done, start = 0, clocks()
+    report: dict[str, list[dict[str, Any]]] = {"growth": [], "grown": []}
 
-    def counted() -> Iterator[Extraction]:
-        nonlocal done, start
+    def note(where: str, **row: Any) -> None:
+        report[where].append({**row, **sizes(folder)})
+        tell(line_of(report[where][-1]))
+
+    def growing() -> Iterator[Extraction]:
+        done, start = 0, _clocks()
         for found, here in invented(edges):
             yield found
-            if here >= edges or here - done >= every:
-                wall, cpu = (now - then for now, then in zip(clocks(), start, strict=True))
+            if here >= edges or here - done >= EVERY:
+                wall, cpu = _since(start)
                 new = here - done
-                speeds = {"edges_per_s": new / wall, "edges_per_cpu_s": new / cpu}
-                growth.append({"edges": here, **speeds, **sizes(folder)})
-                tell(_line(growth[-1]))
-                done, start = here, clocks()
+                note("growth", edges=here, edges_per_s=new / wall, edges_per_cpu_s=new / cpu)
+                done, start = here, _clocks()
 
-    graph.add_all(counted())
-    grown = measure_grown(graph, folder, tell=tell)
-    graph.close()
-    return {"growth": growth, "grown": grown}
+    def each_export(suffix: str) -> Callable[[], object]:
+        return partial(export, graph, folder / f"graph.{suffix}")
 
-
-def measure_grown(
-    graph: KnowledgeGraph, folder: Path, *, tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    """Measure what is done with a whole graph of :func:`invented`."""
-    grown: list[dict[str, Any]] = []
-
-    def measure(what: str, act: Callable[[], object]) -> None:
-        start = clocks()
-        act()
-        wall, cpu = (now - then for now, then in zip(clocks(), start, strict=True))
-        grown.append({"what": what, "s": wall, "cpu_s": cpu, **sizes(folder)})
-        tell(_line(grown[-1]))
-
+    graph.add_all(growing())
     node = next(graph.each_node()).id
-    measure("ask for a node", lambda: graph.query(NODE % node))
-    measure("remove a source", lambda: graph.remove("text-0000007"))
-    measure("HTML", lambda: export(graph, folder / "graph.html"))
-    measure("TriG", lambda: export(graph, folder / "graph.trig"))
-    measure("Turtle", lambda: export(graph, folder / "graph.ttl"))
-    measure("JSON-LD", lambda: export(graph, folder / "graph.jsonld"))
-    measure("GraphML", lambda: export(graph, folder / "graph.graphml"))
-    measure("CSV", lambda: export(graph, folder / "neo4j", format_="neo4j"))
-    old, new = (graph.view(model=f"model-{number}") for number in (0, 3))
-    measure("diff of two models", lambda: diff(old, new))
-    return grown
+    acts: dict[str, Callable[[], object]] = {
+        "ask for a node": lambda: graph.query(NODE % node),
+        "remove a source": lambda: graph.remove("text-0000007"),
+        "HTML": each_export("html"),
+        "TriG": each_export("trig"),
+        "Turtle": each_export("ttl"),
+        "JSON-LD": each_export("jsonld"),
+        "GraphML": each_export("graphml"),
+        "CSV": lambda: export(graph, folder / "neo4j", format_="neo4j"),
+        "diff of two models": lambda: diff(*(graph.view(model=f"model-{n}") for n in (0, 3))),
+    }
+    for what, act in acts.items():
+        start = _clocks()
+        act()
+        wall, cpu = _since(start)
+        note("grown", what=what, s=wall, cpu_s=cpu)
+    graph.close()
+    return report
 
 
-def graph_text(report: dict[str, list[dict[str, Any]]]) -> str:
-    """The same as lines."""
-    return "".join(f"{_line(row)}\n" for rows in report.values() for row in rows)
-
-
-def clocks() -> tuple[float, float]:
+def _clocks() -> tuple[float, float]:
     """The wall's clock, and the processor time of this process, in seconds."""
     return time.perf_counter(), time.process_time()
 
 
-def _line(row: dict[str, Any]) -> str:
-    form = {str: "{value}", int: "{key} {value:,}", float: "{key} {value:,.2f}"}
-    return "  ".join(form[type(value)].format(key=key, value=value) for key, value in row.items())
+def _since(start: tuple[float, float]) -> tuple[float, float]:
+    wall, cpu = _clocks()
+    return wall - start[0], cpu - start[1]
 
 
 def sizes(folder: Path) -> dict[str, float]:

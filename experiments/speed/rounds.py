@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mkgc_cl.experiments.console import Tell
 from mkgc_cl.experiments.speed.clock import TaskRun, reader
-from mkgc_cl.experiments.speed.systems import MSPT, BareLoop, Bench, System
+from mkgc_cl.experiments.speed.systems import MSPT, BareLoop, Bench, System, systems
 from mkgc_cl.runs.provenance import peak_memory_mb, reset_peak_memory
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,13 @@ and exemplars."""
 SIDE = 1024
 """Of the matrices whose product stands for what the machine can do."""
 SHIPPED = "as shipped"
+OFF = {
+    SHIPPED: {},
+    "no length buckets": {"buckets": False},
+    "an image encoded for every sample": {"shared_images": False},
+    "AdamW foreach, not fused": {"fused": False},
+}
+"""The bare loop with every optimisation off in turn."""
 
 
 def take_turns(
@@ -68,20 +76,13 @@ def take_turns(
 
 
 def optimisations_off(bench: Bench, *, rounds: int, tell: Tell) -> Runs:
-    """Train the bare loop for one epoch of the first task, with every optimisation off in turn."""
+    """Train the bare loop for one epoch of the first task, in every variant of :data:`OFF`."""
     once = _short(bench, {})
-    makers: Makers = {
-        SHIPPED: lambda: BareLoop(once),
-        "no length buckets": lambda: BareLoop(once, buckets=False),
-        "an image encoded for every sample": lambda: BareLoop(once, shared_images=False),
-        "AdamW foreach, not fused": lambda: BareLoop(once, fused=False),
-    }
+    makers = {name: partial(BareLoop, once, **off) for name, off in OFF.items()}
     return take_turns(makers, tasks=1, rounds=rounds, tell=tell)
 
 
-def peaks(
-    bench: Bench, makers: Callable[[Bench], Makers], *, tell: Tell
-) -> dict[str, dict[str, float | None]]:
+def peaks(bench: Bench, *, tell: Tell) -> dict[str, dict[str, float | None]]:
     """Measure the memory of each system alone on the first tasks; warms everything up as well.
 
     Returns:
@@ -93,7 +94,7 @@ def peaks(
     if options.get("replay_schedule", "after") == "after":  # the others have no phase of their own
         options["memory_epochs"] = 1
     found = {}
-    for name, make in makers(_short(bench, options)).items():
+    for name, make in systems(_short(bench, options)).items():
         tell(f"memory: {name}")
         before = give_back(bench.device)
         system = make()

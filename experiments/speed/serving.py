@@ -9,17 +9,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from mkgc_cl.data.demo import demo_stream
 from mkgc_cl.errors import OutputError
+from mkgc_cl.experiments.speed.tables import line_of
 from mkgc_cl.inference import Extractor
 from mkgc_cl.inference.parts import ClosedForm
 from mkgc_cl.inference.scoring import in_batches, tag_readings
+from mkgc_cl.inference.speed import timed
 from mkgc_cl.results.counted import counted
 
 CLIENTS = (1, 4, 16)
@@ -28,16 +31,17 @@ TEXTS = 256
 """Texts that are asked about, of about a dozen words each."""
 ROUNDS = 6
 """Times that all texts are asked about at once."""
+Ask = Callable[[list[str]], object]
 
 
 def measure_serving(
     encoder: str, folder: Path, *, tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
+) -> dict[str, list[dict[str, Any]]]:
     """Ask the encoder alone, an extractor of one entity type, and a server of it, the same texts.
 
     Returns:
-        Of each way to ask: ``what``, ``texts_per_s``, and of a text that is asked for alone
-        ``p50_ms`` and ``p95_ms``.
+        ``serving``, of each way to ask: ``what``, ``texts_per_s``, and of a text that is asked for
+        alone ``p50_ms`` and ``p95_ms``.
 
     Raises:
         OutputError: the server does not start.
@@ -55,7 +59,7 @@ def measure_serving(
         for _, batch in in_batches(part, readings):
             part.features(batch)
 
-    found = []
+    found: list[dict[str, Any]] = []
 
     def note(what: str, seconds: float, waits: Sequence[float] = ()) -> None:
         row: dict[str, Any] = {"what": what, "texts_per_s": len(asked) / seconds}
@@ -63,10 +67,10 @@ def measure_serving(
             ranks = statistics.quantiles(waits, n=20)
             row |= {"p50_ms": 1e3 * statistics.median(waits), "p95_ms": 1e3 * ranks[-1]}
         found.append(row)
-        tell(serving_text([row]).rstrip())
+        tell(line_of(row))
 
     # in turn, text by text and round by round: what else the machine does slows both alike
-    asks = (encode, extractor)
+    asks: tuple[Ask, ...] = (encode, extractor)
     for ask in asks:
         ask(list(asked))
     waits = _in_turn(asks, [[text] for text in asked])
@@ -74,86 +78,64 @@ def measure_serving(
     for what, alone, together in zip(("encoder", "extractor"), waits, rounds, strict=True):
         note(f"{what}, one by one", sum(alone), alone)
         note(f"{what}, all at once", statistics.median(together))
-    with _Server(folder) as server:
-        start = time.perf_counter()
-        server.ask(asked)
-        note("server, all at once", time.perf_counter() - start)
+    with serving(folder) as ask:
+        note("server, all at once", _seconds(ask, asked))
         for clients in CLIENTS:
-            what = f"server, {counted(clients, 'client')}"
-            note(what, *_asked(server.ask, asked, clients))
-    return found
+            start = time.perf_counter()
+            with ThreadPoolExecutor(clients) as pool:
+                each = [*pool.map(lambda text: _seconds(ask, [text]), asked)]
+            note(f"server, {counted(clients, 'client')}", time.perf_counter() - start, each)
+    return {"serving": found}
 
 
-def serving_text(found: Sequence[dict[str, Any]]) -> str:
-    """The same as lines."""
-    lines = []
-    for row in found:
-        waits = (
-            f"   p50 {row['p50_ms']:.1f} ms   p95 {row['p95_ms']:.1f} ms" if "p50_ms" in row else ""
-        )
-        lines.append(f"{row['what']:<24} {row['texts_per_s']:8.1f} texts/s{waits}\n")
-    return "".join(lines)
+def _seconds(ask: Ask, texts: list[str]) -> float:
+    return timed(partial(ask, texts))[1]
 
 
-def _in_turn(
-    asks: Sequence[Callable[[list[str]], object]], questions: Sequence[list[str]]
-) -> list[list[float]]:
+def _in_turn(asks: Sequence[Ask], questions: Sequence[list[str]]) -> list[list[float]]:
     """Seconds that each way to ask takes for each question; whose turn is first alternates."""
     waits: list[list[float]] = [[] for _ in asks]
     for number, texts in enumerate(questions):
         for which in range(len(asks)) if number % 2 == 0 else reversed(range(len(asks))):
-            start = time.perf_counter()
-            asks[which](texts)
-            waits[which].append(time.perf_counter() - start)
+            waits[which].append(_seconds(asks[which], texts))
     return waits
 
 
-def _asked(
-    ask: Callable[[list[str]], object], texts: Sequence[str], clients: int
-) -> tuple[float, list[float]]:
-    """Seconds until so many clients, each with one text at a time, are done; and of each text."""
+@contextmanager
+def serving(folder: Path) -> Iterator[Ask]:
+    """Run ``mkgc serve`` in a process of its own, and yield what asks it.
 
-    def wait(text: str) -> float:
-        start = time.perf_counter()
-        ask([text])
-        return time.perf_counter() - start
+    Raises:
+        OutputError: it does not start, or answers something else.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
 
-    start = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        waits = [*pool.map(wait, texts)]
-    return time.perf_counter() - start, waits
-
-
-class _Server:
-    """``mkgc serve`` in a process of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        command = ["-m", "mkgc_cl", "serve", str(folder), "--port", str(self.port)]
-        self._process = subprocess.Popen([sys.executable, *command])  # noqa: S603
-
-    def __enter__(self) -> _Server:
-        while self._process.poll() is None:
-            try:
-                self.ask(["ready"])
-                return self
-            except ConnectionError:
-                time.sleep(0.1)
-        raise OutputError("the server does not start; see what it printed")
-
-    def __exit__(self, *error: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-    def ask(self, texts: list[str]) -> Any:
-        """Send a request."""
+    def ask(texts: list[str]) -> None:
         head = {"Content-Type": "application/json"}
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
             connection.request("POST", "/extract", json.dumps({"texts": texts}), head)
             answer = connection.getresponse()
             found = json.loads(answer.read())
         if answer.status != 200:
             raise OutputError(f"the server answered {answer.status}: {found}")
-        return found
+
+    command = ["-m", "mkgc_cl", "serve", str(folder), "--port", str(port)]
+    with subprocess.Popen([sys.executable, *command]) as process:  # noqa: S603
+        try:
+            while not _answers(ask):
+                if process.poll() is not None:
+                    raise OutputError("the server does not start; see what it printed")
+                time.sleep(0.1)
+            yield ask
+        finally:
+            process.terminate()
+
+
+def _answers(ask: Ask) -> bool:
+    try:
+        ask(["ready"])
+    except ConnectionError:
+        return False
+    return True

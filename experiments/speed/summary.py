@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,24 +62,21 @@ def split(rounds: Rounds) -> dict[str, Any] | None:
         of the stream over all current steps, which is no part of the step.
     """
     steps = [step for tasks in rounds for task in tasks for step in task.current()]
-    spent: dict[str, float] = {}
-    for step in steps:
-        for name, seconds in step.parts.items():
-            spent[name] = spent.get(name, 0.0) + 1e3 * seconds / len(steps)
-    if not spent:
+    names = sorted({name for step in steps for name in step.parts})
+    if not names:
         return None
-    total = 1e3 * _wall(steps) / len(steps)
-    plugins = {name: ms for name, ms in sorted(spent.items()) if name not in PARTS}
-    spent["plugins"] = sum(plugins.values())
-    evaluation = sum(task.evaluation for tasks in rounds for task in tasks)
+
+    def per_step(seconds: Iterable[float]) -> float:
+        return 1e3 * math.fsum(seconds) / len(steps)
+
+    spent = {n: per_step(step.parts.get(n, 0.0) for step in steps) for n in (*PARTS, *names)}
+    plugins = {name: spent[name] for name in names if name not in PARTS}
+    spent["plugins"], total = sum(plugins.values()), per_step(step.time.wall for step in steps)
     return {
         "step_ms": total,
-        "parts": {
-            name: {"ms": spent.get(name, 0.0), "percent": 100 * spent.get(name, 0.0) / total}
-            for name in PARTS
-        },
+        "parts": {n: {"ms": spent[n], "percent": 100 * spent[n] / total} for n in PARTS},
         "plugins_ms": plugins,
-        "evaluation_ms": 1e3 * evaluation / len(steps),
+        "evaluation_ms": per_step(task.evaluation for tasks in rounds for task in tasks),
         "steps": len(steps) // len(rounds),
     }
 
@@ -109,12 +105,8 @@ def ratio(
     over, under = times(above), times(below)
     wall, cpu = np.median(over, axis=0).sum(axis=0) / np.median(under, axis=0).sum(axis=0)
     single = over[..., 0].sum(axis=1) / under[..., 0].sum(axis=1)
-    return {
-        "value": float(wall),
-        "cpu": float(cpu),
-        "low": float(single.min()),
-        "high": float(single.max()),
-    }
+    found = {"value": wall, "cpu": cpu, "low": single.min(), "high": single.max()}
+    return {name: float(number) for name, number in found.items()}
 
 
 def ratios(runs: Runs, epochs: int) -> list[dict[str, Any]]:
@@ -153,11 +145,11 @@ def flags(runs: Runs) -> list[dict[str, Any]]:
     for name, rounds in runs.items():
         factor, steps = ratio(rounds, runs[SHIPPED]), rounds[0][0].steps
         samples = sum(step.samples for step in steps)
+        wall = float(np.median([_wall(task.steps) for (task,) in rounds]))
         found.append(
             {
                 "name": name,
-                "milliseconds_per_sample": 1e3
-                * statistics.median(_wall(task.steps) / samples for (task,) in rounds),
+                "milliseconds_per_sample": 1e3 * wall / samples,
                 "factor": factor["value"],
                 "factor_cpu": factor["cpu"],
                 "padded_per_token": sum(s.positions for s in steps) / sum(s.tokens for s in steps),

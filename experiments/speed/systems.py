@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from mkgc_cl.data.batch import MultimodalBatch
@@ -17,13 +16,16 @@ from mkgc_cl.experiments.plan import Row
 from mkgc_cl.experiments.runner import build_row
 from mkgc_cl.experiments.settings import Settings
 from mkgc_cl.experiments.speed.clock import Meter, Step, TaskRun, reader
-from mkgc_cl.models import ExtractionModel, build_optimizer
+from mkgc_cl.models import ExtractionModel
 from mkgc_cl.scenarios import KnowledgeBenchmark
 from mkgc_cl.seeds import generator
-from mkgc_cl.strategies import MultimodalStrategy, continual_evaluator
+from mkgc_cl.strategies import MultimodalStrategy
 from mkgc_cl.strategies.loading import TrainingBatches
+from mkgc_cl.strategies.recipe import Training, assemble
 
 BARE, FINE_TUNING, MSPT = "bare loop", "fine-tuning", "MSPT"
+SEED = 0
+"""Of loaders and dropout, the same in every system."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,14 @@ class Bench:
     Args:
         settings: of the experiment.
         benchmark: the stream.
-        model: a fresh model, copied for each system and round.
+        model: a fresh model, copied for the bare loop and for fine-tuning in every round.
         device: where to train.
-        seed: of loaders and dropout.
     """
 
     settings: Settings
     benchmark: KnowledgeBenchmark
     model: ExtractionModel
     device: torch.device
-    seed: int = 0
 
     @property
     def tasks(self) -> int:
@@ -54,31 +54,21 @@ class Bench:
         """Options of MSPT."""
         return (self.settings.options or {}).get(MSPT, {})
 
-    def optimizer(self, model: ExtractionModel) -> Optimizer:
-        """The optimizer of MSPT, for a copy of its model."""
-        training = self.settings.training
-        return build_optimizer(
-            model,
-            lr=training.lr,
-            head_lr=training.head_lr,
+    def fine_tuning(self) -> MultimodalStrategy:
+        """The template without any plugin, on a copy of the model, with MSPT's learning rates."""
+        training = asdict(self.settings.training)
+        return assemble(
+            copy.deepcopy(self.model),
+            Training(**training, device=str(self.device), seed=SEED),
             key_lr=self.options.get("key_lr"),
             bias_lr=self.options.get("bias_lr"),
-            weight_decay=training.weight_decay,
         )
 
-
-class System(Protocol):
-    """Something that trains on one task after the other."""
-
-    @property
-    def model(self) -> ExtractionModel:
-        """What it trains."""
-
-    def train_task(self, index: int) -> TaskRun:
-        """Train on task ``index`` and tell what it took."""
-
-    def run_task(self, index: int) -> TaskRun:
-        """Train on it and evaluate, where the system does, and tell what both took."""
+    def whole_method(self) -> MultimodalStrategy:
+        """MSPT with its three plugins."""
+        labels, device = self.model.labels, str(self.device)
+        strategy = build_row(Row(MSPT), self.options, labels, self.settings, device, seed=SEED)
+        return cast(MultimodalStrategy, strategy)
 
 
 class Measured:
@@ -132,13 +122,14 @@ class BareLoop:
         shared_images: bool = True,
         fused: bool = True,
     ) -> None:
-        self.model = copy.deepcopy(bench.model).to(bench.device)
+        template = bench.fine_tuning()  # for its model and optimizer; it never trains
+        self.model = template.network.to(bench.device)
+        self._optimizer = template.optimizer
         self._bench = bench
         self._buckets = buckets
         self._shared_images = shared_images
         self._read = reader(bench.device)
-        self._loaders = generator(bench.seed, "loader-workers")
-        self._optimizer = bench.optimizer(self.model)
+        self._loaders = generator(SEED, "loader-workers")
         if not fused:
             for group in self._optimizer.param_groups:
                 group.update(fused=None, foreach=True)
@@ -148,7 +139,7 @@ class BareLoop:
         bench, run = self._bench, TaskRun()
         cuda = [bench.device] if bench.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
-            torch.set_rng_state(generator(bench.seed, f"dropout/{index}").get_state())
+            torch.set_rng_state(generator(SEED, f"dropout/{index}").get_state())
             started = self._read()
             experience = bench.benchmark.train_stream[index]
             self.model.observe(experience.classes)
@@ -184,7 +175,7 @@ class BareLoop:
         batches = TrainingBatches(
             [processor.length(sample) for sample in samples],
             batch_size=self._bench.settings.training.batch_size,
-            source=generator(self._bench.seed, f"order/{task}"),
+            source=generator(SEED, f"order/{task}"),
             buckets=self._buckets,
         )
         return DataLoader(
@@ -196,37 +187,16 @@ class BareLoop:
         )
 
 
+System = BareLoop | Measured
+
+
 def systems(bench: Bench) -> dict[str, Callable[[], System]]:
     """Makers of the measured systems by name, in the order of the report."""
     return {
         BARE: lambda: BareLoop(bench),
-        FINE_TUNING: lambda: Measured(bench.benchmark, fine_tuning(bench)),
-        MSPT: lambda: Measured(bench.benchmark, whole_method(bench)),
+        FINE_TUNING: lambda: Measured(bench.benchmark, bench.fine_tuning()),
+        MSPT: lambda: Measured(bench.benchmark, bench.whole_method()),
     }
-
-
-def fine_tuning(bench: Bench) -> MultimodalStrategy:
-    """The template without any plugin."""
-    model, training = copy.deepcopy(bench.model), bench.settings.training
-    return MultimodalStrategy(
-        model=model,
-        optimizer=bench.optimizer(model),
-        train_mb_size=training.batch_size,
-        train_epochs=training.epochs,
-        precision=training.precision,
-        device=bench.device,
-        evaluator=continual_evaluator(),
-        seed=bench.seed,
-    )
-
-
-def whole_method(bench: Bench) -> MultimodalStrategy:
-    """MSPT with its three plugins."""
-    labels, device = bench.model.labels, str(bench.device)
-    strategy: MultimodalStrategy = build_row(
-        Row(MSPT), bench.options, labels, bench.settings, device, seed=bench.seed
-    )
-    return strategy
 
 
 def one_image_each(batch: MultimodalBatch) -> MultimodalBatch:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from mkgc_cl.experiments.speed.closed_form import closed_form_text, measure_closed_form
+from mkgc_cl.experiments.speed.closed_form import measure_closed_form
 
 
 def test_every_size_is_measured() -> None:
-    (found,) = measure_closed_form([(5, 16)])
+    report, text = measure_closed_form([(5, 16)])
+    (found,) = report["closed_form"]
     assert found["statistics_mb"] == (5 + 5 * 16 + 16 * 16) * 8 / 1e6
     assert all(found[name] > 0 for name in found if name.endswith("_s"))
-    assert len(closed_form_text([found]).splitlines()) == 2
+    assert len(text.splitlines()) == 3

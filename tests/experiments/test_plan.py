@@ -15,7 +15,7 @@ import pytest
 from mkgc_cl.data import LabelSpace, TaskStream
 from mkgc_cl.errors import ConfigError, DataError
 from mkgc_cl.experiments import ablation, checks, cli, imre, paper_rows, plan, run, streams
-from mkgc_cl.experiments.settings import Settings, StreamSettings, stream_config
+from mkgc_cl.experiments.settings import Settings, StreamSettings
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import RunRecord
 from mkgc_cl.runs import Run, run_grid
@@ -121,8 +121,9 @@ def test_the_repair_of_stray_tags_reaches_the_reader(download: Path) -> None:
     with pytest.raises(DataError, match="expected tags in BIO"):
         streams.read_stream(stream, "image")
     # runs from before there was a repair stay
-    assert "repair" not in stream_config(stream)
-    assert stream_config(replace(stream, repair="conlleval"))["repair"] == "conlleval"
+    assert "repair" not in Settings(stream=stream).run_config()["stream"]
+    repairing = Settings(stream=replace(stream, repair="conlleval"))
+    assert repairing.run_config()["stream"]["repair"] == "conlleval"
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_only_what_is_left_to_run_is_built_once(
             raise ConfigError(["no such layer"])
 
     monkeypatch.setattr(run, "build_row", build)
-    monkeypatch.setattr(checks.Samples, "look", lambda *_: None)
+    monkeypatch.setattr(checks, "unreadable", lambda *_: [])
     assert script("imre", "--systems", "Vanilla,MSPT", "--seeds", "0,1") == 0
     assert built == ["Vanilla", "MSPT"]
     assert script("imre", "--systems", "Vanilla,MSPT,EWC", "--seeds", "0,1") == 0
