@@ -1,4 +1,4 @@
-"""The experiments: a script for every table and figure, and what the scripts share.
+"""The experiments: a script for every table and figure; ``pipeline`` is the way all of them go.
 
 On disk they stand beside ``mkgc_cl/`` and run from there (``python experiments/ablation.py``);
 installed they are a part of it (``mkgc run ablation``, ``python -m mkgc_cl.experiments.ablation``).

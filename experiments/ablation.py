@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import sys
 
-from mkgc_cl.experiments.cli import Script, main
-from mkgc_cl.experiments.plan import Row
+from mkgc_cl.experiments.pipeline.cli import Script, main
+from mkgc_cl.experiments.pipeline.plan import Row
 
 ABLATION = {
     "w/o MI": Row("MSPT", interaction="self"),

@@ -18,14 +18,14 @@ from pathlib import Path
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.experiments import imre
-from mkgc_cl.experiments.checks import device_of
-from mkgc_cl.experiments.cli import load_systems, parse
-from mkgc_cl.experiments.console import exit_code, teller
-from mkgc_cl.experiments.given import settings_of
-from mkgc_cl.experiments.plan import plan
-from mkgc_cl.experiments.runner import build_row
-from mkgc_cl.experiments.settings import Settings
-from mkgc_cl.experiments.streams import benchmark_of
+from mkgc_cl.experiments.pipeline.checks import device_of
+from mkgc_cl.experiments.pipeline.cli import load_systems, parse
+from mkgc_cl.experiments.pipeline.console import exit_code, teller
+from mkgc_cl.experiments.pipeline.given import settings_of
+from mkgc_cl.experiments.pipeline.plan import plan
+from mkgc_cl.experiments.pipeline.runner import build_row
+from mkgc_cl.experiments.pipeline.settings import Settings
+from mkgc_cl.experiments.pipeline.streams import benchmark_of
 from mkgc_cl.results.escapes import markdown_row
 from mkgc_cl.results.figures import draw_confidence
 from mkgc_cl.results.json_files import to_json
@@ -50,7 +50,7 @@ COVERAGES = (0.25, 0.5, 0.75, 1.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; see :func:`mkgc_cl.experiments.cli.main` for exit codes."""
+    """Run the script; see :func:`mkgc_cl.experiments.pipeline.cli.main` for exit codes."""
     arguments = parse(SCRIPT, list(sys.argv[1:] if argv is None else argv))
     return exit_code(lambda: measure(arguments))
 

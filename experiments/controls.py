@@ -20,12 +20,12 @@ from pathlib import Path
 from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.samples import TaskStream
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.experiments.cli import Script, main
 from mkgc_cl.experiments.imre import CONFIGS
-from mkgc_cl.experiments.run import Made
-from mkgc_cl.experiments.settings import CONTROLS, Settings
-from mkgc_cl.experiments.streams import read_stream
-from mkgc_cl.experiments.sweep import PLASTICITY, write_sweep
+from mkgc_cl.experiments.pipeline.cli import Script, main
+from mkgc_cl.experiments.pipeline.run import Made
+from mkgc_cl.experiments.pipeline.settings import CONTROLS, Settings
+from mkgc_cl.experiments.pipeline.streams import read_stream
+from mkgc_cl.experiments.pipeline.sweep import PLASTICITY, write_sweep
 
 MODELS = ("UMT", "UMGF", "MEGA", "MKGformer")
 

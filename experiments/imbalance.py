@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 
 from mkgc_cl.experiments.ablation import ABLATION, CONFIGS
-from mkgc_cl.experiments.cli import Script, main
-from mkgc_cl.experiments.run import Made
+from mkgc_cl.experiments.pipeline.cli import Script, main
+from mkgc_cl.experiments.pipeline.run import Made
 from mkgc_cl.results import RunRecord
 
 ROWS = ("full", "w/o GM")

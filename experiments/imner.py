@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import sys
 
-from mkgc_cl.experiments.cli import Script, main
 from mkgc_cl.experiments.imre import CONFIGS
+from mkgc_cl.experiments.pipeline.cli import Script, main
 
 SCRIPT = Script("imner.py", str(__doc__), configs=CONFIGS, scenario="imner")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from mkgc_cl.experiments.cli import Script, main
+from mkgc_cl.experiments.pipeline.cli import Script, main
 
 CONFIGS: Mapping[str, str] = {
     "imre": "table-imre",

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import sys
 
-from mkgc_cl.experiments.cli import Script, main
 from mkgc_cl.experiments.imre import CONFIGS
-from mkgc_cl.experiments.run import Made
+from mkgc_cl.experiments.pipeline.cli import Script, main
+from mkgc_cl.experiments.pipeline.run import Made
 
 
 def shown(made: Made) -> str:

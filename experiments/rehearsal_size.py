@@ -15,12 +15,12 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
-from mkgc_cl.experiments.cli import Script, main
-from mkgc_cl.experiments.given import own_budgets
 from mkgc_cl.experiments.imre import CONFIGS
-from mkgc_cl.experiments.run import Made
-from mkgc_cl.experiments.settings import Settings
-from mkgc_cl.experiments.sweep import write_sweep
+from mkgc_cl.experiments.pipeline.cli import Script, main
+from mkgc_cl.experiments.pipeline.given import own_budgets
+from mkgc_cl.experiments.pipeline.run import Made
+from mkgc_cl.experiments.pipeline.settings import Settings
+from mkgc_cl.experiments.pipeline.sweep import write_sweep
 from mkgc_cl.systems import SYSTEMS
 
 

@@ -73,7 +73,7 @@ def encoders() -> Iterator[str]:
 def experiments() -> Iterator[str]:
     """The scripts, and the settings that ``--config`` knows by name."""
     from mkgc_cl.experiments import SCRIPTS
-    from mkgc_cl.experiments.settings import CONFIGS
+    from mkgc_cl.experiments.pipeline.settings import CONFIGS
 
     yield from _lines(SCRIPTS)
     yield f"--config: {', '.join(sorted(path.stem for path in CONFIGS.glob('*.yaml')))}"

@@ -111,7 +111,7 @@ def predict(arguments: Sequence[str]) -> int:
 
 def _predict_shards(given: argparse.Namespace) -> int:
     """Write the parts of ``mkgc predict --out`` that are not there yet; return the exit code."""
-    from mkgc_cl.experiments.console import signals_interrupt
+    from mkgc_cl.experiments.pipeline.console import signals_interrupt
     from mkgc_cl.inference.shards import MANIFEST, Job, planned, write_here
     from mkgc_cl.results.counted import counted
     from mkgc_cl.results.writing import check_writable

@@ -16,8 +16,8 @@ import mkgc_cl
 from mkgc_cl import cli, doctor, listing
 from mkgc_cl.errors import ConfigError, DataError, OutputError
 from mkgc_cl.experiments import SCRIPTS
-from mkgc_cl.experiments import console as command_line
-from mkgc_cl.experiments.settings import StreamSettings
+from mkgc_cl.experiments.pipeline import console as command_line
+from mkgc_cl.experiments.pipeline.settings import StreamSettings
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "avalanche", "transformers", "timm", "matplotlib", "numpy", "sklearn"}

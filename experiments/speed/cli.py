@@ -29,12 +29,12 @@ from mkgc_cl._files import write_atomic
 from mkgc_cl.data.merge import first_tasks
 from mkgc_cl.data.samples import Sample, TaskStream
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.experiments.cli import load_systems
-from mkgc_cl.experiments.console import Tell, commands, exit_code, program, teller
-from mkgc_cl.experiments.flags import add_flags, parsed
-from mkgc_cl.experiments.given import settings_of
+from mkgc_cl.experiments.pipeline.cli import load_systems
+from mkgc_cl.experiments.pipeline.console import Tell, commands, exit_code, program, teller
+from mkgc_cl.experiments.pipeline.flags import add_flags, parsed
+from mkgc_cl.experiments.pipeline.given import settings_of
+from mkgc_cl.experiments.pipeline.streams import read_stream
 from mkgc_cl.experiments.speed.tables import line_of
-from mkgc_cl.experiments.streams import read_stream
 from mkgc_cl.results.json_files import to_json
 from mkgc_cl.results.writing import check_writable, written_to
 from mkgc_cl.runs.provenance import environment

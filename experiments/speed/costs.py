@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from mkgc_cl.data.samples import Sample, TaskStream
-from mkgc_cl.experiments.checks import Trial, check_builds, device_of
-from mkgc_cl.experiments.console import Tell
-from mkgc_cl.experiments.plan import Row, options_of
-from mkgc_cl.experiments.runner import build_row
-from mkgc_cl.experiments.settings import Settings
+from mkgc_cl.experiments.pipeline.checks import Trial, check_builds, device_of
+from mkgc_cl.experiments.pipeline.console import Tell
+from mkgc_cl.experiments.pipeline.plan import Row, options_of
+from mkgc_cl.experiments.pipeline.runner import build_row
+from mkgc_cl.experiments.pipeline.settings import Settings
 from mkgc_cl.experiments.speed.rounds import give_back, peak
 from mkgc_cl.experiments.speed.systems import Measured
 from mkgc_cl.experiments.speed.tables import aligned

@@ -13,11 +13,11 @@ import psutil
 import torch
 
 from mkgc_cl.data.samples import TaskStream
-from mkgc_cl.experiments.checks import device_of
-from mkgc_cl.experiments.console import Tell
-from mkgc_cl.experiments.plan import Row
-from mkgc_cl.experiments.runner import build_row
-from mkgc_cl.experiments.settings import Settings
+from mkgc_cl.experiments.pipeline.checks import device_of
+from mkgc_cl.experiments.pipeline.console import Tell
+from mkgc_cl.experiments.pipeline.plan import Row
+from mkgc_cl.experiments.pipeline.runner import build_row
+from mkgc_cl.experiments.pipeline.settings import Settings
 from mkgc_cl.experiments.speed import rounds as paired
 from mkgc_cl.experiments.speed.summary import flags, ratios, summarise
 from mkgc_cl.experiments.speed.systems import BARE, FINE_TUNING, MSPT, Bench, System, systems

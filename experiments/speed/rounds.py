@@ -14,7 +14,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mkgc_cl.experiments.console import Tell
+from mkgc_cl.experiments.pipeline.console import Tell
 from mkgc_cl.experiments.speed.clock import TaskRun, reader
 from mkgc_cl.experiments.speed.systems import MSPT, BareLoop, Bench, System, systems
 from mkgc_cl.runs.provenance import peak_memory_mb, reset_peak_memory

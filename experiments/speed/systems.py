@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 
 from mkgc_cl.data.batch import MultimodalBatch
 from mkgc_cl.data.samples import Sample
-from mkgc_cl.experiments.plan import Row
-from mkgc_cl.experiments.runner import build_row
-from mkgc_cl.experiments.settings import Settings
+from mkgc_cl.experiments.pipeline.plan import Row
+from mkgc_cl.experiments.pipeline.runner import build_row
+from mkgc_cl.experiments.pipeline.settings import Settings
 from mkgc_cl.experiments.speed.clock import Meter, Step, TaskRun, reader
 from mkgc_cl.models import ExtractionModel
 from mkgc_cl.scenarios import KnowledgeBenchmark

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mkgc_cl.data.samples import TaskStream
-from mkgc_cl.experiments.settings import Settings
+from mkgc_cl.experiments.pipeline.settings import Settings
 from mkgc_cl.experiments.speed.rounds import SIDE
 from mkgc_cl.experiments.speed.summary import PARTS
 from mkgc_cl.experiments.speed.tables import aligned

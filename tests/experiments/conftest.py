@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mkgc_cl.data import LabelSpace, TaskStream
-from mkgc_cl.experiments import cli, controls, paper_rows, plan, report, run, sweep
+from mkgc_cl.experiments import controls
+from mkgc_cl.experiments.pipeline import cli, paper_rows, plan, report, run, sweep
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import RunRecord, about
 

@@ -27,7 +27,8 @@ from avalanche.core import SupervisedPlugin  # noqa: E402, F401
 from transformers.models.bert import modeling_bert  # noqa: E402, F401
 
 from mkgc_cl import _files  # noqa: E402
-from mkgc_cl.experiments import cli, imner, imre, report, run  # noqa: E402
+from mkgc_cl.experiments import imner, imre  # noqa: E402
+from mkgc_cl.experiments.pipeline import cli, report, run  # noqa: E402
 from mkgc_cl.inference import folders  # noqa: E402
 from mkgc_cl.results import about  # noqa: E402
 from mkgc_cl.runs import kept  # noqa: E402

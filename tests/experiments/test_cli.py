@@ -18,9 +18,10 @@ import pytest
 
 from mkgc_cl.config import keys, resolve, to_dict
 from mkgc_cl.errors import ConfigError, DataError, OutputError
-from mkgc_cl.experiments import ablation, cli, imner, imre, rehearsal_size
-from mkgc_cl.experiments.console import Terminated
-from mkgc_cl.experiments.settings import CONFIGS, DEFAULT_ORDERS, Settings
+from mkgc_cl.experiments import ablation, imner, imre, rehearsal_size
+from mkgc_cl.experiments.pipeline import cli
+from mkgc_cl.experiments.pipeline.console import Terminated
+from mkgc_cl.experiments.pipeline.settings import CONFIGS, DEFAULT_ORDERS, Settings
 from mkgc_cl.systems import SYSTEMS, systems_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +77,7 @@ def test_every_scenario_has_its_settings() -> None:
 
 
 def test_the_sections_are_what_recipes_take() -> None:
-    from mkgc_cl.experiments.settings import TrainingSettings
+    from mkgc_cl.experiments.pipeline.settings import TrainingSettings
     from mkgc_cl.strategies.recipe import Training
 
     names = {field.name for field in fields(TrainingSettings)}

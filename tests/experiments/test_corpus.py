@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from mkgc_cl.errors import ConfigError, DataError
-from mkgc_cl.experiments import ablation, cli, controls, imner, imre, task_number
-from mkgc_cl.experiments.paper_rows import paper_of
-from mkgc_cl.experiments.plan import Plan, plan
-from mkgc_cl.experiments.settings import SCENARIOS, Settings
-from mkgc_cl.experiments.streams import READERS
+from mkgc_cl.experiments import ablation, controls, imner, imre, task_number
+from mkgc_cl.experiments.pipeline import cli
+from mkgc_cl.experiments.pipeline.paper_rows import paper_of
+from mkgc_cl.experiments.pipeline.plan import Plan, plan
+from mkgc_cl.experiments.pipeline.settings import SCENARIOS, Settings
+from mkgc_cl.experiments.pipeline.streams import READERS
 from mkgc_cl.systems import systems_of
 
 NER = "train: songs.txt\ntest: songs.txt\nvalid: songs.txt\nkind: ner\nname: songs\n"

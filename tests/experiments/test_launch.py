@@ -9,8 +9,8 @@ import pytest
 import torch.distributed as dist
 
 from mkgc_cl.errors import ConfigError, GroupError, TrainingError
-from mkgc_cl.experiments.cli import exit_code
-from mkgc_cl.experiments.launch import Team, follows, launch_problems, launched
+from mkgc_cl.experiments.pipeline.cli import exit_code
+from mkgc_cl.experiments.pipeline.launch import Team, follows, launch_problems, launched
 from mkgc_cl.strategies.distributed import ALONE, Ranks
 
 
@@ -22,7 +22,7 @@ def torchrun(monkeypatch: Any) -> None:
 
 @pytest.fixture
 def kept_signals(monkeypatch: Any) -> None:
-    monkeypatch.setattr("mkgc_cl.experiments.launch.signal.signal", lambda *_: None)
+    monkeypatch.setattr("mkgc_cl.experiments.pipeline.launch.signal.signal", lambda *_: None)
 
 
 def test_without_torchrun_nobody_follows(monkeypatch: Any) -> None:

@@ -14,9 +14,9 @@ from mkgc_cl.data.images import BLANK
 from mkgc_cl.data.provenance import text_fingerprint
 from mkgc_cl.data.streams_mner import imner_stream
 from mkgc_cl.data.streams_mre import imre_stream
-from mkgc_cl.experiments import paper_rows as paper
 from mkgc_cl.experiments.ablation import ABLATION
-from mkgc_cl.experiments.settings import Settings
+from mkgc_cl.experiments.pipeline import paper_rows as paper
+from mkgc_cl.experiments.pipeline.settings import Settings
 
 TABLES = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "experiments" / "paper" / "tables.yaml").read_text()

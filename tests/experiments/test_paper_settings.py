@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from transformers import BertConfig, BertModel
 
 from mkgc_cl.data import LabelSpace
-from mkgc_cl.experiments import cli, plan
-from mkgc_cl.experiments.run import build_row
+from mkgc_cl.experiments.pipeline import cli, plan
+from mkgc_cl.experiments.pipeline.run import build_row
 
 WIDTH = 48
 LABELS = {

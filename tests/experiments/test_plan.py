@@ -14,8 +14,9 @@ import pytest
 
 from mkgc_cl.data import LabelSpace, TaskStream
 from mkgc_cl.errors import ConfigError, DataError
-from mkgc_cl.experiments import ablation, checks, cli, imre, paper_rows, plan, run, streams
-from mkgc_cl.experiments.settings import Settings, StreamSettings
+from mkgc_cl.experiments import ablation, imre
+from mkgc_cl.experiments.pipeline import checks, cli, paper_rows, plan, run, streams
+from mkgc_cl.experiments.pipeline.settings import Settings, StreamSettings
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import RunRecord
 from mkgc_cl.runs import Run, run_grid

@@ -14,7 +14,8 @@ import pytest
 
 from mkgc_cl import systems
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.experiments import cli, imre
+from mkgc_cl.experiments import imre
+from mkgc_cl.experiments.pipeline import cli
 from mkgc_cl.recipe_options import fitted_options, options_of_system
 from mkgc_cl.runs import grid
 from mkgc_cl.runs.parallel import as_finished

@@ -9,8 +9,8 @@ import pytest
 
 from mkgc_cl.experiments.ablation import ABLATION
 from mkgc_cl.experiments.imre import SCRIPT
-from mkgc_cl.experiments.report import option_notes, setting_words
-from mkgc_cl.experiments.settings import (
+from mkgc_cl.experiments.pipeline.report import option_notes, setting_words
+from mkgc_cl.experiments.pipeline.settings import (
     Encoders,
     Settings,
     StreamSettings,

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from mkgc_cl.data import LabelSpace
-from mkgc_cl.experiments import ablation, cli, plan
-from mkgc_cl.experiments.run import Runner, build_row
-from mkgc_cl.experiments.settings import CONTROLS, DEFAULT_ORDERS
+from mkgc_cl.experiments import ablation
+from mkgc_cl.experiments.pipeline import cli, plan
+from mkgc_cl.experiments.pipeline.run import Runner, build_row
+from mkgc_cl.experiments.pipeline.settings import CONTROLS, DEFAULT_ORDERS
 from mkgc_cl.models import DualStreamModel
 from mkgc_cl.runs import Run
 from mkgc_cl.scenarios import demo

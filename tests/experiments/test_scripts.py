@@ -11,8 +11,9 @@ import pytest
 
 from mkgc_cl.data import LabelSpace, Task, TaskStream, VisualInput
 from mkgc_cl.data.images import BLANK
-from mkgc_cl.experiments import controls, imbalance, paper_rows, run
-from mkgc_cl.experiments.settings import StreamSettings
+from mkgc_cl.experiments import controls, imbalance
+from mkgc_cl.experiments.pipeline import paper_rows, run
+from mkgc_cl.experiments.pipeline.settings import StreamSettings
 from mkgc_cl.results import RunRecord
 from mkgc_cl.systems import systems_of
 

@@ -25,7 +25,7 @@ SAMPLES, TASKS, EPOCHS, BATCH = 8, 3, 2, 4
 
 @pytest.fixture(scope="module")
 def modules() -> SimpleNamespace:
-    from mkgc_cl.experiments import settings
+    from mkgc_cl.experiments.pipeline import settings
     from mkgc_cl.experiments.speed import cli, clock, costs, rounds, summary, systems, text
 
     return SimpleNamespace(

@@ -10,9 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from mkgc_cl.experiments import sweep
 from mkgc_cl.experiments.imre import SCRIPT
-from mkgc_cl.experiments.settings import Encoders, Settings, StreamSettings, TrainingSettings
+from mkgc_cl.experiments.pipeline import sweep
+from mkgc_cl.experiments.pipeline.settings import (
+    Encoders,
+    Settings,
+    StreamSettings,
+    TrainingSettings,
+)
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import RunRecord
 

@@ -17,7 +17,7 @@ import pytest
 from mkgc_cl import cluster
 from mkgc_cl.errors import ConfigError
 from mkgc_cl.experiments import imre
-from mkgc_cl.experiments.cli import main
+from mkgc_cl.experiments.pipeline.cli import main
 from mkgc_cl.runs import Run, on_ray
 from mkgc_cl.runs.grid import Attempt
 from mkgc_cl.runs.on_ray import RayLaunch

@@ -26,7 +26,7 @@ RUNS = [Run("one", "made", "A-B", 0, {})]
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
-from mkgc_cl.experiments.cli import exit_code
+from mkgc_cl.experiments.pipeline.cli import exit_code
 from mkgc_cl.metrics import Counts, ResultMatrix
 from mkgc_cl.results import RunRecord
 from mkgc_cl.runs import Run, run_grid

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from mkgc_cl.data import LabelSpace
 from mkgc_cl.errors import ConfigError, GroupError, OutputError
-from mkgc_cl.experiments.checks import Trial, check_builds
-from mkgc_cl.experiments.console import Tell
-from mkgc_cl.experiments.launch import team
-from mkgc_cl.experiments.plan import Plan, Row, plan, reuse_finished
-from mkgc_cl.experiments.runner import Runner, build_row
-from mkgc_cl.experiments.settings import Settings
+from mkgc_cl.experiments.pipeline.checks import Trial, check_builds
+from mkgc_cl.experiments.pipeline.console import Tell
+from mkgc_cl.experiments.pipeline.launch import team
+from mkgc_cl.experiments.pipeline.plan import Plan, Row, plan, reuse_finished
+from mkgc_cl.experiments.pipeline.runner import Runner, build_row
+from mkgc_cl.experiments.pipeline.settings import Settings
 from mkgc_cl.results import RunRecord
 from mkgc_cl.results.run_files import finished_records
 from mkgc_cl.results.writing import written_to
@@ -120,7 +120,7 @@ def run_plan(plan: Plan, how: Execution) -> Made:
         GroupError: likewise, of processes that make a run together.
         OutputError: a record or a table cannot be written, or the folder is gone at the end.
     """
-    from mkgc_cl.experiments.report import write_setup
+    from mkgc_cl.experiments.pipeline.report import write_setup
 
     out = plan.target
     reuse_finished(plan.runs, out)
@@ -162,7 +162,7 @@ def _write_tables(
     plan: Plan, finished: Sequence[RunRecord]
 ) -> tuple[tuple[RunRecord, ...], dict[str, str]]:
     """Write and print the tables; again if another process, which wrote its own, finished more."""
-    from mkgc_cl.experiments.report import write_report
+    from mkgc_cl.experiments.pipeline.report import write_report
 
     records: tuple[RunRecord, ...] = ()
     tables: dict[str, str] = {}

@@ -10,8 +10,8 @@ from typing import Any
 
 from mkgc_cl._files import write_atomic
 from mkgc_cl.config import dump
-from mkgc_cl.experiments.plan import Plan, Row, options_of
-from mkgc_cl.experiments.settings import Settings, StreamSettings
+from mkgc_cl.experiments.pipeline.plan import Plan, Row, options_of
+from mkgc_cl.experiments.pipeline.settings import Settings, StreamSettings
 from mkgc_cl.results import About, RunRecord, write_about, write_results
 from mkgc_cl.results.counted import counted
 from mkgc_cl.results.figures import draw_gamma

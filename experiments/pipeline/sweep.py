@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from mkgc_cl._files import write_atomic
-from mkgc_cl.experiments.report import OWN, control_words, option_notes, setting_words
-from mkgc_cl.experiments.run import Made
+from mkgc_cl.experiments.pipeline.report import OWN, control_words, option_notes, setting_words
+from mkgc_cl.experiments.pipeline.run import Made
 from mkgc_cl.results import RunRecord
 from mkgc_cl.results.compared_rows import Number, Runs, compared_rows
 from mkgc_cl.results.counted import counted, plural

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mkgc_cl
 from mkgc_cl.errors import ConfigError, GroupError, MkgcError, OutputError
-from mkgc_cl.experiments.launch import follows, launched
+from mkgc_cl.experiments.pipeline.launch import follows, launched
 from mkgc_cl.results.lasting import lasting_output
 
 Tell = Callable[[str], None]

@@ -11,8 +11,8 @@ from mkgc_cl.data import TaskStream, imner_stream, imre_stream
 from mkgc_cl.data.merge import first_tasks, merge_tasks
 from mkgc_cl.data.orders import order_arguments
 from mkgc_cl.data.stream_checks import check_stream
-from mkgc_cl.experiments.corpus import corpus_stream
-from mkgc_cl.experiments.settings import StreamSettings, arrival
+from mkgc_cl.experiments.pipeline.corpus import corpus_stream
+from mkgc_cl.experiments.pipeline.settings import StreamSettings, arrival
 
 
 # All are looked at before the first is trained on, so all of a sweep must have their place: four

@@ -10,7 +10,7 @@ from typing import Any
 
 from mkgc_cl.data import TaskStream
 from mkgc_cl.errors import ConfigError, DataError, gathered
-from mkgc_cl.experiments.console import Tell
+from mkgc_cl.experiments.pipeline.console import Tell
 
 logger = logging.getLogger(__name__)
 

@@ -13,15 +13,15 @@ from mkgc_cl import plain_yaml
 from mkgc_cl.cluster import launcher_problems
 from mkgc_cl.config import keys
 from mkgc_cl.errors import ConfigError, DataError
-from mkgc_cl.experiments.flags import FLAGS, flag_problems, value_of
-from mkgc_cl.experiments.launch import launch_problems
-from mkgc_cl.experiments.plan import Row
-from mkgc_cl.experiments.settings import Settings, config_path, resolve_settings
+from mkgc_cl.experiments.pipeline.flags import FLAGS, flag_problems, value_of
+from mkgc_cl.experiments.pipeline.launch import launch_problems
+from mkgc_cl.experiments.pipeline.plan import Row
+from mkgc_cl.experiments.pipeline.settings import Settings, config_path, resolve_settings
 from mkgc_cl.recipe_options import fitted_options
 from mkgc_cl.systems import SYSTEMS, named, systems_of
 
 if TYPE_CHECKING:
-    from mkgc_cl.experiments.cli import Script
+    from mkgc_cl.experiments.pipeline.cli import Script
 
 SECTIONS = ("stream", "encoders", "training", "checkpoint")
 

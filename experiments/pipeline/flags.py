@@ -8,7 +8,7 @@ from typing import Any
 
 from mkgc_cl.config import keys
 from mkgc_cl.errors import OutputError
-from mkgc_cl.experiments.settings import SCENARIOS, Settings
+from mkgc_cl.experiments.pipeline.settings import SCENARIOS, Settings
 from mkgc_cl.results.writing import check_writable
 
 FLAGS = {

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from mkgc_cl.errors import GroupError
-from mkgc_cl.experiments.checks import device_of
-from mkgc_cl.experiments.launch import team
-from mkgc_cl.experiments.plan import Row
-from mkgc_cl.experiments.settings import Settings
-from mkgc_cl.experiments.streams import benchmark_of
+from mkgc_cl.experiments.pipeline.checks import device_of
+from mkgc_cl.experiments.pipeline.launch import team
+from mkgc_cl.experiments.pipeline.plan import Row
+from mkgc_cl.experiments.pipeline.settings import Settings
+from mkgc_cl.experiments.pipeline.streams import benchmark_of
 from mkgc_cl.results import RunRecord
 from mkgc_cl.results.undefined import per_cent
 from mkgc_cl.runs import Run

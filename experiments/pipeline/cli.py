@@ -11,13 +11,13 @@ from pathlib import Path
 
 from mkgc_cl.cluster import LAUNCHER_HELP, LAUNCHERS
 from mkgc_cl.config import keys
-from mkgc_cl.experiments.console import Tell, commands, exit_code, program, teller
-from mkgc_cl.experiments.flags import FLAGS, add_flags, parsed
-from mkgc_cl.experiments.given import settings_of
-from mkgc_cl.experiments.launch import ended, following, follows, hush
-from mkgc_cl.experiments.plan import Row
-from mkgc_cl.experiments.run import Execution, Made, run_all
-from mkgc_cl.experiments.settings import Settings
+from mkgc_cl.experiments.pipeline.console import Tell, commands, exit_code, program, teller
+from mkgc_cl.experiments.pipeline.flags import FLAGS, add_flags, parsed
+from mkgc_cl.experiments.pipeline.given import settings_of
+from mkgc_cl.experiments.pipeline.launch import ended, following, follows, hush
+from mkgc_cl.experiments.pipeline.plan import Row
+from mkgc_cl.experiments.pipeline.run import Execution, Made, run_all
+from mkgc_cl.experiments.pipeline.settings import Settings
 from mkgc_cl.runs.on_ray import RayLaunch
 from mkgc_cl.systems import SYSTEMS, load_installed, load_plugin
 
@@ -112,7 +112,7 @@ def run(script: Script, arguments: argparse.Namespace, command: tuple[str, ...])
     if script.finish is not None:
         script.finish(made, arguments)
     elif len(made) > 1:
-        from mkgc_cl.experiments.sweep import write_orders
+        from mkgc_cl.experiments.pipeline.sweep import write_orders
 
         write_orders(made, out / settings.name)
     # a failure is the worse news

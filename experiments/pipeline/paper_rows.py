@@ -11,9 +11,9 @@ from typing import Any
 from mkgc_cl import plain_yaml
 from mkgc_cl.data.provenance import text_fingerprint
 from mkgc_cl.data.samples import TaskStream
-from mkgc_cl.experiments.settings import Settings
+from mkgc_cl.experiments.pipeline.settings import Settings
 
-PAPER = Path(__file__).resolve().parent / "paper"
+PAPER = Path(__file__).resolve().parents[1] / "paper"
 
 Rows = dict[str, list[float | None]]
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from mkgc_cl._files import write_atomic
 from mkgc_cl.data import TaskStream
 from mkgc_cl.data.provenance import content_fingerprint
-from mkgc_cl.experiments.paper_rows import Paper, paper_of
-from mkgc_cl.experiments.settings import Settings, usual_settings
-from mkgc_cl.experiments.streams import read_stream
+from mkgc_cl.experiments.pipeline.paper_rows import Paper, paper_of
+from mkgc_cl.experiments.pipeline.settings import Settings, usual_settings
+from mkgc_cl.experiments.pipeline.streams import read_stream
 from mkgc_cl.results import RunRecord
 from mkgc_cl.results.run_files import TRACES, read_run
 from mkgc_cl.results.settings import setting_folder

@@ -17,13 +17,13 @@ from mkgc_cl.config import resolve, setting, to_dict
 from mkgc_cl.data.orders import order_arguments
 from mkgc_cl.encoders import Encoders
 from mkgc_cl.errors import ConfigError
-from mkgc_cl.experiments.corpus import corpus_of, corpus_problems, order_of_tasks
+from mkgc_cl.experiments.pipeline.corpus import corpus_of, corpus_problems, order_of_tasks
 
 FORBIDDEN = '/\\:*?"<>|'
 """Characters that a folder's name cannot have on Windows; a colon would end it without a word."""
 LONGEST_NAME = 200
 """Bytes; file systems take 255, some of them less."""
-CONFIGS = Path(__file__).resolve().parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_ORDERS = {
     "demo-ner": "PER-ORG-LOC-MISC",
     "demo-re": "default",
@@ -191,7 +191,7 @@ class Settings:
         elif stream.data is None or "-".join(stream.order).startswith("seed:"):
             name = "-".join(stream.order)
         else:
-            from mkgc_cl.experiments.streams import read_stream
+            from mkgc_cl.experiments.pipeline.streams import read_stream
 
             whole = replace(stream, control="none", merge=1, first=None)
             name = order_of_tasks(read_stream(whole, self.encoders.images))
