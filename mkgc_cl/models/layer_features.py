@@ -18,8 +18,8 @@ from mkgc_cl.models.base import Pooling, gather_positions, relation_states
 from mkgc_cl.models.text import TextStream
 from mkgc_cl.models.whole_encoder import WholeEncoder
 
-BLOCK = 64
-"""Tokens that are scored together."""
+BLOCK = 256
+"""Tokens that are scored together: few enough for the cache, enough for two threads to share."""
 
 PARTS: dict[TaskKind, int] = {"re": 5, "ner": 2}
 """Vectors that are read from each layer."""
