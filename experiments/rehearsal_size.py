@@ -3,7 +3,8 @@
     python experiments/rehearsal_size.py --quick                     the synthetic stream
     python experiments/rehearsal_size.py --data DATA --sizes 2 6 10  real IMRE samples, blank images
 
-By default every system that keeps exemplars. Finished runs are kept and not repeated, and are
+By default every system that keeps exemplars, and beside them what learns in closed form. A system
+that keeps none runs once and is drawn level. Finished runs are kept and not repeated, and are
 shared with the tables of the same settings.
 """
 
@@ -21,29 +22,47 @@ from mkgc_cl.experiments.pipeline.given import own_budgets
 from mkgc_cl.experiments.pipeline.run import Made
 from mkgc_cl.experiments.pipeline.settings import Settings
 from mkgc_cl.experiments.pipeline.sweep import write_sweep
-from mkgc_cl.systems import SYSTEMS
+from mkgc_cl.systems import SYSTEMS, systems_of
 
 
 def variants(settings: Settings, arguments: argparse.Namespace) -> list[Settings]:
-    """The settings of every size of the memory."""
-    rows = keepers(settings)
-    return [replace(settings, systems=rows, exemplars=size) for size in sizes(arguments)]
+    """The settings of every size of the memory, then those of what keeps none."""
+    rows, level = keepers(settings), without_memory(settings)
+    sized = [replace(settings, systems=rows, exemplars=size) for size in sizes(arguments)]
+    return [*sized, *([replace(settings, systems=level, exemplars=None)] if level else [])]
 
 
 def finish(made: Sequence[Made], arguments: argparse.Namespace) -> None:
     """Write the sweep."""
+    values = sizes(arguments)
+    level = [_only(each, memory=False) for each in made[len(values) :]]
     write_sweep(
-        made,
+        [_only(each, memory=True) for each in made[: len(values)]],
         Path(arguments.out) / made[0].settings.name,
         stem=f"rehearsal-size-{made[0].settings.order}",
-        values=[str(size) for size in sizes(arguments)],
+        values=[str(size) for size in values],
         setting="exemplars of every class",
+        level=level[0] if level else None,
     )
 
 
 def keepers(settings: Settings) -> tuple[str, ...]:
     """The rows that keep exemplars."""
     return tuple(name for name in settings.systems if SYSTEMS[name].memory)
+
+
+def without_memory(settings: Settings) -> tuple[str, ...]:
+    """The rows that keep none: those that are named, else what learns in closed form."""
+    rows = [name for name in settings.systems if not SYSTEMS[name].memory]
+    if {*settings.systems} == {*systems_of(settings.kind)}:
+        rows = [name for name in rows if SYSTEMS[name].trains == "nothing"]
+    return tuple(rows)
+
+
+def _only(made: Made, *, memory: bool) -> Made:
+    """Leave out the records of rows that do not belong, from tables of the same settings."""
+    records = (each for each in made.records if SYSTEMS[each.system].memory is memory)
+    return replace(made, records=tuple(records))
 
 
 def problems(settings: Settings, arguments: argparse.Namespace, given: Set[str]) -> Sequence[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +52,7 @@ def write_sweep(
     values: Sequence[str],
     setting: str,
     measure: Measure = FINAL,
+    level: Made | None = None,
 ) -> None:
     """Write and print a number of every system against a setting, as table and figure.
 
@@ -66,13 +67,16 @@ def write_sweep(
         values: the values in words.
         setting: what they are values of.
         measure: the number.
+        level: rows that the setting does not touch. Their one run stands at every value.
     """
+    stem = _stem([*made, *([level] if level else [])], stem)
+    if level:
+        made = [replace(each, records=(*each.records, *level.records)) for each in made]
     begun = by_system(made)
     runs = {system: columns for system, columns in begun.items() if all(columns.values())}
     if not runs:
         sys.stdout.write("no system has finished at every value: there is no table of them yet\n")
         return
-    stem = _stem(made, stem)
     asked = _asked(made)
     drawn = {system: columns for system, columns in begun.items() if system in runs.keys() | asked}
     records = [record for columns in runs.values() for each in columns.values() for record in each]
@@ -92,6 +96,7 @@ def write_sweep(
         columns=values,
         heads=[f"at {value}:" for value in values],
         where="at every value",
+        notes=_level_notes(level, runs),
     )
     _write(table, out, stem)
     with written_to(out):
@@ -205,6 +210,12 @@ def _in_all(columns: Mapping[int, Sequence[RunRecord]]) -> list[RunRecord]:
     """Return the records of those seeds that every column has."""
     seeds = set.intersection(*({record.seed for record in each} for each in columns.values()))
     return [record for each in columns.values() for record in each if record.seed in seeds]
+
+
+def _level_notes(level: Made | None, runs: Runs) -> list[str]:
+    rows = {record.system for record in level.records} if level else set()
+    names = [name for name in runs if name in rows]
+    return [f"The same runs in every column: {', '.join(names)}."] if names else []
 
 
 def _asked(made: Sequence[Made]) -> set[str]:

@@ -95,6 +95,11 @@ def test_lists_have_commas_or_none(values: list[str]) -> None:
     assert settings(imre.SCRIPT, "--order", "sep5", "sep7").orders == ("sep5", "sep7")
     sizes = cli.parse(rehearsal_size.SCRIPT, ["--sizes", "10,2", "4"])
     assert rehearsal_size.sizes(sizes) == [2, 4, 10]
+    *sized, level = rehearsal_size.variants(settings(rehearsal_size.SCRIPT), sizes)
+    assert [each.exemplars for each in (*sized, level)] == [2, 4, 10, None]
+    assert level.systems == ("Frozen + Gaussian",)
+    named = settings(rehearsal_size.SCRIPT, "--systems", "EMR", "EWC")
+    assert rehearsal_size.variants(named, sizes)[-1].systems == ("EWC",)
 
 
 @pytest.mark.parametrize(
