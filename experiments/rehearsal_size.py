@@ -60,9 +60,9 @@ def without_memory(settings: Settings) -> tuple[str, ...]:
 
 
 def _only(made: Made, *, memory: bool) -> Made:
-    """Leave out the records of rows that do not belong, from tables of the same settings."""
-    records = (each for each in made.records if SYSTEMS[each.system].memory is memory)
-    return replace(made, records=tuple(records))
+    """Leave out what other tables of the same settings brought, as systems of a plugin may be."""
+    rows = {name for name, system in SYSTEMS.items() if system.memory is memory}
+    return replace(made, records=tuple(each for each in made.records if each.system in rows))
 
 
 def problems(settings: Settings, arguments: argparse.Namespace, given: Set[str]) -> Sequence[str]:
