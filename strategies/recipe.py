@@ -24,7 +24,9 @@ class Training:
         batch_size: samples per step.
         lr: learning rate of the encoders.
         head_lr: of heads and CRF; ``lr`` by default.
-        fusion_lr: of layers between encoders and head that start from nothing; ``lr`` by default.
+        fusion_lr: of fusion layers between encoders and head; ``lr`` by default, as UMT, UMGF, MEGA
+            and MKGformer were published.
+        projection_lr: of a linear projection there (RP-CRE, EMAR-BERT); ``lr`` by default.
         weight_decay: on every parameter.
         device: where to train.
         precision: see :class:`~mkgc_cl.strategies.MultimodalStrategy`.
@@ -37,6 +39,7 @@ class Training:
     lr: float = 3e-5
     head_lr: float | None = None
     fusion_lr: float | None = None
+    projection_lr: float | None = None
     weight_decay: float = 0.01
     device: str = "cpu"
     precision: Precision = "fp32"
@@ -71,6 +74,7 @@ def assemble(
             lr=training.lr,
             head_lr=training.head_lr,
             fusion_lr=training.fusion_lr,
+            projection_lr=training.projection_lr,
             key_lr=key_lr,
             bias_lr=bias_lr,
             readout_lr=readout_lr,

@@ -120,8 +120,9 @@ def emar_bert(
     Args:
         labels: the stream's classes.
         encoders: the encoders.
-        training: how to train; ``epochs`` is the initial stage (RELEASED CODE: 2), ``fusion_lr``
-            the rate of the projection between markers and head. RELEASED CODE: the encoder's.
+        training: how to train; ``epochs`` is the initial stage (RELEASED CODE: 2),
+            ``projection_lr`` the rate of the projection between markers and head. RELEASED CODE:
+            the encoder's.
         exemplars: of every class (10: public BERT version, Wang et al. 2022).
         cycles: rounds of activation and reconsolidation (2: the authors' code).
         memory_lr_scale: factor on the learning rates in both (1: the authors' code).
@@ -184,7 +185,7 @@ def rp_cre(
     Args:
         labels: the stream's classes.
         encoders: the encoders.
-        training: how to train; ``fusion_lr`` is the rate of the projection between markers and
+        training: how to train; ``projection_lr`` is the rate of the projection between markers and
             head. RELEASED CODE: the encoder's.
         exemplars: of every relation (10: the authors' code).
         memory_epochs: epochs on the memory through the memory network (10: the authors' code).

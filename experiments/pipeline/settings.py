@@ -114,7 +114,10 @@ class TrainingSettings:
     lr: float = setting(1e-3, help="learning rate of the encoders", above=0)
     head_lr: float | None = setting(None, help="of heads and CRF; lr by default", above=0)
     fusion_lr: float | None = setting(
-        None, help="of layers between encoders and head; lr by default", above=0
+        None, help="of fusion layers between encoders and head; lr by default", above=0
+    )
+    projection_lr: float | None = setting(
+        None, help="of a linear projection there (RP-CRE, EMAR-BERT); lr by default", above=0
     )
     weight_decay: float = setting(0.01, help="of AdamW", minimum=0)
     precision: Literal["fp32", "bf16"] = setting("fp32", help="of the forward pass")

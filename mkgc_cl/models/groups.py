@@ -12,13 +12,13 @@ from torch.optim import SGD, AdamW, Optimizer
 from mkgc_cl.errors import ConfigError
 
 Modality = Literal["text", "vision", "shared"]
-Role = Literal["encoder", "bias", "key", "fusion", "head", "readout"]
+Role = Literal["encoder", "bias", "key", "fusion", "projection", "head", "readout"]
 MODALITIES: tuple[Modality, ...] = ("text", "vision", "shared")
 _SHARED: Mapping[str, Role] = {
     "shared_keys": "key",
     "key_projections": "key",
     "fusion": "fusion",
-    "projection": "fusion",
+    "projection": "projection",
     "readout": "readout",
 }
 
@@ -30,8 +30,8 @@ class ParameterGroup:
     Args:
         modality: the stream they belong to; ``"shared"`` for shared key, fusion, head and readout.
         role: encoder weights, interaction bias map, shared key (with what brings it to the other
-            stream's width), fusion layers or projection on top of the encoders, head (with the
-            CRF), or readout.
+            stream's width), fusion layers on top of the encoders, the linear projection that stands
+            there, head (with the CRF), or readout.
         parameters: names and parameters.
     """
 
@@ -72,6 +72,7 @@ def build_optimizer(
     key_lr: float | None = None,
     bias_lr: float | None = None,
     fusion_lr: float | None = None,
+    projection_lr: float | None = None,
     readout_lr: float | None = None,
     weight_decay: float = 0.01,
     kind: Literal["adamw", "sgd"] = "adamw",
@@ -84,7 +85,9 @@ def build_optimizer(
         head_lr: of head and CRF.
         key_lr: of the shared keys.
         bias_lr: of the interaction bias maps.
-        fusion_lr: of layers between encoders and head: fusion, projection (RP-CRE).
+        fusion_lr: of fusion layers between encoders and head.
+        projection_lr: of a linear projection there: before the head (RP-CRE, EMAR-BERT), or of the
+            visual class token to the text's width.
         readout_lr: of a readout that learns; the model must have it by now.
         weight_decay: on every parameter, as in the released code.
         kind: ``"adamw"`` (the released code's optimizer; fused, but for the head) or ``"sgd"`` (eq.
@@ -98,6 +101,7 @@ def build_optimizer(
         "bias": lr if bias_lr is None else bias_lr,
         "key": lr if key_lr is None else key_lr,
         "fusion": lr if fusion_lr is None else fusion_lr,
+        "projection": lr if projection_lr is None else projection_lr,
         "head": lr if head_lr is None else head_lr,
         "readout": lr if readout_lr is None else readout_lr,
     }

@@ -73,3 +73,33 @@ def test_every_row_of_the_papers_setting_builds(
         assert strategy.train_mb_size == 2, name
         assert strategy.network.labels is labels
     assert Path(encoders[0]).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("script", "config", "projections"),
+    [
+        ("imre", "table-imre", {"RP-CRE": 1e-3, "EMAR-BERT": 1e-3}),
+        ("imre", "table-files", {"RP-CRE": 1e-3, "EMAR-BERT": 1e-3}),
+        ("imner", "table-imner", {}),
+    ],
+)
+def test_fusion_layers_learn_at_the_encoders_rate(
+    script: str, config: str, projections: dict[str, float], tmp_path: Path
+) -> None:
+    """As UMT, UMGF, MEGA and MKGformer were published; only projections have a rate of ours."""
+    made = importlib.import_module(f"mkgc_cl.experiments.{script}").SCRIPT
+    tiny = ["encoders.text=tiny", "encoders.vision=tiny"]
+    corpus = tmp_path / "corpus.yaml"
+    corpus.write_text("{train: pairs.jsonl, test: pairs.jsonl, kind: re}")
+    settings = cli.settings_of(
+        made, cli.parse(made, ["--config", config, "--data", str(corpus), *tiny])
+    )
+    fusion, rows = ("UMT", "UMGF", "MEGA", "MKGformer"), made.known()
+    found: dict[str, dict[str, float]] = {}
+    for name in (*fusion, *projections):
+        options = plan.options_of(settings, name, rows[name])
+        strategy = build_row(rows[name], options, LABELS[script], settings, "cpu")
+        for group in strategy.optimizer.param_groups:
+            found.setdefault(group["role"], {})[name] = group["lr"]
+    assert found["fusion"] == dict.fromkeys(fusion, settings.training.lr)
+    assert found.get("projection", {}) == projections

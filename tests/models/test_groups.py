@@ -72,7 +72,7 @@ def test_a_name_that_only_looks_like_a_map() -> None:
     assert classify("vision.vit.blocks.0.attn.proj.bias") == ("vision", "encoder")
     assert classify("head.text_weight") == ("shared", "head")
     assert classify("crf.transitions") == ("shared", "head")
-    assert classify("projection.0.weight") == ("shared", "fusion")
+    assert classify("projection.0.weight") == ("shared", "projection")
 
 
 def test_frozen_parts_leave_the_groups(build: Build) -> None:

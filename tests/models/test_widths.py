@@ -84,7 +84,7 @@ def test_everything_between_the_widths_learns(
         for group in parameter_groups(made)
         for name, _ in group.parameters
     }
-    assert roles["projection.weight"] == ("shared", "fusion")
+    assert roles["projection.weight"] == ("shared", "projection")
     if interaction == "shared-key":
         assert roles["key_projections.1.weight"] == ("shared", "key")
 

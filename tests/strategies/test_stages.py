@@ -46,11 +46,11 @@ def test_it_is_pytorchs_clipping(bound: float) -> None:
 @pytest.mark.parametrize("by_part", [True, False])
 def test_together_or_part_by_part(by_part: bool) -> None:
     """Encoder and projection have norm 10 together, the head 20, the readout 5; all sqrt(525)."""
-    whole = {"encoder": [6.0, 0.0], "fusion": [8.0, 0.0], "head": [20.0], "readout": [3.0, 4.0]}
+    whole = {"encoder": [6.0, 0.0], "projection": [8.0, 0.0], "head": [20.0], "readout": [3.0, 4.0]}
     groups = {role: parameter(*values) for role, values in whole.items()}
     optimizer = SGD([{"params": [p], "role": role} for role, p in groups.items()], lr=1.0)
     StepPolicy(max_grad_norm=5.0, norm_by_part=by_part).clip(optimizer)
-    factors = {"encoder": 0.5, "fusion": 0.5, "head": 0.25, "readout": 1.0}
+    factors = {"encoder": 0.5, "projection": 0.5, "head": 0.25, "readout": 1.0}
     for role, p in groups.items():
         factor = factors[role] if by_part else 5.0 / 525**0.5
         assert isinstance(p.grad, Tensor)
