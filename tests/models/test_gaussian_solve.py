@@ -113,10 +113,12 @@ def test_scikit_learns_ridge(samples: tuple[Tensor, Tensor]) -> None:
     assert torch.allclose(found, torch.from_numpy(oracle.predict(features.numpy())), atol=1e-9)
 
 
-def test_what_is_singular_is_refused(samples: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("apart", [0.0, 1e-9])
+def test_what_is_singular_is_refused(samples: tuple[Tensor, Tensor], apart: float) -> None:
+    """On every processor: some round the pivot of a feature that is a copy up, some down."""
     features, labels = samples
-    flat = features.clone()
-    flat[:, 1] = flat[:, 0]
+    flat = features.double()
+    flat[:, 1] = flat[:, 0] + apart * flat[:, 1]
     with pytest.raises(ConfigError, match="shrinkage=0 leaves a singular covariance of 5"):
         solve_gaussian(learnt((flat, labels)), shrinkage=0.0, scale=ONES)
 

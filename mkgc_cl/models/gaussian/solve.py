@@ -16,6 +16,9 @@ Prior = Literal["counts", "uniform"]
 BLOCK = 64
 """Samples or words that are scored together."""
 
+ROUNDING = 1e-12
+"""Share of a feature's variance that is no more than rounding."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinearScores:
@@ -180,7 +183,10 @@ def _average_variance(covariance: Tensor) -> Tensor:
 
 def _factor(covariance: Tensor, shrinkage: float) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(covariance)
-    if bool(failed):
+    # a pivot is what the features before leave of a feature's variance; where nothing is left,
+    # rounding decides on which side of zero it comes out, and that differs between processors
+    left = factor.diagonal().square() / covariance.diagonal()
+    if bool(failed) or bool((left < ROUNDING).any()):
         raise ConfigError(
             [
                 f"shrinkage={shrinkage:g} leaves a singular covariance of {len(covariance)} "
